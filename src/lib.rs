@@ -1,0 +1,3 @@
+//! tsdb-ark backs up, restores and verifies a whole OpenTSDB that lives on HBase.
+
+pub mod model;

@@ -1,0 +1,80 @@
+//! Tables and regions of HBase.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::KeyRange;
+
+/// What OpenTSDB keeps in a table; decides how its cells are decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TableKind {
+    /// `tsdb`: points, annotations, histograms.
+    Data,
+    /// A rollup or pre-aggregate table.
+    Rollup,
+    /// `tsdb-uid`.
+    Uid,
+    /// `tsdb-meta`.
+    Meta,
+    /// `tsdb-tree`.
+    Tree,
+    /// Anything else: every cell is kept raw.
+    Other,
+}
+
+/// A column family as HBase describes it.
+///
+/// Only the attribute maps are kept: the typed fields of the Thrift struct turn codecs without an enum member into
+/// NONE, so echoing them back would change the table.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FamilyDescriptor {
+    /// Name.
+    pub name: Vec<u8>,
+    /// `VERSIONS`, `TTL`, `COMPRESSION`, ... as stored, text or big-endian integers; sorted by name.
+    pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Per-family HBase settings; sorted by name.
+    pub configuration: Vec<(String, String)>,
+}
+
+impl FamilyDescriptor {
+    /// The attribute as text, when it is there and is text.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.attributes.iter().find(|(key, _)| key == name.as_bytes())?;
+        std::str::from_utf8(value).ok()
+    }
+
+    /// How many versions the family keeps (`VERSIONS`; HBase's default is 1).
+    pub fn versions(&self) -> i32 {
+        self.attribute("VERSIONS").and_then(|v| v.parse().ok()).filter(|v| *v > 0).unwrap_or(1)
+    }
+
+    /// Time to live in seconds, or `None` for ever.
+    pub fn ttl_seconds(&self) -> Option<i64> {
+        let seconds = self.attribute("TTL")?.parse().ok()?;
+        (seconds > 0 && seconds < i64::from(i32::MAX)).then_some(seconds)
+    }
+}
+
+/// A table as HBase describes it. Region boundaries are not part of it, they come from the region list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TableDescriptor {
+    /// Full name, `namespace:name` outside the default namespace.
+    pub name: String,
+    /// Table attributes as stored; sorted by name.
+    pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Families, sorted by name.
+    pub families: Vec<FamilyDescriptor>,
+}
+
+/// One region: its keys and who serves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region {
+    /// Keys of the region.
+    pub range: KeyRange,
+    /// Host of the region server.
+    pub host: String,
+    /// Port of the region server.
+    pub port: i32,
+    /// Start code of the region server: another one means that it was restarted.
+    pub start_code: i64,
+}
