@@ -1,0 +1,111 @@
+//! What a run ends with when it does not end well.
+
+use crate::cluster::ClusterError;
+use crate::manifest::RepositoryError;
+use crate::model::Retry;
+use crate::parquet_file::ParquetFileError;
+use crate::put::PutError;
+use crate::scan::ScanError;
+use crate::store::StoreError;
+
+/// An error of a whole command, with the sentence for the operator and the exit code.
+#[derive(Debug, thiserror::Error)]
+pub enum FlowError {
+    /// The request cannot be carried out as it was given.
+    #[error("{0}")]
+    Input(String),
+    /// The command refuses, to protect data; the text says what to do.
+    #[error("{0}")]
+    Refused(String),
+    /// Somebody asked to stop.
+    #[error("interrupted; nothing was committed")]
+    Interrupted,
+    /// What was written or read does not add up.
+    #[error("{0}")]
+    Damaged(String),
+    /// The gateway.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// A scan.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// A put.
+    #[error(transparent)]
+    Put(#[from] PutError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The repository.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// A Parquet file.
+    #[error(transparent)]
+    Parquet(#[from] ParquetFileError),
+    /// The system.
+    #[error("{0}: {1}")]
+    System(String, #[source] std::io::Error),
+    /// An error with the place where it happened.
+    #[error("{place}: {source}")]
+    At {
+        /// Table, shard or file.
+        place: String,
+        /// The error.
+        source: Box<FlowError>,
+    },
+}
+
+impl FlowError {
+    /// [`FlowError::Input`].
+    pub fn input(text: impl Into<String>) -> Self {
+        Self::Input(text.into())
+    }
+
+    /// [`FlowError::Refused`].
+    pub fn refused(text: impl Into<String>) -> Self {
+        Self::Refused(text.into())
+    }
+
+    /// [`FlowError::Damaged`].
+    pub fn damaged(text: impl Into<String>) -> Self {
+        Self::Damaged(text.into())
+    }
+
+    /// The same error with the place where it happened in front.
+    pub fn at(self, place: impl Into<String>) -> Self {
+        match self {
+            Self::Interrupted => self,
+            source => Self::At { place: place.into(), source: Box::new(source) },
+        }
+    }
+
+    /// The exit code: 1 failed, 2 usage, 10 repository absent or not ours, 12 access denied, 75 try again,
+    /// 130 interrupted.
+    pub fn exit_code(&self) -> u8 {
+        let by_retry = |retry: Retry| match retry {
+            Retry::Permanent => 1,
+            Retry::Transient | Retry::Throttled => 75,
+        };
+        match self {
+            Self::Input(_) => 2,
+            Self::Refused(_) | Self::Damaged(_) | Self::System(..) | Self::Parquet(_) => 1,
+            Self::Interrupted => 130,
+            Self::Cluster(error) => by_retry(error.retry()),
+            Self::Scan(error) => by_retry(error.retry()),
+            Self::Put(error) => by_retry(error.retry()),
+            Self::Store(error) => store_code(error).unwrap_or_else(|| by_retry(error.retry())),
+            Self::Repository(error) => repository_code(error).unwrap_or_else(|| by_retry(error.retry())),
+            Self::At { source, .. } => source.exit_code(),
+        }
+    }
+}
+
+fn store_code(error: &StoreError) -> Option<u8> {
+    error.is_permission_denied().then_some(12)
+}
+
+fn repository_code(error: &RepositoryError) -> Option<u8> {
+    if error.is_absent() {
+        return Some(10);
+    }
+    error.store().and_then(store_code)
+}

@@ -1,0 +1,17 @@
+//! One shard from the gateway to files in the repository.
+//!
+//! ```text
+//!  scan thread   page ─► page ─► page ─► …            blocking, one per connection
+//!  CPU pool        └► decode ─► decode ─► …           one at a time per shard, in scan order
+//!                        └────────► encode ─► …       sort, proof, Parquet; one at a time per shard
+//!  store                               └► upload      chunks of the growing files
+//! ```
+//! Decoder and encoder are values that travel between the scan thread and the pool, so a shard needs no lock, and a
+//! slow stage holds up the one before it instead of piling up memory.
+
+mod decode;
+mod encode;
+mod file;
+mod shard;
+
+pub use shard::{ExportContext, ShardOutcome, ShardTask, export_shard};

@@ -1,0 +1,47 @@
+//! The spine: the only place that sees every stage, starts threads and decides the order of things.
+//!
+//! Read downwards it is a backup, upwards a restore:
+//! ```text
+//!  cluster ─► shard ─► scan ─► codec ─► columnar ─► parquet_file ─► store ─► manifest     backup
+//!  cluster ◄─────────── put ◄─ codec ◄─ columnar ◄─ parquet_file ◄─ store ◄─ manifest     restore
+//! ```
+
+mod backup;
+mod budget;
+mod cancel;
+mod catalogue;
+mod check;
+mod contents;
+mod detect;
+mod error;
+mod export;
+mod inventory;
+mod names;
+mod open;
+mod opentsdb_conf;
+mod plan;
+mod progress;
+mod queue;
+mod report;
+mod restore;
+mod rss;
+mod tables;
+mod threads;
+mod verify;
+
+pub use backup::backup;
+pub use cancel::Cancel;
+pub use check::check;
+pub use error::FlowError;
+pub use inventory::{ListedBackup, MetricReport, ShowReport, list, show};
+pub use open::{GatewaySettings, open_gateways, open_store, to_json};
+pub use opentsdb_conf::OpentsdbConf;
+pub use plan::{BackupPlan, LayoutFlags, Resources, RestorePlan, Source, VerifyLevel, VerifyPlan};
+pub use progress::{Progress, ProgressView};
+pub use report::{
+    BackupReport, CellDifference, CheckReport, CheckedFamily, CheckedTable, DifferenceKind, FileProblem, RestoreReport,
+    RestoredTable, TableReport, VerifyReport,
+};
+pub use restore::restore;
+pub use tables::TableNames;
+pub use verify::verify;

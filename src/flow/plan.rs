@@ -1,0 +1,140 @@
+//! What a command is asked to do, as values: printable, and complete before anything runs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::Gateways;
+use crate::flow::{OpentsdbConf, TableNames};
+use crate::model::KeyLayout;
+use crate::store::Store;
+
+/// How much of the machine and of the cluster a run may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Connections to the gateways, one scan or put on each.
+    pub connections: usize,
+    /// Threads that decode and encode; 0: one per core.
+    pub cpu: usize,
+    /// Bytes that pages, batches and files in the making may take together.
+    pub max_memory: u64,
+    /// Bytes of a page that scans aim at.
+    pub page_bytes: u64,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self { connections: 4, cpu: 0, max_memory: 320 << 20, page_bytes: 4 << 20 }
+    }
+}
+
+/// UID widths and salt as given by flags; each overrides what the configuration or detection says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayoutFlags {
+    /// Bytes of a metric UID.
+    pub metric_width: Option<u8>,
+    /// Bytes of a tag key UID.
+    pub tagk_width: Option<u8>,
+    /// Bytes of a tag value UID.
+    pub tagv_width: Option<u8>,
+    /// Salt bytes.
+    pub salt_width: Option<u8>,
+    /// Salt buckets.
+    pub salt_buckets: Option<u32>,
+}
+
+impl LayoutFlags {
+    /// True when at least one is given.
+    pub fn any(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// The layout with the flags in place of its own numbers.
+    pub fn over(&self, layout: KeyLayout) -> KeyLayout {
+        KeyLayout {
+            metric_width: self.metric_width.unwrap_or(layout.metric_width),
+            tagk_width: self.tagk_width.unwrap_or(layout.tagk_width),
+            tagv_width: self.tagv_width.unwrap_or(layout.tagv_width),
+            salt_width: self.salt_width.unwrap_or(layout.salt_width),
+            salt_buckets: self.salt_buckets.unwrap_or(layout.salt_buckets),
+        }
+    }
+}
+
+/// A source: where the OpenTSDB is and what is known about it.
+pub struct Source {
+    /// Gateways of the cluster.
+    pub gateways: Gateways,
+    /// Tables.
+    pub names: TableNames,
+    /// The TSD's configuration.
+    pub conf: Option<OpentsdbConf>,
+    /// Widths and salt given by hand.
+    pub layout: LayoutFlags,
+}
+
+/// A full backup.
+pub struct BackupPlan {
+    /// What to back up.
+    pub source: Source,
+    /// The repository's store.
+    pub store: Store,
+    /// Ask for delete markers and overwritten versions too.
+    pub raw: bool,
+    /// With `raw`: versions per column at most.
+    pub max_versions: i32,
+    /// Limits.
+    pub resources: Resources,
+    /// Only plan: connect, find tables and shards, write nothing.
+    pub dry_run: bool,
+}
+
+/// A restore.
+pub struct RestorePlan {
+    /// Gateways of the target cluster.
+    pub gateways: Gateways,
+    /// The repository's store.
+    pub store: Store,
+    /// Backup id, a unique prefix of one, or `latest`.
+    pub backup: String,
+    /// Old table name and new one.
+    pub rename: Vec<(String, String)>,
+    /// Only these tables (by their names in the backup); empty: all.
+    pub tables: Vec<String>,
+    /// Write into tables that hold rows already.
+    pub into_existing: bool,
+    /// Read the target back and compare.
+    pub read_back: bool,
+    /// Limits.
+    pub resources: Resources,
+    /// Only check what would happen.
+    pub dry_run: bool,
+}
+
+/// How deep a verification goes; each level catches what the one before misses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerifyLevel {
+    /// Every file is there with its size and hash.
+    Files,
+    /// Every file decodes to cells whose tally is the recorded one.
+    Cells,
+    /// The cells of the backup and of the live cluster are compared.
+    Source,
+}
+
+/// A verification.
+pub struct VerifyPlan {
+    /// The repository's store.
+    pub store: Store,
+    /// Backup id, a unique prefix of one, or `latest`.
+    pub backup: String,
+    /// How deep.
+    pub level: VerifyLevel,
+    /// The live cluster, for [`VerifyLevel::Source`].
+    pub gateways: Option<Gateways>,
+    /// Compare with tables of other names: name in the backup and name in the cluster.
+    pub rename: Vec<(String, String)>,
+    /// Differences named at most; all are counted.
+    pub max_named: usize,
+    /// Limits.
+    pub resources: Resources,
+}

@@ -1,0 +1,129 @@
+//! Which tables a command is about, and what is in them.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::Client;
+use crate::codec::RollupTable;
+use crate::flow::{FlowError, OpentsdbConf};
+use crate::model::{Region, TableDescriptor, TableKind};
+
+/// Table names as a user gives them; what is `None` comes from the OpenTSDB configuration or is OpenTSDB's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableNames {
+    /// The data table.
+    pub data: Option<String>,
+    /// The UID table.
+    pub uid: Option<String>,
+    /// The meta table.
+    pub meta: Option<String>,
+    /// The tree table.
+    pub tree: Option<String>,
+    /// Further tables: rollups, pre-aggregates, anything else.
+    pub extra: Vec<String>,
+}
+
+/// A table that exists, with everything that a backup needs to know before it scans.
+#[derive(Debug, Clone)]
+pub struct SourceTable {
+    /// Name, with namespace where it has one.
+    pub name: String,
+    /// What is in it.
+    pub kind: TableKind,
+    /// How to read rollup cells.
+    pub rollups: Option<RollupTable>,
+    /// Families and attributes.
+    pub descriptor: TableDescriptor,
+    /// Regions in key order.
+    pub regions: Vec<Region>,
+}
+
+impl SourceTable {
+    /// The greatest number of versions that a family keeps.
+    pub fn versions(&self) -> i32 {
+        self.descriptor.families.iter().map(|family| family.versions()).max().unwrap_or(1)
+    }
+}
+
+/// The tables found and the names of those that OpenTSDB may do without and that are not there.
+#[derive(Debug)]
+pub struct SourceTables {
+    /// Tables in the order of a backup: data first, UIDs last.
+    pub tables: Vec<SourceTable>,
+    /// Optional tables that do not exist.
+    pub absent: Vec<String>,
+}
+
+impl SourceTables {
+    /// Finds the tables.
+    ///
+    /// # Errors
+    /// [`FlowError::Input`] names a table that must exist and does not, and lists those that do.
+    pub fn find(client: &mut Client, names: &TableNames, conf: Option<&OpentsdbConf>) -> Result<Self, FlowError> {
+        let existing: BTreeSet<String> = client.table_names()?.into_iter().collect();
+        let mut found = Self { tables: Vec::new(), absent: Vec::new() };
+        for (name, kind, required) in wanted(names, conf) {
+            if existing.contains(&name) {
+                found.tables.push(read_table(client, name, kind, conf)?);
+            } else if required {
+                let have: Vec<&str> = existing.iter().map(String::as_str).collect();
+                return Err(FlowError::input(format!(
+                    "table {name} does not exist on this cluster; it has: {}. Name the tables with --data-table, \
+                     --uid-table, --meta-table, --tree-table and --table, or give the TSD's configuration with \
+                     --opentsdb-conf",
+                    if have.is_empty() { "no table at all".to_string() } else { have.join(", ") }
+                )));
+            } else {
+                found.absent.push(name);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The UID table.
+    pub fn uid(&self) -> Option<&SourceTable> {
+        self.tables.iter().find(|table| table.kind == TableKind::Uid)
+    }
+
+    /// The first data table.
+    pub fn data(&self) -> Option<&SourceTable> {
+        self.tables.iter().find(|table| table.kind == TableKind::Data)
+    }
+}
+
+/// Names, kinds and whether the table must exist, in the order of a backup.
+fn wanted(names: &TableNames, conf: Option<&OpentsdbConf>) -> Vec<(String, TableKind, bool)> {
+    let pick = |flag: &Option<String>, key: &str, default: &str| {
+        let name = flag.as_deref().or_else(|| conf.and_then(|c| c.get(key))).unwrap_or(default);
+        (name.to_string(), flag.is_some())
+    };
+    let (data, _) = pick(&names.data, "tsd.storage.hbase.data_table", "tsdb");
+    let (uid, _) = pick(&names.uid, "tsd.storage.hbase.uid_table", "tsdb-uid");
+    let (meta, meta_required) = pick(&names.meta, "tsd.storage.hbase.meta_table", "tsdb-meta");
+    let (tree, tree_required) = pick(&names.tree, "tsd.storage.hbase.tree_table", "tsdb-tree");
+    let mut list = vec![(data, TableKind::Data, true)];
+    list.extend(names.extra.iter().map(|name| (name.clone(), TableKind::Rollup, true)));
+    let rollups = conf.and_then(OpentsdbConf::rollups);
+    list.extend(rollups.iter().flat_map(|config| config.table_names()).map(|name| (name, TableKind::Rollup, false)));
+    list.push((meta, TableKind::Meta, meta_required));
+    list.push((tree, TableKind::Tree, tree_required));
+    list.push((uid, TableKind::Uid, true));
+    let mut seen = BTreeSet::new();
+    list.retain(|(name, _, _)| seen.insert(name.clone()));
+    list
+}
+
+fn read_table(
+    client: &mut Client,
+    name: String,
+    kind: TableKind,
+    conf: Option<&OpentsdbConf>,
+) -> Result<SourceTable, FlowError> {
+    let descriptor = client.table_descriptor(&name)?;
+    let regions = client.regions(&name)?;
+    let has_points = descriptor.families.iter().any(|family| family.name == b"t");
+    let kind = if kind == TableKind::Rollup && !has_points { TableKind::Other } else { kind };
+    let rollups = conf.and_then(OpentsdbConf::rollups).and_then(|config| config.table(&name));
+    Ok(SourceTable { name, kind, rollups, descriptor, regions })
+}

@@ -1,0 +1,15 @@
+//! Regions to shards: even pieces of work from a list of regions whose sizes no gateway tells.
+//!
+//! There is no region size in either Thrift API, so work is evened out in two steps. Before the scan each region is
+//! probed with three cheap calls ([`probe`]): how many rows it has at least, its first and its last row. [`plan`] joins
+//! neighbours that are small and cuts the others between their first and last row. During the scan a shard that runs
+//! long ends at a row boundary and what is left of its range becomes new shards ([`split_rest`]), so that a
+//! wrong guess costs nothing but a smaller file.
+
+mod cut;
+mod plan;
+mod probe;
+
+pub use cut::{between, cut, split_rest};
+pub use plan::plan;
+pub use probe::{RegionProbe, SMALL_REGION_ROWS, probe};
