@@ -1,1 +1,7 @@
-fn main() {}
+//! The command `tsdb-ark`: everything happens in [`cli`].
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

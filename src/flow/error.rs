@@ -1,9 +1,9 @@
 //! What a run ends with when it does not end well.
 
 use crate::cluster::ClusterError;
-use crate::manifest::RepositoryError;
+use crate::manifest::{RepositoryError, RepositoryErrorKind};
 use crate::model::Retry;
-use crate::parquet_file::ParquetFileError;
+use crate::parquet_file::FileError;
 use crate::put::PutError;
 use crate::scan::ScanError;
 use crate::store::StoreError;
@@ -18,20 +18,20 @@ pub enum FlowError {
     #[error("{0}")]
     Refused(String),
     /// Somebody asked to stop.
-    #[error("interrupted; nothing was committed")]
+    #[error("interrupted")]
     Interrupted,
     /// What was written or read does not add up.
     #[error("{0}")]
     Damaged(String),
     /// The gateway.
     #[error(transparent)]
-    Cluster(#[from] ClusterError),
+    Cluster(ClusterError),
     /// A scan.
     #[error(transparent)]
-    Scan(#[from] ScanError),
+    Scan(ScanError),
     /// A put.
     #[error(transparent)]
-    Put(#[from] PutError),
+    Put(PutError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -40,7 +40,7 @@ pub enum FlowError {
     Repository(#[from] RepositoryError),
     /// A Parquet file.
     #[error(transparent)]
-    Parquet(#[from] ParquetFileError),
+    Parquet(#[from] FileError),
     /// The system.
     #[error("{0}: {1}")]
     System(String, #[source] std::io::Error),
@@ -52,6 +52,30 @@ pub enum FlowError {
         /// The error.
         source: Box<FlowError>,
     },
+}
+
+impl From<ClusterError> for FlowError {
+    fn from(error: ClusterError) -> Self {
+        if error.is_interrupted() { Self::Interrupted } else { Self::Cluster(error) }
+    }
+}
+
+impl From<ScanError> for FlowError {
+    fn from(error: ScanError) -> Self {
+        if error.is_interrupted() { Self::Interrupted } else { Self::Scan(error) }
+    }
+}
+
+impl From<PutError> for FlowError {
+    fn from(error: PutError) -> Self {
+        if error.is_interrupted() { Self::Interrupted } else { Self::Put(error) }
+    }
+}
+
+impl From<std::io::Error> for FlowError {
+    fn from(error: std::io::Error) -> Self {
+        Self::System("the system refuses".into(), error)
+    }
 }
 
 impl FlowError {
@@ -100,12 +124,19 @@ impl FlowError {
 }
 
 fn store_code(error: &StoreError) -> Option<u8> {
-    error.is_permission_denied().then_some(12)
+    match error {
+        StoreError::PermissionDenied { .. } => Some(12),
+        StoreError::NotFound { .. } => Some(10),
+        _ => None,
+    }
 }
 
 fn repository_code(error: &RepositoryError) -> Option<u8> {
-    if error.is_absent() {
-        return Some(10);
+    match error.kind() {
+        RepositoryErrorKind::NotOurs => Some(10),
+        RepositoryErrorKind::Denied => Some(12),
+        RepositoryErrorKind::NoBackup => Some(2),
+        RepositoryErrorKind::Temporary => Some(75),
+        RepositoryErrorKind::Failed => None,
     }
-    error.store().and_then(store_code)
 }

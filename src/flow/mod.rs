@@ -7,6 +7,7 @@
 //! ```
 
 mod backup;
+mod backup_files;
 mod budget;
 mod cancel;
 mod catalogue;
@@ -26,6 +27,7 @@ mod report;
 mod restore;
 mod rss;
 mod tables;
+mod tally_scan;
 mod threads;
 mod verify;
 

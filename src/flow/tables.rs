@@ -105,7 +105,8 @@ fn wanted(names: &TableNames, conf: Option<&OpentsdbConf>) -> Vec<(String, Table
     let mut list = vec![(data, TableKind::Data, true)];
     list.extend(names.extra.iter().map(|name| (name.clone(), TableKind::Rollup, true)));
     let rollups = conf.and_then(OpentsdbConf::rollups);
-    list.extend(rollups.iter().flat_map(|config| config.table_names()).map(|name| (name, TableKind::Rollup, false)));
+    let configured = rollups.iter().flat_map(|config| config.tables());
+    list.extend(configured.map(|name| (name.to_string(), TableKind::Rollup, false)));
     list.push((meta, TableKind::Meta, meta_required));
     list.push((tree, TableKind::Tree, tree_required));
     list.push((uid, TableKind::Uid, true));

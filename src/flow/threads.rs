@@ -41,6 +41,14 @@ impl Threads {
         Ok(Self { pool: Arc::new(pool), runtime: Arc::new(runtime) })
     }
 
+    /// Only what a command needs that reads a few small files.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn for_store() -> io::Result<Self> {
+        Self::new(1)
+    }
+
     /// Runs a future of the store and waits for it. Only from plain threads and CPU threads.
     pub fn wait<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
@@ -59,9 +67,8 @@ impl Threads {
     /// Starts writing a file; chunks are handed over as they come.
     pub fn upload(&self, store: &Store, path: String) -> Upload {
         let (chunks, incoming) = mpsc::channel(CHUNKS_IN_FLIGHT);
-        let store = store.clone();
-        let task = self.runtime.spawn(write_file(store, path, incoming));
-        Upload { chunks: Some(chunks), task, runtime: Arc::clone(&self.runtime) }
+        let task = self.runtime.spawn(write_file(store.clone(), path.clone(), incoming));
+        Upload { chunks: Some(chunks), task, path, runtime: Arc::clone(&self.runtime) }
     }
 }
 
@@ -86,6 +93,7 @@ enum Chunk {
 pub struct Upload {
     chunks: Option<mpsc::Sender<Chunk>>,
     task: JoinHandle<Result<Option<StoredFile>, StoreError>>,
+    path: String,
     runtime: Arc<Runtime>,
 }
 
@@ -109,8 +117,9 @@ impl Upload {
         if let Some(chunks) = self.chunks.take() {
             let _ = chunks.blocking_send(Chunk::Complete);
         }
-        let stored = self.runtime.block_on(&mut self.task).map_err(|gone| StoreError::task(gone.to_string()))??;
-        stored.ok_or_else(|| StoreError::task("the file was given up".into()))
+        let gone = |what: &str| StoreError::given_up(&self.path, what);
+        let stored = self.runtime.block_on(&mut self.task).map_err(|error| gone(&error.to_string()))??;
+        stored.ok_or_else(|| gone("it was not completed"))
     }
 }
 
@@ -119,7 +128,7 @@ async fn write_file(
     path: String,
     mut incoming: mpsc::Receiver<Chunk>,
 ) -> Result<Option<StoredFile>, StoreError> {
-    let mut file = store.create_file(&path).await?;
+    let mut file = store.create_file(&path)?;
     while let Some(chunk) = incoming.recv().await {
         match chunk {
             Chunk::Bytes(bytes) => {

@@ -3,11 +3,13 @@
 //! Nothing here does I/O, starts a thread or knows a foreign format. A stage hands a value from this module to the
 //! next one together with its [`Tally`], so that every number is carried and never recomputed.
 
+mod catalogue;
 mod cell;
 mod key_range;
 mod layout;
 mod points;
 mod raw;
+mod series;
 mod retry;
 mod table;
 mod tally;
@@ -15,12 +17,14 @@ pub mod time;
 mod typed;
 mod uid;
 
+pub use catalogue::{FileKind, FileRow, MetricRow, SeriesRow, ShardRow};
 pub use cell::{Cell, CellBlock, CellRef, OutOfSpace, OwnedCell, RowView, Span, kind};
 pub use key_range::{KeyRange, successor};
 pub use layout::{KeyLayout, LayoutError};
 pub use points::{FLAG_MILLISECONDS, FLAG_SUPERSEDED, Form, PointBatch, Segment, WriteTime};
 pub use raw::{RawCell, RawReason};
 pub use retry::Retry;
+pub use series::{SeriesLabel, SeriesLabels};
 pub use table::{FamilyDescriptor, Region, TableDescriptor, TableKind};
 pub use tally::{CellHasher, Tally};
 pub use typed::{Annotation, Histogram, HistogramBucket, MetaRow, Rollup, RollupValue, TreeRow, TypedRows, UidRow};

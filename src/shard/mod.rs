@@ -12,4 +12,4 @@ mod probe;
 
 pub use cut::{between, cut, split_rest};
 pub use plan::plan;
-pub use probe::{RegionProbe, SMALL_REGION_ROWS, probe};
+pub use probe::{RegionProbe, SMALL_REGION_ROWS, last_row, probe};

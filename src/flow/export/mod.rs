@@ -9,9 +9,12 @@
 //! Decoder and encoder are values that travel between the scan thread and the pool, so a shard needs no lock, and a
 //! slow stage holds up the one before it instead of piling up memory.
 
+mod chunk_buffer;
 mod decode;
 mod encode;
-mod file;
+mod open_file;
+mod points_tally;
 mod shard;
 
+pub use encode::MetricTally;
 pub use shard::{ExportContext, ShardOutcome, ShardTask, export_shard};

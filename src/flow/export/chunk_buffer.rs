@@ -1,9 +1,9 @@
-//! A Parquet file that grows in memory and leaves in chunks.
+//! The sink of a Parquet writer that keeps it to itself.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The sink of a Parquet writer: bytes wait here until they are handed to the store.
+/// Bytes wait here until they are handed to the store. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct ChunkBuffer(Arc<Mutex<Vec<u8>>>);
 

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# install.sh [build] [bed] [thrift] [readers] [krb5] [all]     installs what is missing on Debian or Ubuntu
+#
+#   build    a C compiler and pkg-config, for crates with C in them (Rust itself comes from rustup, see below)
+#   bed      a JDK 17 and Maven, for the test bed
+#   thrift   the Thrift compiler, to regenerate src/cluster/gen
+#   readers  Python with venv, for the tests with other readers of Parquet
+#   krb5     a KDC and the GSSAPI headers, for the tests with a Kerberos gateway
+#
+# Without a name: build and bed. What is there already is left alone, so a second run does nothing.
+set -euo pipefail
+
+packages=()
+# want COMMAND PACKAGE...: the packages are needed when the command is absent
+want() { command -v "$1" >/dev/null || packages+=("${@:2}"); }
+
+want_jdk() {
+  local version=0
+  if command -v javac >/dev/null; then version=$(javac -version 2>&1 | sed 's/[^0-9]*\([0-9]*\).*/\1/'); fi
+  [ "$version" -ge 17 ] || packages+=(openjdk-17-jdk-headless)
+}
+
+[ $# -gt 0 ] || set -- build bed
+for part in "$@"; do
+  case $part in
+    build) want cc gcc libc6-dev; want pkg-config pkg-config ;;
+    bed) want_jdk; want mvn maven; want flock util-linux ;;
+    thrift) want thrift thrift-compiler ;;
+    readers) want python3 python3; python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv) ;;
+    krb5) want kinit krb5-user; want krb5kdc krb5-kdc krb5-admin-server; want krb5-config libkrb5-dev ;;
+    all) exec bash "$0" build bed thrift readers krb5 ;;
+    *) echo "install.sh: unknown part $part; there are build bed thrift readers krb5 all" >&2; exit 2 ;;
+  esac
+done
+
+if [ ${#packages[@]} -gt 0 ]; then
+  if ! command -v apt-get >/dev/null; then
+    echo "install.sh: no apt-get here; please install what Debian calls: ${packages[*]}" >&2
+    exit 1
+  fi
+  as_root=()
+  if [ "$(id -u)" != 0 ]; then
+    if ! sudo -n true 2>/dev/null; then
+      echo "install.sh: not root; please run: apt-get install --no-install-recommends ${packages[*]}" >&2
+      exit 1
+    fi
+    as_root=(sudo)
+  fi
+  export DEBIAN_FRONTEND=noninteractive
+  "${as_root[@]}" apt-get -o Acquire::Retries=3 update -qq
+  "${as_root[@]}" apt-get -o Acquire::Retries=3 install -y -qq --no-install-recommends "${packages[@]}"
+fi
+
+if ! command -v cargo >/dev/null; then
+  echo "install.sh: Rust is missing; install it from https://rustup.rs (stable, at least the rust-version in Cargo.toml)" >&2
+  exit 1
+fi

@@ -1,0 +1,286 @@
+//! Flags that several verbs share, and what they mean.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, ValueEnum};
+use tsdb_ark::flow::{GatewaySettings, LayoutFlags, OpentsdbConf, Resources, TableNames};
+
+use crate::cli::exit::{Usage, usage};
+use crate::cli::units;
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// What is printed and where settings come from; every verb takes these.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output and settings")]
+pub struct OutputArgs {
+    /// Read settings from a TOML file whose keys are the names of the flags
+    #[arg(long, global = true, value_name = "FILE", env = "TSDB_ARK_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Print one JSON object at the end instead of text; no progress
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress and no report; backup prints the id alone
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Log more to stderr: -v what is done, -vv details, -vvv everything
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// The form of log lines on stderr
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// Where the cluster is.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Gateway")]
+pub struct GatewayArgs {
+    /// Thrift gateway of the cluster; repeat it for several. thrift1:// or thrift2:// in front forces the version,
+    /// otherwise it is found by probing. In the environment, commas separate gateways
+    #[arg(long, value_name = "HOST:PORT", env = "TSDB_ARK_GATEWAY", value_delimiter = ',')]
+    pub gateway: Vec<String>,
+    /// The gateway uses the framed transport (default: probe)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
+        hide_possible_values = true)]
+    pub framed: Option<bool>,
+    /// The gateway uses the buffered transport (default: probe)
+    #[arg(long, conflicts_with = "framed")]
+    pub unframed: bool,
+    /// The gateway uses the compact protocol (default: probe)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
+        hide_possible_values = true)]
+    pub compact: Option<bool>,
+    /// The gateway uses the binary protocol (default: probe)
+    #[arg(long, conflicts_with = "compact")]
+    pub binary: bool,
+    /// Wait so long for a connection
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration,
+        default_value = units::duration_flag(GatewaySettings::default().connect_timeout))]
+    pub connect_timeout: Duration,
+    /// Wait so long for an answer
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration,
+        default_value = units::duration_flag(GatewaySettings::default().read_timeout))]
+    pub read_timeout: Duration,
+    /// Wait so long for a request to be taken
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration,
+        default_value = units::duration_flag(GatewaySettings::default().write_timeout))]
+    pub write_timeout: Duration,
+    /// Repeat a failing call for so long before giving up; 0s: never repeat
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration,
+        default_value = units::duration_flag(GatewaySettings::default().retry_for))]
+    pub retry_for: Duration,
+}
+
+impl GatewayArgs {
+    /// True when a gateway is named.
+    pub fn given(&self) -> bool {
+        self.gateway.iter().any(|gateway| !gateway.trim().is_empty())
+    }
+
+    /// The settings.
+    ///
+    /// # Errors
+    /// [`Usage`] when no gateway is named or a time-out is zero.
+    pub fn settings(&self) -> Result<GatewaySettings, Usage> {
+        let named = self.gateway.iter().map(|gateway| gateway.trim()).filter(|gateway| !gateway.is_empty());
+        let gateways: Vec<String> = named.map(str::to_string).collect();
+        if gateways.is_empty() {
+            return Err(usage(
+                "no gateway is given: name the Thrift gateway of the cluster with --gateway HOST:PORT, \
+                 TSDB_ARK_GATEWAY or `gateway` in the configuration file",
+            ));
+        }
+        let times = [("connect", self.connect_timeout), ("read", self.read_timeout), ("write", self.write_timeout)];
+        if let Some((name, _)) = times.iter().find(|(_, time)| time.is_zero()) {
+            return Err(usage(format!("--{name}-timeout must be longer than 0")));
+        }
+        Ok(GatewaySettings {
+            gateways,
+            framed: if self.unframed { Some(false) } else { self.framed },
+            compact: if self.binary { Some(false) } else { self.compact },
+            connect_timeout: self.connect_timeout,
+            read_timeout: self.read_timeout,
+            write_timeout: self.write_timeout,
+            retry_for: self.retry_for,
+        })
+    }
+}
+
+/// Where the backups are.
+#[derive(Debug, Args)]
+pub struct RepositoryArgs {
+    /// Directory or S3 prefix with the backups: /path, file:///path, s3://bucket/prefix
+    #[arg(long, value_name = "URL", env = "TSDB_ARK_REPOSITORY")]
+    pub repository: Option<String>,
+}
+
+impl RepositoryArgs {
+    /// The repository's URL.
+    ///
+    /// # Errors
+    /// [`Usage`] when none is given.
+    pub fn url(&self) -> Result<String, Usage> {
+        let given = self.repository.as_deref().map(str::trim).filter(|url| !url.is_empty());
+        given.map(str::to_string).ok_or_else(|| {
+            usage(
+                "no repository is given: name a directory or S3 prefix with --repository URL, TSDB_ARK_REPOSITORY \
+                 or `repository` in the configuration file",
+            )
+        })
+    }
+}
+
+/// What is known about the OpenTSDB that is read.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "OpenTSDB")]
+pub struct OpentsdbArgs {
+    /// The TSD's configuration: table names, UID widths, salt, rollups
+    #[arg(long, value_name = "FILE")]
+    pub opentsdb_conf: Option<PathBuf>,
+    /// The data table (default: the configuration's, else tsdb)
+    #[arg(long, value_name = "TABLE")]
+    pub data_table: Option<String>,
+    /// The UID table (default: the configuration's, else tsdb-uid)
+    #[arg(long, value_name = "TABLE")]
+    pub uid_table: Option<String>,
+    /// The meta table (default: the configuration's, else tsdb-meta if it exists)
+    #[arg(long, value_name = "TABLE")]
+    pub meta_table: Option<String>,
+    /// The tree table (default: the configuration's, else tsdb-tree if it exists)
+    #[arg(long, value_name = "TABLE")]
+    pub tree_table: Option<String>,
+    /// A further table: rollups, pre-aggregates or any other; may be repeated
+    #[arg(long, value_name = "TABLE", value_delimiter = ',')]
+    pub table: Vec<String>,
+    /// Bytes of a metric UID (default: the configuration's, else detected)
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub uid_width_metric: Option<u8>,
+    /// Bytes of a tag key UID
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub uid_width_tagk: Option<u8>,
+    /// Bytes of a tag value UID
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub uid_width_tagv: Option<u8>,
+    /// Salt bytes in front of a row key; 0 is no salt
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u8).range(0..=8))]
+    pub salt_width: Option<u8>,
+    /// Salt buckets
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub salt_buckets: Option<u32>,
+}
+
+impl OpentsdbArgs {
+    /// The TSD's configuration, read.
+    ///
+    /// # Errors
+    /// The file cannot be read or used.
+    pub fn conf(&self) -> anyhow::Result<Option<OpentsdbConf>> {
+        Ok(self.opentsdb_conf.as_deref().map(OpentsdbConf::read).transpose()?)
+    }
+
+    /// Table names.
+    pub fn names(&self) -> TableNames {
+        TableNames {
+            data: self.data_table.clone(),
+            uid: self.uid_table.clone(),
+            meta: self.meta_table.clone(),
+            tree: self.tree_table.clone(),
+            extra: self.table.clone(),
+        }
+    }
+
+    /// Widths and salt.
+    pub fn layout(&self) -> LayoutFlags {
+        LayoutFlags {
+            metric_width: self.uid_width_metric,
+            tagk_width: self.uid_width_tagk,
+            tagv_width: self.uid_width_tagv,
+            salt_width: self.salt_width,
+            salt_buckets: self.salt_buckets,
+        }
+    }
+}
+
+/// How much of the machine and of the cluster is used.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct ResourceArgs {
+    /// Connections to the gateways, one scan or put on each
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024),
+        default_value = Resources::default().connections.to_string())]
+    pub connections: u16,
+    /// Threads that decode and encode; 0 is one per core
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(0..=1024),
+        default_value = Resources::default().cpu.to_string())]
+    pub cpu: u16,
+    /// Memory that pages, batches and files in the making may take together
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size,
+        default_value = units::size_flag(Resources::default().max_memory))]
+    pub max_memory: u64,
+    /// Bytes of a page that scans aim at
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size,
+        default_value = units::size_flag(Resources::default().page_bytes))]
+    pub page_size: u64,
+}
+
+impl ResourceArgs {
+    /// The limits.
+    ///
+    /// # Errors
+    /// [`Usage`] when pages are empty or the memory does not hold one page per connection.
+    pub fn limits(&self) -> Result<Resources, Usage> {
+        let pages = self.page_size.saturating_mul(u64::from(self.connections));
+        if self.page_size < 4096 {
+            return Err(usage("--page-size must be at least 4KiB"));
+        }
+        if self.max_memory < pages {
+            return Err(usage(format!(
+                "--max-memory {} does not hold one page of {} for each of {} connections; give it at least {}",
+                units::size_flag(self.max_memory),
+                units::size_flag(self.page_size),
+                self.connections,
+                units::size_flag(pages)
+            )));
+        }
+        Ok(Resources {
+            connections: usize::from(self.connections),
+            cpu: usize::from(self.cpu),
+            max_memory: self.max_memory,
+            page_bytes: self.page_size,
+        })
+    }
+}
+
+/// Reads `OLD=NEW`.
+pub fn parse_rename(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((old, new)) if !old.is_empty() && !new.is_empty() => Ok((old.to_string(), new.to_string())),
+        _ => Err("expected OLD=NEW, the table's name in the backup and its name in the cluster".to_string()),
+    }
+}
+
+/// Checks that renames are unambiguous.
+///
+/// # Errors
+/// [`Usage`] when a table has two new names, or two tables have the same one and would be mixed.
+pub fn check_renames(renames: &[(String, String)]) -> Result<(), Usage> {
+    for (at, (old, new)) in renames.iter().enumerate() {
+        for (other_old, other_new) in renames.iter().take(at) {
+            if old == other_old && new != other_new {
+                return Err(usage(format!("--rename-table gives {old} two names: {other_new} and {new}")));
+            }
+            if old != other_old && new == other_new {
+                return Err(usage(format!("--rename-table would mix {other_old} and {old} in {new}")));
+            }
+        }
+    }
+    Ok(())
+}

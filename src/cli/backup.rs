@@ -1,0 +1,229 @@
+//! `tsdb-ark backup`: all tables of an OpenTSDB to a repository.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use tsdb_ark::flow::{
+    self, BackupPlan, BackupReport, Cancel, GatewaySettings, LayoutFlags, OpentsdbConf, Resources, Source, TableNames,
+    TableReport,
+};
+use tsdb_ark::model::{KeyLayout, RawReason, TableKind};
+
+use crate::cli::args::{GatewayArgs, OpentsdbArgs, RepositoryArgs, ResourceArgs};
+use crate::cli::columns::{Columns, Side};
+use crate::cli::command::EXIT_CODES;
+use crate::cli::exit::usage;
+use crate::cli::outcome::{Outcome, remarks};
+use crate::cli::{Running, units};
+
+/// What is typed.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct BackupArgs {
+    /// Where the backups are.
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+    /// Keep delete markers and overwritten versions too
+    #[arg(long)]
+    pub raw: bool,
+    /// With --raw: versions per column at most (default: all)
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i32).range(1..))]
+    pub max_versions: Option<i32>,
+    /// Cells that do not decode are no reason to exit with 3
+    #[arg(long)]
+    pub expect_raw_cells: bool,
+    /// Connect, find tables and shards, write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where the cluster is.
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+    /// What is known about the OpenTSDB.
+    #[command(flatten)]
+    pub opentsdb: OpentsdbArgs,
+    /// Limits.
+    #[command(flatten)]
+    pub resources: ResourceArgs,
+}
+
+/// What is asked for, checked.
+struct BackupRequest {
+    gateways: GatewaySettings,
+    repository: String,
+    names: TableNames,
+    conf: Option<OpentsdbConf>,
+    layout: LayoutFlags,
+    raw: bool,
+    max_versions: i32,
+    resources: Resources,
+    dry_run: bool,
+}
+
+impl BackupArgs {
+    /// Runs the backup.
+    ///
+    /// # Errors
+    /// Usage, the gateway's, the store's or the flow's.
+    pub fn run(self, running: &Running) -> anyhow::Result<Outcome> {
+        let request = self.request()?;
+        let repository = request.repository.clone();
+        let plan = request.open(&running.cancel)?;
+        let report = flow::backup(&plan, &running.progress, &running.cancel)?;
+        Ok(outcome(&report, &repository, self.expect_raw_cells))
+    }
+
+    fn request(&self) -> anyhow::Result<BackupRequest> {
+        if self.max_versions.is_some() && !self.raw {
+            return Err(usage(
+                "--max-versions needs --raw: a backup without it reads as many versions as each family keeps",
+            )
+            .into());
+        }
+        Ok(BackupRequest {
+            repository: self.repository.url()?,
+            gateways: self.gateway.settings()?,
+            names: self.opentsdb.names(),
+            layout: self.opentsdb.layout(),
+            raw: self.raw,
+            max_versions: self.max_versions.unwrap_or(i32::MAX),
+            resources: self.resources.limits()?,
+            dry_run: self.dry_run,
+            conf: self.opentsdb.conf()?,
+        })
+    }
+}
+
+impl BackupRequest {
+    fn open(self, cancel: &Cancel) -> anyhow::Result<BackupPlan> {
+        // The store first: a wrong URL shows at once, a cluster that is down only after the retries.
+        // A dry run makes no directory either.
+        let store = flow::open_store(&self.repository, !self.dry_run)?;
+        let gateways = flow::open_gateways(&self.gateways, cancel)?;
+        Ok(BackupPlan {
+            source: Source { gateways, names: self.names, conf: self.conf, layout: self.layout },
+            store,
+            raw: self.raw,
+            max_versions: self.max_versions,
+            resources: self.resources,
+            dry_run: self.dry_run,
+        })
+    }
+}
+
+fn outcome(report: &BackupReport, repository: &str, raw_cells_expected: bool) -> Outcome {
+    let id = report.backup.as_ref().map_or(String::new(), |id| format!("{id}\n"));
+    let done = Outcome { quiet_text: id, ..Outcome::done(text(report, repository), flow::to_json(report)) };
+    let unexpected = unexpected_raw_cells(&report.tables);
+    if unexpected.is_empty() || raw_cells_expected {
+        return done;
+    }
+    done.must_read(format!(
+        "the backup is complete, but cells that do not decode were kept raw: {}; --expect-raw-cells if that is known",
+        reasons_text(&unexpected)
+    ))
+}
+
+/// Raw cells that hint at damage or at wrong settings, by reason: all but those that were asked for (old versions and
+/// deletes) and those of tables that are no OpenTSDB's.
+fn unexpected_raw_cells(tables: &[TableReport]) -> BTreeMap<String, u64> {
+    let mut found = BTreeMap::new();
+    for table in tables {
+        for (name, count) in &table.raw_reasons {
+            let expected = match RawReason::from_name(name) {
+                Some(
+                    RawReason::DeleteMarker | RawReason::Deleted | RawReason::OldVersion | RawReason::ForeignTable,
+                ) => true,
+                Some(RawReason::OtherFamily) => table.kind == TableKind::Other,
+                _ => false,
+            };
+            if !expected && *count > 0 {
+                *found.entry(name.clone()).or_default() += count;
+            }
+        }
+    }
+    found
+}
+
+fn reasons_text(reasons: &BTreeMap<String, u64>) -> String {
+    reasons.iter().map(|(name, count)| format!("{name} {}", units::count(*count))).collect::<Vec<_>>().join(", ")
+}
+
+fn text(report: &BackupReport, repository: &str) -> String {
+    let mut text = match &report.backup {
+        Some(id) => format!("backup {id} in {repository}, {}\n\n", units::span(report.seconds)),
+        None => format!("dry run: nothing was written to {repository}\n\n"),
+    };
+    text += &table_columns(&report.tables).to_string();
+    text += &format!(
+        "\nread {} from the cluster, wrote {}, held {} of memory at most\n",
+        units::size(report.bytes_read),
+        units::size(report.bytes_written),
+        units::size(report.peak_rss_bytes)
+    );
+    text += &format!("{}\n", layout_text(&report.layout, &report.layout_from));
+    for table in report.tables.iter().filter(|table| !table.raw_reasons.is_empty()) {
+        text += &format!("raw cells of {}: {}\n", table.table, reasons_text(&table.raw_reasons));
+    }
+    text += &remarks("not there", &report.absent_tables);
+    text += &remarks("warning", &report.warnings);
+    text
+}
+
+/// Tables with their counts and a sum.
+pub fn table_columns(tables: &[TableReport]) -> Columns {
+    let mut columns = Columns::new(&[
+        ("table", Side::Left),
+        ("kind", Side::Left),
+        ("shards", Side::Right),
+        ("rows", Side::Right),
+        ("cells", Side::Right),
+        ("points", Side::Right),
+        ("raw cells", Side::Right),
+        ("bytes", Side::Right),
+        ("written", Side::Right),
+        ("checksum", Side::Left),
+    ]);
+    for table in tables {
+        columns.row([
+            table.table.clone(),
+            format!("{:?}", table.kind).to_lowercase(),
+            units::count(table.shards),
+            units::count(table.tally.rows),
+            units::count(table.tally.cells),
+            units::count(table.tally.points),
+            units::count(table.raw_cells),
+            units::size(table.tally.bytes),
+            units::size(table.bytes_written),
+            format!("{:016x}", table.tally.checksum),
+        ]);
+    }
+    let sum = |of: fn(&TableReport) -> u64| tables.iter().map(of).sum::<u64>();
+    columns.row([
+        "all".to_string(),
+        String::new(),
+        units::count(sum(|t| t.shards)),
+        units::count(sum(|t| t.tally.rows)),
+        units::count(sum(|t| t.tally.cells)),
+        units::count(sum(|t| t.tally.points)),
+        units::count(sum(|t| t.raw_cells)),
+        units::size(sum(|t| t.tally.bytes)),
+        units::size(sum(|t| t.bytes_written)),
+        String::new(),
+    ]);
+    columns
+}
+
+/// UID widths and salt in one line.
+pub fn layout_text(layout: &KeyLayout, from: &str) -> String {
+    let salt = match layout.salt_width {
+        0 => "no salt".to_string(),
+        width => format!("salt {width} with {} buckets", layout.salt_buckets),
+    };
+    format!(
+        "row keys: metric {}, tagk {}, tagv {} bytes, {salt} ({from})",
+        layout.metric_width, layout.tagk_width, layout.tagv_width
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! `tsdb-ark check`: a look before the first backup.
+
+use clap::Args;
+use tsdb_ark::flow::{self, CheckReport, CheckedFamily, Source};
+
+use crate::cli::args::{GatewayArgs, OpentsdbArgs};
+use crate::cli::backup::layout_text;
+use crate::cli::columns::{Columns, Side};
+use crate::cli::command::EXIT_CODES;
+use crate::cli::outcome::{Outcome, remarks};
+use crate::cli::{Running, units};
+
+/// What is asked for.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct CheckArgs {
+    /// Where the cluster is.
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+    /// What is known about the OpenTSDB.
+    #[command(flatten)]
+    pub opentsdb: OpentsdbArgs,
+}
+
+impl CheckArgs {
+    /// Looks at the cluster and reports.
+    ///
+    /// # Errors
+    /// Usage, the gateway's, or the flow's.
+    pub fn run(self, running: &Running) -> anyhow::Result<Outcome> {
+        let settings = self.gateway.settings()?;
+        let conf = self.opentsdb.conf()?;
+        let gateways = flow::open_gateways(&settings, &running.cancel)?;
+        let source = Source { gateways, names: self.opentsdb.names(), conf, layout: self.opentsdb.layout() };
+        Ok(outcome(&flow::check(&source, &running.progress, &running.cancel)?))
+    }
+}
+
+fn outcome(report: &CheckReport) -> Outcome {
+    let done = Outcome::done(text(report), flow::to_json(report));
+    match report.would_be_lost.as_slice() {
+        [] => done,
+        lost => done.must_read(format!("a backup through this gateway would not carry: {}", lost.join("; "))),
+    }
+}
+
+fn text(report: &CheckReport) -> String {
+    let mut text = remarks("gateway", &report.gateways);
+    text += &format!("cluster: {}\n\n", report.cluster_id.as_deref().unwrap_or("its id is not known"));
+    let mut columns = Columns::new(&[
+        ("table", Side::Left),
+        ("kind", Side::Left),
+        ("regions", Side::Right),
+        ("families", Side::Left),
+    ]);
+    for table in &report.tables {
+        let families: Vec<String> = table.families.iter().map(family_text).collect();
+        let kind = format!("{:?}", table.kind).to_lowercase();
+        columns.row([table.table.clone(), kind, units::count(table.regions), families.join(", ")]);
+    }
+    text += &format!("{columns}\n{}\n", layout_text(&report.layout, &report.layout_from));
+    text += &format!(
+        "row keys: {} of {} sampled fit\n",
+        units::count(report.keys_fitting),
+        units::count(report.keys_sampled)
+    );
+    text += &remarks("not there", &report.absent_tables);
+    text += &remarks("sure", &report.sure);
+    text += &remarks("warning", &report.warnings);
+    text += &remarks("would be lost", &report.would_be_lost);
+    text
+}
+
+fn family_text(family: &CheckedFamily) -> String {
+    let kept = family.ttl_seconds.map_or(String::new(), |ttl| format!(", kept {}", units::span(ttl as f64)));
+    match family.versions {
+        1 => format!("{} (1 version{kept})", family.family),
+        more => format!("{} ({more} versions{kept})", family.family),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tsdb_ark::flow::CheckedTable;
+    use tsdb_ark::model::{KeyLayout, TableKind};
+
+    use super::*;
+
+    fn report() -> CheckReport {
+        let family = |name: &str, versions, ttl_seconds| CheckedFamily { family: name.into(), versions, ttl_seconds };
+        CheckReport {
+            gateways: vec!["gw:9090 thrift2".into()],
+            cluster_id: None,
+            tables: vec![CheckedTable {
+                table: "tsdb".into(),
+                kind: TableKind::Data,
+                regions: 12,
+                families: vec![family("t", 1, Some(7200)), family("x", 3, None)],
+            }],
+            absent_tables: vec!["tsdb-tree".into()],
+            layout: KeyLayout::default(),
+            layout_from: "detected".into(),
+            keys_sampled: 1000,
+            keys_fitting: 999,
+            sure: vec![],
+            warnings: vec!["one key does not fit".into()],
+            would_be_lost: vec![],
+        }
+    }
+
+    #[test]
+    fn warnings_alone_do_not_change_the_exit_code() {
+        let outcome = outcome(&report());
+        assert_eq!(outcome.code, 0);
+        assert!(
+            outcome.text.contains("tsdb   data       12  t (1 version, kept 2 h 00 min), x (3 versions)"),
+            "{}",
+            outcome.text
+        );
+        assert!(outcome.text.contains("warning: one key does not fit\n"));
+    }
+
+    #[test]
+    fn what_would_be_lost_must_be_read() {
+        let outcome = outcome(&CheckReport { would_be_lost: vec!["old versions".into()], ..report() });
+        assert_eq!(outcome.code, 3);
+        assert!(outcome.why.unwrap().contains("old versions"));
+    }
+}

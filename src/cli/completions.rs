@@ -1,0 +1,25 @@
+//! `tsdb-ark completions`: scripts that complete flags in a shell.
+
+use clap::Args;
+use clap_complete::Shell;
+
+use crate::cli::command;
+use crate::cli::outcome::Outcome;
+
+/// What is asked for.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: Shell,
+}
+
+impl CompletionsArgs {
+    /// The script.
+    pub fn run(self) -> Outcome {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut command::command(), "tsdb-ark", &mut script);
+        let text = String::from_utf8_lossy(&script).into_owned();
+        // A script is wanted in whatever form reports are asked for.
+        Outcome { quiet_text: text.clone(), json: text.trim_end().to_string(), text, ..Outcome::default() }
+    }
+}

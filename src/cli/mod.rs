@@ -1,0 +1,83 @@
+//! Words in, words out: flags and the configuration file become a plan, a report becomes text or JSON and an exit code.
+//!
+//! A verb's file holds its flags, what they ask for (the request) and how its report reads. What is typed and what is
+//! run are two types: nothing behind a request sees a raw flag.
+
+mod args;
+mod backup;
+mod check;
+mod columns;
+mod command;
+mod completions;
+mod config;
+mod exit;
+mod list;
+mod log;
+mod outcome;
+mod progress_line;
+mod restore;
+mod show;
+mod signals;
+mod units;
+mod verify;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use tsdb_ark::flow::{Cancel, Progress};
+
+use crate::cli::command::Verb;
+use crate::cli::outcome::Outcome;
+use crate::cli::progress_line::ProgressLine;
+use crate::cli::signals::Signals;
+
+/// What every verb may use while it runs.
+#[derive(Debug, Default)]
+pub struct Running {
+    /// Counters that the flow moves.
+    pub progress: Progress,
+    /// Set by ctrl-C and SIGTERM.
+    pub cancel: Cancel,
+}
+
+/// Runs the command line of this process and returns its exit code.
+pub fn run() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let cli = match config::parse(&words) {
+        Ok(cli) => cli,
+        Err(error) => return exit::failed(&error, asks_for_json(&words), false),
+    };
+    let (json, quiet) = (cli.output.json, cli.output.quiet);
+    let running = Running::default();
+    let signals = Signals::listen(&running.cancel);
+    let line = ProgressLine::new(!json && !quiet);
+    log::start(&cli.output, &line);
+    let watch = line.watch(&running);
+    let result = signals.map(|signals| {
+        let result = perform(cli.verb, &running);
+        (result, signals.received())
+    });
+    drop(watch);
+    match result {
+        Ok((Ok(outcome), _)) => exit::finished(&outcome, json, quiet),
+        Ok((Err(error), interrupted)) => exit::failed(&error, json, interrupted),
+        Err(error) => exit::failed(&error, json, false),
+    }
+}
+
+fn perform(verb: Verb, running: &Running) -> anyhow::Result<Outcome> {
+    match verb {
+        Verb::Check(args) => args.run(running),
+        Verb::Backup(args) => args.run(running),
+        Verb::List(args) => args.run(),
+        Verb::Show(args) => args.run(),
+        Verb::Verify(args) => args.run(running),
+        Verb::Restore(args) => args.run(running),
+        Verb::Completions(args) => Ok(args.run()),
+    }
+}
+
+/// A command line that does not parse still tells scripts what went wrong in the form that they asked for.
+fn asks_for_json(words: &[OsString]) -> bool {
+    words.iter().any(|word| word == "--json" || word == "--json=true")
+}

@@ -1,0 +1,246 @@
+//! `tsdb-ark restore`: a backup into a cluster.
+
+use clap::Args;
+use tsdb_ark::flow::{self, Cancel, GatewaySettings, Resources, RestorePlan, RestoreReport, RestoredTable};
+
+use crate::cli::args::{GatewayArgs, RepositoryArgs, ResourceArgs, check_renames, parse_rename};
+use crate::cli::columns::{Columns, Side};
+use crate::cli::command::EXIT_CODES;
+use crate::cli::exit::Usage;
+use crate::cli::outcome::{Outcome, remarks};
+use crate::cli::{Running, units};
+
+/// What is typed.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct RestoreArgs {
+    /// The backup: its id, the unique beginning of one, or latest
+    #[arg(default_value = "latest")]
+    pub backup: String,
+    /// Where the backups are.
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+    /// Restore a table under another name; may be repeated
+    #[arg(long, value_name = "OLD=NEW", value_parser = parse_rename, value_delimiter = ',')]
+    pub rename_table: Vec<(String, String)>,
+    /// Restore only this table, by its name in the backup; may be repeated
+    #[arg(long, value_name = "TABLE", value_delimiter = ',')]
+    pub table: Vec<String>,
+    /// Write into tables that hold rows already
+    #[arg(long)]
+    pub into_existing: bool,
+    /// Do not read the target back and compare
+    #[arg(long)]
+    pub no_read_back: bool,
+    /// Only check what would happen, write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where the cluster is.
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+    /// Limits.
+    #[command(flatten)]
+    pub resources: ResourceArgs,
+}
+
+/// What is asked for, checked.
+struct RestoreRequest {
+    gateways: GatewaySettings,
+    repository: String,
+    backup: String,
+    rename: Vec<(String, String)>,
+    tables: Vec<String>,
+    into_existing: bool,
+    read_back: bool,
+    resources: Resources,
+    dry_run: bool,
+}
+
+impl RestoreArgs {
+    /// Runs the restore.
+    ///
+    /// # Errors
+    /// Usage, the gateway's, the store's or the flow's.
+    pub fn run(self, running: &Running) -> anyhow::Result<Outcome> {
+        let plan = self.request()?.open(&running.cancel)?;
+        Ok(outcome(&flow::restore(&plan, &running.progress, &running.cancel)?))
+    }
+
+    fn request(self) -> Result<RestoreRequest, Usage> {
+        check_renames(&self.rename_table)?;
+        Ok(RestoreRequest {
+            repository: self.repository.url()?,
+            gateways: self.gateway.settings()?,
+            backup: self.backup,
+            rename: self.rename_table,
+            tables: self.table,
+            into_existing: self.into_existing,
+            read_back: !self.no_read_back,
+            resources: self.resources.limits()?,
+            dry_run: self.dry_run,
+        })
+    }
+}
+
+impl RestoreRequest {
+    fn open(self, cancel: &Cancel) -> anyhow::Result<RestorePlan> {
+        // The store first: a wrong URL shows at once, a cluster that is down only after the retries.
+        let store = flow::open_store(&self.repository, false)?;
+        Ok(RestorePlan {
+            gateways: flow::open_gateways(&self.gateways, cancel)?,
+            store,
+            backup: self.backup,
+            rename: self.rename,
+            tables: self.tables,
+            into_existing: self.into_existing,
+            read_back: self.read_back,
+            resources: self.resources,
+            dry_run: self.dry_run,
+        })
+    }
+}
+
+fn outcome(report: &RestoreReport) -> Outcome {
+    let done = Outcome::done(text(report), flow::to_json(report));
+    let wrong: Vec<&str> =
+        report.tables.iter().filter(|table| !table.sent_agrees).map(|table| table.table.as_str()).collect();
+    if !report.dry_run && !wrong.is_empty() {
+        return done.wrong(format!("what was sent is not what was backed up: {}", wrong.join(", ")));
+    }
+    match report.differences {
+        0 => done,
+        1 => done.must_read("1 table reads back differently from the backup".to_string()),
+        n => done.must_read(format!("{} tables read back differently from the backup", units::count(n))),
+    }
+}
+
+fn text(report: &RestoreReport) -> String {
+    let mut text = if report.dry_run {
+        format!("dry run: nothing was written of backup {}\n\n", report.backup)
+    } else {
+        format!("backup {} restored, {}\n\n", report.backup, units::span(report.seconds))
+    };
+    let mut columns = Columns::new(&[
+        ("table", Side::Left),
+        ("target", Side::Left),
+        ("cells", Side::Right),
+        ("bytes", Side::Right),
+        ("checksum", Side::Left),
+        ("sent", Side::Left),
+        ("read back", Side::Left),
+    ]);
+    for table in &report.tables {
+        columns.row([
+            table.table.clone(),
+            target_text(table),
+            units::count(table.cells),
+            units::size(table.bytes),
+            table.checksum.clone(),
+            agreement(Some(table.sent_agrees).filter(|_| !report.dry_run)),
+            agreement(table.target_agrees),
+        ]);
+    }
+    text += &format!(
+        "{columns}\nread {} from the repository, sent {} to the cluster, held {} of memory at most\n",
+        units::size(report.bytes_read),
+        units::size(report.bytes_written),
+        units::size(report.peak_rss_bytes)
+    );
+    text += &remarks("warning", &report.warnings);
+    text
+}
+
+fn target_text(table: &RestoredTable) -> String {
+    if table.created { format!("{} (new)", table.target) } else { table.target.clone() }
+}
+
+fn agreement(agrees: Option<bool>) -> String {
+    match agrees {
+        Some(true) => "agrees",
+        Some(false) => "DIFFERS",
+        None => "-",
+    }
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches;
+
+    use super::*;
+    use crate::cli::command::{self, Cli, Verb};
+
+    fn parsed(flags: &str) -> RestoreArgs {
+        let words = ["tsdb-ark", "restore"].into_iter().chain(flags.split_whitespace());
+        let cli = Cli::from_arg_matches(&command::command().try_get_matches_from(words).unwrap()).unwrap();
+        match cli.verb {
+            Verb::Restore(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const NEEDED: &str = "--gateway gw:9090 --repository /b";
+
+    #[test]
+    fn flags_become_a_request() {
+        let flags = "2026 --rename-table tsdb=copy --rename-table u=v --table tsdb --table u --into-existing \
+                     --no-read-back --dry-run";
+        let request = parsed(&format!("{NEEDED} {flags}")).request().unwrap();
+        assert_eq!((request.backup.as_str(), request.repository.as_str()), ("2026", "/b"));
+        assert_eq!(request.rename, [("tsdb".into(), "copy".into()), ("u".into(), "v".into())]);
+        assert_eq!(request.tables, ["tsdb", "u"]);
+        assert_eq!((request.into_existing, request.read_back, request.dry_run), (true, false, true));
+    }
+
+    #[test]
+    fn the_careful_way_is_the_default() {
+        let request = parsed(NEEDED).request().unwrap();
+        assert_eq!(request.backup, "latest");
+        assert_eq!((request.into_existing, request.read_back, request.dry_run), (false, true, false));
+    }
+
+    #[test]
+    fn renames_that_mix_tables_are_refused() {
+        for (renames, hint) in
+            [("--rename-table a=x --rename-table b=x", "mix"), ("--rename-table a=x,a=y", "two names")]
+        {
+            let error = parsed(&format!("{NEEDED} {renames}")).request().err().unwrap();
+            assert!(error.to_string().contains(hint), "{error}");
+        }
+        assert!(parse_rename("a=").is_err() && parse_rename("a").is_err() && parse_rename("=b").is_err());
+    }
+
+    fn report(sent_agrees: bool, target_agrees: Option<bool>) -> RestoreReport {
+        RestoreReport {
+            backup: "b1".into(),
+            tables: vec![RestoredTable {
+                table: "tsdb".into(),
+                target: "copy".into(),
+                created: true,
+                cells: 10,
+                bytes: 100,
+                checksum: "00ff".into(),
+                sent_agrees,
+                target_agrees,
+            }],
+            warnings: vec![],
+            differences: u64::from(target_agrees == Some(false)),
+            dry_run: false,
+            seconds: 1.0,
+            bytes_read: 1,
+            bytes_written: 1,
+            peak_rss_bytes: 1,
+        }
+    }
+
+    #[test]
+    fn codes_follow_the_report() {
+        let code = |sent, target| outcome(&report(sent, target)).code;
+        assert_eq!([code(true, Some(true)), code(true, None)], [0, 0]);
+        assert_eq!([code(true, Some(false)), code(false, Some(false)), code(false, None)], [3, 1, 1]);
+        assert_eq!(outcome(&RestoreReport { dry_run: true, ..report(false, None) }).code, 0);
+        assert!(
+            outcome(&report(true, Some(false))).text.contains("copy (new)     10  100 B  00ff      agrees  DIFFERS")
+        );
+    }
+}

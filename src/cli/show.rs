@@ -1,0 +1,75 @@
+//! `tsdb-ark show`: what is in a backup.
+
+use clap::Args;
+use tsdb_ark::flow::{self, ShowReport};
+
+use crate::cli::args::RepositoryArgs;
+use crate::cli::backup::{layout_text, table_columns};
+use crate::cli::columns::{Columns, Side};
+use crate::cli::command::EXIT_CODES;
+use crate::cli::outcome::Outcome;
+use crate::cli::units;
+
+/// What is asked for.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct ShowArgs {
+    /// The backup: its id, the unique beginning of one, or latest
+    #[arg(default_value = "latest")]
+    pub backup: String,
+    /// Where the backups are.
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+}
+
+impl ShowArgs {
+    /// Reads the manifest and its catalogue.
+    ///
+    /// # Errors
+    /// Usage, or the repository's.
+    pub fn run(self) -> anyhow::Result<Outcome> {
+        let store = flow::open_store(&self.repository.url()?, false)?;
+        let report = flow::show(&store, &self.backup)?;
+        let text = text(&report);
+        Ok(Outcome { quiet_text: text.clone(), ..Outcome::done(text, flow::to_json(&report)) })
+    }
+}
+
+fn text(report: &ShowReport) -> String {
+    let mut text = format!("backup {}{}\n", report.backup, if report.raw { " (raw)" } else { "" });
+    text += &format!("from {} to {}, by tsdb-ark {}\n", report.started, report.finished, report.tool_version);
+    text += &format!("cluster: {}\n", report.cluster_id.as_deref().unwrap_or("its id is not known"));
+    text += &format!("gateways: {}\n", report.gateways.join(", "));
+    text += &format!("{}\n", layout_text(&report.layout, &report.layout_from));
+    text += &format!("exactness: {}\n", report.exactness);
+    for (key, value) in &report.opentsdb_conf {
+        text += &format!("{key} = {value}\n");
+    }
+    text += &format!("\n{}", table_columns(&report.tables));
+    if !report.metrics.is_empty() {
+        text += &format!("\n{}", metric_columns(report));
+    }
+    text
+}
+
+fn metric_columns(report: &ShowReport) -> Columns {
+    let mut columns = Columns::new(&[
+        ("metric", Side::Left),
+        ("table", Side::Left),
+        ("uid", Side::Left),
+        ("points", Side::Right),
+        ("first", Side::Left),
+        ("last", Side::Left),
+    ]);
+    for metric in &report.metrics {
+        columns.row([
+            metric.metric.clone().unwrap_or_else(|| "(no name)".to_string()),
+            metric.table.clone(),
+            metric.uid.clone(),
+            units::count(metric.points),
+            metric.first.clone().unwrap_or_default(),
+            metric.last.clone().unwrap_or_default(),
+        ]);
+    }
+    columns
+}

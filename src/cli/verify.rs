@@ -1,0 +1,248 @@
+//! `tsdb-ark verify`: is a backup what it says it is?
+
+use clap::{Args, ValueEnum};
+use tsdb_ark::flow::{self, Cancel, CellDifference, GatewaySettings, Resources, VerifyLevel, VerifyPlan, VerifyReport};
+
+use crate::cli::args::{GatewayArgs, RepositoryArgs, ResourceArgs, check_renames, parse_rename};
+use crate::cli::command::EXIT_CODES;
+use crate::cli::exit::{Usage, usage};
+use crate::cli::outcome::{Outcome, remarks};
+use crate::cli::{Running, units};
+
+/// How deep; each level catches what the one before misses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Level {
+    /// Every file is there with its size and hash
+    Files,
+    /// Every file decodes to the cells that were backed up
+    Cells,
+    /// The cells of the backup and of the live cluster are compared
+    Source,
+}
+
+/// What is typed.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct VerifyArgs {
+    /// The backup: its id, the unique beginning of one, or latest
+    #[arg(default_value = "latest")]
+    pub backup: String,
+    /// Where the backups are.
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+    /// How deep
+    #[arg(long, value_enum, default_value = "cells")]
+    pub level: Level,
+    /// With --level source: a table has another name in the cluster; may be repeated
+    #[arg(long, value_name = "OLD=NEW", value_parser = parse_rename, value_delimiter = ',')]
+    pub rename_table: Vec<(String, String)>,
+    /// Differences named at most; all are counted
+    #[arg(long, value_name = "COUNT", default_value = "100")]
+    pub max_differences: usize,
+    /// Where the cluster is.
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+    /// Limits.
+    #[command(flatten)]
+    pub resources: ResourceArgs,
+}
+
+/// What is asked for, checked.
+struct VerifyRequest {
+    repository: String,
+    backup: String,
+    level: VerifyLevel,
+    gateways: Option<GatewaySettings>,
+    rename: Vec<(String, String)>,
+    max_named: usize,
+    resources: Resources,
+}
+
+impl VerifyArgs {
+    /// Runs the verification.
+    ///
+    /// # Errors
+    /// Usage, the gateway's, the store's or the flow's.
+    pub fn run(self, running: &Running) -> anyhow::Result<Outcome> {
+        let plan = self.request()?.open(&running.cancel)?;
+        Ok(outcome(&flow::verify(&plan, &running.progress, &running.cancel)?))
+    }
+
+    fn request(self) -> Result<VerifyRequest, Usage> {
+        check_renames(&self.rename_table)?;
+        let live = self.level == Level::Source;
+        if live && !self.gateway.given() {
+            return Err(usage(
+                "--level source compares with the live cluster: name its gateway with --gateway HOST:PORT, \
+                 TSDB_ARK_GATEWAY or `gateway` in the configuration file",
+            ));
+        }
+        if !live && !self.rename_table.is_empty() {
+            return Err(usage("--rename-table needs --level source: no other level looks at a cluster"));
+        }
+        Ok(VerifyRequest {
+            repository: self.repository.url()?,
+            backup: self.backup,
+            level: match self.level {
+                Level::Files => VerifyLevel::Files,
+                Level::Cells => VerifyLevel::Cells,
+                Level::Source => VerifyLevel::Source,
+            },
+            // A gateway in the environment or the file is no reason to connect to it.
+            gateways: if live { Some(self.gateway.settings()?) } else { None },
+            rename: self.rename_table,
+            max_named: self.max_differences,
+            resources: self.resources.limits()?,
+        })
+    }
+}
+
+impl VerifyRequest {
+    fn open(self, cancel: &Cancel) -> anyhow::Result<VerifyPlan> {
+        let store = flow::open_store(&self.repository, false)?;
+        Ok(VerifyPlan {
+            store,
+            backup: self.backup,
+            level: self.level,
+            gateways: self.gateways.map(|settings| flow::open_gateways(&settings, cancel)).transpose()?,
+            rename: self.rename,
+            max_named: self.max_named,
+            resources: self.resources,
+        })
+    }
+}
+
+fn outcome(report: &VerifyReport) -> Outcome {
+    let done = Outcome::done(text(report), flow::to_json(report));
+    match report.differences {
+        0 => done,
+        1 => done.must_read("1 difference".to_string()),
+        n => done.must_read(format!("{} differences", units::count(n))),
+    }
+}
+
+fn text(report: &VerifyReport) -> String {
+    let mut text = format!(
+        "backup {} verified at level {}, {}\n{} files, {} cells, {} read, held {} of memory at most\n",
+        report.backup,
+        format!("{:?}", report.level).to_lowercase(),
+        units::span(report.seconds),
+        units::count(report.files),
+        units::count(report.cells),
+        units::size(report.bytes_read),
+        units::size(report.peak_rss_bytes)
+    );
+    for problem in &report.problems {
+        text += &format!("{}: {}\n", problem.path, problem.problem);
+    }
+    for cell in &report.cells_named {
+        text += &difference_text(cell);
+    }
+    for (kind, count) in &report.by_kind {
+        text += &format!("{}: {} cells\n", word(kind), units::count(*count));
+    }
+    text += &remarks("warning", &report.warnings);
+    match report.differences {
+        0 => text += "no differences\n",
+        n => text += &format!("differences: {}\n", units::count(n)),
+    }
+    text
+}
+
+fn difference_text(cell: &CellDifference) -> String {
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "not there".to_string());
+    format!(
+        "{}: {} row {} column {}:{} timestamp {} type {}: backup {}, source {}\n",
+        word(&cell.difference),
+        cell.table,
+        cell.row,
+        cell.family,
+        cell.qualifier,
+        cell.timestamp,
+        cell.kind,
+        shown(&cell.backup_value),
+        shown(&cell.source_value)
+    )
+}
+
+/// The stable name of a kind of difference, with a space for the underline.
+fn word(kind: &flow::DifferenceKind) -> String {
+    flow::to_json(kind).trim_matches('"').replace('_', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use clap::FromArgMatches;
+    use tsdb_ark::flow::DifferenceKind;
+
+    use super::*;
+    use crate::cli::command::{self, Cli, Verb};
+
+    fn request(flags: &str) -> Result<VerifyRequest, Usage> {
+        let words = ["tsdb-ark", "verify"].into_iter().chain(flags.split_whitespace());
+        let cli = Cli::from_arg_matches(&command::command().try_get_matches_from(words).unwrap()).unwrap();
+        match cli.verb {
+            Verb::Verify(args) => args.request(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_the_source_level_connects() {
+        let cells = request("--repository /b --gateway gw:9090").unwrap();
+        assert_eq!((cells.level, cells.backup.as_str(), cells.max_named), (VerifyLevel::Cells, "latest", 100));
+        assert!(cells.gateways.is_none());
+        let source =
+            request("b1 --repository /b --level source --gateway gw:9090 --rename-table a=b --max-differences 7")
+                .unwrap();
+        assert_eq!((source.level, source.backup.as_str(), source.max_named), (VerifyLevel::Source, "b1", 7));
+        assert_eq!(source.rename, [("a".into(), "b".into())]);
+        assert_eq!(source.gateways.unwrap().gateways, ["gw:9090"]);
+        assert_eq!(request("--repository /b --level files").unwrap().level, VerifyLevel::Files);
+    }
+
+    #[test]
+    fn the_source_level_needs_a_gateway_and_others_take_no_names() {
+        assert!(request("--repository /b --level source").err().unwrap().to_string().contains("--gateway"));
+        assert!(request("--repository /b --rename-table a=b").err().unwrap().to_string().contains("--level source"));
+    }
+
+    #[test]
+    fn differences_must_be_read_and_are_shown() {
+        let mut report = VerifyReport {
+            backup: "b1".into(),
+            level: VerifyLevel::Source,
+            files: 1,
+            cells: 10,
+            differences: 0,
+            problems: vec![],
+            by_kind: BTreeMap::new(),
+            cells_named: vec![],
+            warnings: vec![],
+            seconds: 1.0,
+            bytes_read: 1,
+            peak_rss_bytes: 1,
+        };
+        assert_eq!(outcome(&report).code, 0);
+        assert!(outcome(&report).text.ends_with("no differences\n"));
+        report.differences = 1;
+        report.by_kind.insert(DifferenceKind::WrittenLater, 1);
+        report.cells_named.push(CellDifference {
+            table: "tsdb".into(),
+            row: "0001".into(),
+            family: "t".into(),
+            qualifier: "0070".into(),
+            timestamp: 5,
+            kind: 4,
+            difference: DifferenceKind::WrittenLater,
+            backup_value: None,
+            source_value: Some("2a".into()),
+        });
+        let outcome = outcome(&report);
+        assert_eq!(outcome.code, 3);
+        let line = "written later: tsdb row 0001 column t:0070 timestamp 5 type 4: backup not there, source 2a\n";
+        assert!(outcome.text.contains(line), "{}", outcome.text);
+    }
+}

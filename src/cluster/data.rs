@@ -1,0 +1,231 @@
+//! The calls that move cells: pages of scans, batches of puts and deletes.
+
+use std::time::{Duration, Instant};
+
+use crate::cluster::connection::{Connection, Sink};
+use crate::cluster::error::{Call, hex};
+use crate::cluster::reply::scan::{ScanOutcome, ScanReply};
+use crate::cluster::reply::simple::{Exception, Expected, nothing};
+use crate::cluster::reply::{Binary, Compact, Fault, Protocol};
+use crate::cluster::request::{Writer, deletes, page, puts};
+use crate::cluster::{Client, ClusterError, Durability, PageRequest, Pieces, Transport};
+use crate::model::{CellBlock, Retry};
+
+/// A framed gateway drops the connection above 2 MiB per request.
+const FRAMED_LIMIT: usize = 2_000_000;
+/// Failures with a single row after which the row itself is thought to be the cause.
+const SUSPICIOUS: u32 = 2;
+/// How a row that could not be read at one go is cut: ten million cells at most.
+const RESCUE: Pieces = Pieces { cells: 10_000, count: 1_000 };
+
+/// What a page cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PageStats {
+    /// Bytes of the reply.
+    pub wire_bytes: u64,
+    /// From the request to the parsed reply, failed attempts not included.
+    pub elapsed: Duration,
+    /// Rows that were asked for in the end: fewer than wanted when the gateway could not deliver them.
+    pub asked_rows: u32,
+}
+
+/// A page that lands in a block of cells.
+struct PageSink<'a, P> {
+    block: &'a mut CellBlock,
+    reply: ScanReply<P>,
+}
+
+impl<P: Protocol> Sink for PageSink<'_, P> {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        self.block.bytes_mut()
+    }
+
+    fn advance(&mut self, filled: usize) -> Result<(), Fault> {
+        self.reply.advance(self.block, filled)
+    }
+
+    fn end(&self) -> usize {
+        self.reply.end()
+    }
+}
+
+/// A reply that says at most that something went wrong.
+struct NothingSink {
+    bytes: Vec<u8>,
+    compact: bool,
+    limit: usize,
+    expected: Expected,
+    end: usize,
+    exception: Option<Exception>,
+}
+
+impl Sink for NothingSink {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    fn advance(&mut self, filled: usize) -> Result<(), Fault> {
+        let bytes = self.bytes.get(..filled).unwrap_or_default();
+        let parse = if self.compact { nothing::<Compact> } else { nothing::<Binary> };
+        (self.exception, self.end) = parse(bytes, self.limit, self.expected)?;
+        Ok(())
+    }
+
+    fn end(&self) -> usize {
+        self.end
+    }
+}
+
+impl Client {
+    /// Reads one page into `block`, replacing what was there. An empty block means that the range has no more rows.
+    ///
+    /// After failures that a page's size may have caused, fewer rows are asked for, and at last a single row in
+    /// pieces: fewer rows are always a right answer to a stateless request.
+    ///
+    /// # Errors
+    /// [`ClusterError::TableMissing`], [`ClusterError::FamilyMissing`], [`ClusterError::RowTooWide`] and any other
+    /// [`ClusterError`] of a call. The block is then empty.
+    pub fn scan_page(&mut self, request: &PageRequest<'_>, block: &mut CellBlock) -> Result<PageStats, ClusterError> {
+        request.check()?;
+        let mut asked = *request;
+        let mut alone = 0;
+        let result = self.retried(|client, _| {
+            loop {
+                let result = client.page_once(&asked, block);
+                let Err(error) = &result else { return result };
+                if !may_be_size(error) {
+                    return result;
+                }
+                let at_once = matches!(error, ClusterError::ReplyTooLong { .. } | ClusterError::Space(_));
+                let single = asked.rows == 1;
+                if single && asked.pieces.is_none() && asked.filter.is_none() {
+                    alone += 1;
+                    asked.pieces = (alone >= SUSPICIOUS).then_some(RESCUE);
+                }
+                asked.rows = (asked.rows / 4).max(1);
+                if !at_once || single {
+                    return result;
+                }
+                client.note(error);
+            }
+        });
+        result.inspect_err(|_| block.clear())
+    }
+
+    /// One attempt at a page.
+    fn page_once(&mut self, request: &PageRequest<'_>, block: &mut CellBlock) -> Result<PageStats, ClusterError> {
+        let (timeout, limit) = (self.gateways().options().scan_timeout, self.gateways().options().max_reply_bytes);
+        let started = Instant::now();
+        block.clear();
+        let connection = self.thrift2("scan statelessly")?;
+        let gateway = connection.gateway.clone();
+        let call = Call { gateway: &gateway, method: "getScannerResults", table: request.table };
+        let read = if connection.transport.compact { read_page::<Compact> } else { read_page::<Binary> };
+        let (outcome, bytes) = read(connection, &call, timeout, limit, request, block)?;
+        if let Some(exception) = outcome.exception {
+            return Err(exception.into_error(&call));
+        }
+        check_whole(request, &outcome, block)?;
+        Ok(PageStats { wire_bytes: bytes as u64, elapsed: started.elapsed(), asked_rows: request.rows })
+    }
+
+    /// Writes all cells of the block with their own timestamps. The block holds puts only, every row has a cell.
+    ///
+    /// # Errors
+    /// [`ClusterError::TableMissing`], [`ClusterError::TableDisabled`], [`ClusterError::FamilyMissing`] and any other
+    /// [`ClusterError`] of a call. Any part of the batch may have been written; writing it again changes nothing.
+    pub fn put_multiple(&mut self, table: &str, cells: &CellBlock, durability: Durability) -> Result<(), ClusterError> {
+        self.batch("putMultiple", table, |writer| puts(writer, table, cells, durability))
+    }
+
+    /// Writes all delete markers of the block with their own timestamps and types. The block holds markers only.
+    ///
+    /// # Errors
+    /// As [`put_multiple`](Self::put_multiple).
+    pub fn delete_multiple(
+        &mut self,
+        table: &str,
+        cells: &CellBlock,
+        durability: Durability,
+    ) -> Result<(), ClusterError> {
+        self.batch("deleteMultiple", table, |writer| deletes(writer, table, cells, durability))
+    }
+
+    fn batch(
+        &mut self,
+        method: &'static str,
+        table: &str,
+        arguments: impl Fn(&mut Writer<'_>),
+    ) -> Result<(), ClusterError> {
+        self.retried(|client, _| {
+            client.batch_once(method, table, &arguments).map_err(|error| client.look_at_table(table, error))
+        })
+    }
+
+    fn batch_once(
+        &mut self,
+        method: &'static str,
+        table: &str,
+        arguments: impl Fn(&mut Writer<'_>),
+    ) -> Result<(), ClusterError> {
+        let (timeout, limit) = (self.gateways().options().put_timeout, self.gateways().options().max_reply_bytes);
+        let connection = self.thrift2("write cells with their own timestamps")?;
+        let gateway = connection.gateway.clone();
+        let call = Call { gateway: &gateway, method, table };
+        let Transport { framed, compact } = connection.transport;
+        let sink = |expected| NothingSink { bytes: Vec::new(), compact, limit, expected, end: 0, exception: None };
+        let most = if framed { FRAMED_LIMIT } else { usize::MAX };
+        let (sink, _) = connection.exchange_up_to(&call, timeout, most, arguments, sink)?;
+        match sink.exception {
+            Some(exception) => Err(exception.into_error(&call)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Asks for a page and parses it into the block. Returns what the reply said and its bytes.
+fn read_page<P: Protocol>(
+    connection: &mut Connection,
+    call: &Call<'_>,
+    timeout: Duration,
+    limit: usize,
+    request: &PageRequest<'_>,
+    block: &mut CellBlock,
+) -> Result<(ScanOutcome, usize), ClusterError> {
+    let join = request.pieces.is_some();
+    let (sink, bytes) = connection.exchange(
+        call,
+        timeout,
+        |writer| page(writer, request),
+        |expected| PageSink { block, reply: ScanReply::<P>::new(expected, limit, join) },
+    )?;
+    Ok((sink.reply.finish(), bytes))
+}
+
+/// Failures that too great a page may have caused: the gateway or its worker ran out of memory, or out of time.
+fn may_be_size(error: &ClusterError) -> bool {
+    matches!(
+        error,
+        ClusterError::Lost { .. }
+            | ClusterError::TimedOut { .. }
+            | ClusterError::ReplyTooLong { .. }
+            | ClusterError::Space(_)
+            | ClusterError::Refused { retry: Retry::Transient, .. }
+    )
+}
+
+/// A row that was cut must have come to its end.
+fn check_whole(request: &PageRequest<'_>, outcome: &ScanOutcome, block: &mut CellBlock) -> Result<(), ClusterError> {
+    let cut = request.pieces.is_some_and(|pieces| outcome.results >= pieces.count as usize);
+    if !cut && (request.pieces.is_some() || !outcome.last_partial) {
+        return Ok(());
+    }
+    // Rows before the cut one are whole and a good page by themselves.
+    let last = block.row_count().saturating_sub(1);
+    if last > 0 {
+        block.truncate_rows(last);
+        return Ok(());
+    }
+    let (row, cells) = block.row(0).map_or_else(Default::default, |row| (hex(row.key), row.cells.len()));
+    Err(ClusterError::RowTooWide { table: request.table.to_owned(), row, cells })
+}

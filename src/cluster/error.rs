@@ -1,0 +1,435 @@
+//! What can go wrong between us and HBase, and how the texts of the gateway are read.
+//!
+//! The flag `canRetry` of the gateway cannot be trusted alone: it is true for a missing family and a dropped table,
+//! false for a disabled table that comes back. Texts cannot be trusted alone either: remote exceptions start with the
+//! Java class name, a missing table is an error whose whole text is the name of the table. So both are looked at.
+
+use crate::model::{OutOfSpace, Retry};
+
+/// Attempts granted to faults that come from a broken peer rather than from a busy or restarting one.
+const FEW: u32 = 5;
+
+/// An error of the cluster layer. `gateway` is `HOST:PORT`, `method` the Thrift method.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// Text that is no gateway address.
+    #[error("{text:?} is no gateway address; write HOST:PORT, thrift2://HOST:PORT or thrift1://HOST:PORT")]
+    BadAddress {
+        /// The text.
+        text: String,
+    },
+    /// No gateway was given.
+    #[error("no gateway was given")]
+    NoGateway,
+    /// An argument that HBase would refuse with an internal error.
+    #[error("{method}: {reason}")]
+    BadArgument {
+        /// Method it was meant for.
+        method: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No TCP connection.
+    #[error("cannot connect to gateway {gateway}: {reason}; is the HBase Thrift server running there?")]
+    Connect {
+        /// Gateway.
+        gateway: String,
+        /// Error of the operating system.
+        reason: String,
+    },
+    /// No answer in time. The connection is given up, because a late answer would be taken for that of the next call.
+    #[error("gateway {gateway} did not answer {method} within {seconds} s")]
+    TimedOut {
+        /// Gateway.
+        gateway: String,
+        /// Method.
+        method: &'static str,
+        /// Time-out in seconds.
+        seconds: u64,
+    },
+    /// The connection ended: gateway restarted, request too long for its frames, or no worker free.
+    #[error("gateway {gateway} closed the connection during {method} ({reason})")]
+    Lost {
+        /// Gateway.
+        gateway: String,
+        /// Method.
+        method: &'static str,
+        /// Error of the operating system, or `end of file`.
+        reason: String,
+    },
+    /// Bytes that are no answer to what was asked.
+    #[error("gateway {gateway} sent an unreadable answer to {method}: {reason}")]
+    Protocol {
+        /// Gateway.
+        gateway: String,
+        /// Method.
+        method: &'static str,
+        /// What is wrong, and at which byte.
+        reason: String,
+    },
+    /// A reply above the limit.
+    #[error("gateway {gateway} answers {method} with more than {limit} bytes; ask for fewer rows or raise the limit")]
+    ReplyTooLong {
+        /// Gateway.
+        gateway: String,
+        /// Method.
+        method: &'static str,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The port speaks HTTP.
+    #[error(
+        "{gateway} speaks HTTP; a Thrift gateway in HTTP mode is not supported, use one with \
+             hbase.regionserver.thrift.http = false"
+    )]
+    Http {
+        /// Gateway.
+        gateway: String,
+    },
+    /// The port accepts connections and stays silent.
+    #[error(
+        "{gateway} accepts connections but does not answer: it has no free worker thread, asks for SASL \
+             (hbase.thrift.security.qop, not supported), or is no Thrift gateway"
+    )]
+    Silent {
+        /// Gateway.
+        gateway: String,
+    },
+    /// The port closes every connection whatever is said.
+    #[error(
+        "{gateway} answers no Thrift transport (unframed or framed, binary or compact): it is overloaded, or no \
+             HBase Thrift gateway"
+    )]
+    NoTransport {
+        /// Gateway.
+        gateway: String,
+    },
+    /// The gateway is of the other service than needed.
+    #[error("{gateway} speaks {found}, needed is {needed}; give the address of a {needed} gateway")]
+    WrongApi {
+        /// Gateway.
+        gateway: String,
+        /// What it speaks.
+        found: crate::cluster::Api,
+        /// What is needed.
+        needed: crate::cluster::Api,
+    },
+    /// A Thrift1 gateway cannot do it.
+    #[error("{gateway} speaks Thrift1, which cannot {what}; use a Thrift2 gateway (hbase thrift2 start)")]
+    NotInThrift1 {
+        /// Gateway.
+        gateway: String,
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// Tables cannot be created through a framed gateway.
+    #[error(
+        "{gateway} is a framed gateway: it would take whole requests for split keys and family attributes and \
+             create a different table; create tables through an unframed gateway"
+    )]
+    FramedCreate {
+        /// Gateway.
+        gateway: String,
+    },
+    /// The table does not exist.
+    #[error("table {table} does not exist")]
+    TableMissing {
+        /// Table.
+        table: String,
+    },
+    /// The table exists already.
+    #[error("table {table} exists already")]
+    TableExists {
+        /// Table.
+        table: String,
+    },
+    /// The table is disabled.
+    #[error("table {table} is disabled; enable it and try again")]
+    TableDisabled {
+        /// Table.
+        table: String,
+    },
+    /// The table lacks a family.
+    #[error("table {table} has no such column family: {message}")]
+    FamilyMissing {
+        /// Table.
+        table: String,
+        /// First line of the gateway's text.
+        message: String,
+    },
+    /// The gateway's user may not do this.
+    #[error("{method} on {table} is not allowed for the gateway's user: {message}")]
+    AccessDenied {
+        /// Method.
+        method: &'static str,
+        /// Table.
+        table: String,
+        /// First line of the gateway's text.
+        message: String,
+    },
+    /// HBase is overloaded or a quota is used up.
+    #[error("HBase is overloaded ({method} on {table}): {message}")]
+    Overloaded {
+        /// Method.
+        method: &'static str,
+        /// Table.
+        table: String,
+        /// First line of the gateway's text.
+        message: String,
+    },
+    /// Any other error that HBase reports (`TIOError`).
+    #[error("HBase refused {method} on {table} through {gateway}: {message}")]
+    Refused {
+        /// Gateway.
+        gateway: String,
+        /// Method.
+        method: &'static str,
+        /// Table.
+        table: String,
+        /// First line of the gateway's text.
+        message: String,
+        /// Whether another try may help.
+        retry: Retry,
+    },
+    /// The gateway itself failed (`TApplicationException`).
+    #[error("gateway {gateway} failed in {method} on {table}: {message} (Thrift error {kind})")]
+    Application {
+        /// Gateway.
+        gateway: String,
+        /// Method.
+        method: &'static str,
+        /// Table.
+        table: String,
+        /// Text.
+        message: String,
+        /// Number of the Thrift application exception: 1 unknown method, 6 internal error.
+        kind: i32,
+    },
+    /// A list of regions with a hole, an overlap or nothing.
+    #[error("the regions of table {table} do not add up: {reason}")]
+    Regions {
+        /// Table.
+        table: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A row that does not fit the limits even when it is read alone and in pieces.
+    #[error("row {row} of table {table} is too wide: more than {cells} cells; raise the limit for wide rows")]
+    RowTooWide {
+        /// Table.
+        table: String,
+        /// Row key in hex.
+        row: String,
+        /// Cells that were read without reaching its end.
+        cells: usize,
+    },
+    /// The block of cells is full.
+    #[error(transparent)]
+    Space(#[from] OutOfSpace),
+    /// The stop flag was raised.
+    #[error("interrupted")]
+    Interrupted,
+    /// The retry budget is used up.
+    #[error("gave up after {attempts} attempts: {source}")]
+    Exhausted {
+        /// Attempts made.
+        attempts: u32,
+        /// The last error.
+        source: Box<ClusterError>,
+    },
+}
+
+impl ClusterError {
+    /// Whether another try may succeed. [`Exhausted`](Self::Exhausted) answers for its last error, because a much
+    /// later try may still pass.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Connect { .. } | Self::TimedOut { .. } | Self::Lost { .. } | Self::Protocol { .. } => {
+                Retry::Transient
+            }
+            Self::NoTransport { .. } | Self::Regions { .. } => Retry::Transient,
+            Self::Silent { .. } | Self::Overloaded { .. } => Retry::Throttled,
+            Self::Refused { retry, .. } => *retry,
+            // The region list fails this way while a region is in transition.
+            Self::Application { method: "getAllRegionLocations", kind: 6, .. } => Retry::Transient,
+            Self::Exhausted { source, .. } => source.retry(),
+            _ => Retry::Permanent,
+        }
+    }
+
+    /// The most attempts that make sense.
+    pub(crate) fn patience(&self) -> u32 {
+        match self {
+            Self::Protocol { .. } | Self::Application { .. } | Self::NoTransport { .. } | Self::Silent { .. } => FEW,
+            _ => u32::MAX,
+        }
+    }
+
+    /// True when the connection cannot be used any more.
+    pub(crate) fn ends_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::TimedOut { .. }
+                | Self::Lost { .. }
+                | Self::Protocol { .. }
+                | Self::ReplyTooLong { .. }
+                | Self::Space(_)
+        )
+    }
+
+    /// True when the gateway rather than the table is to blame.
+    pub(crate) fn blames_gateway(&self) -> bool {
+        self.ends_connection() && !matches!(self, Self::ReplyTooLong { .. } | Self::Space(_))
+            || matches!(self, Self::Connect { .. } | Self::NoTransport { .. } | Self::Silent { .. })
+    }
+
+    /// True when the stop flag ended the call.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self.cause(), Self::Interrupted)
+    }
+
+    /// The error behind [`Exhausted`](Self::Exhausted), or this one.
+    pub fn cause(&self) -> &ClusterError {
+        match self {
+            Self::Exhausted { source, .. } => source.cause(),
+            other => other,
+        }
+    }
+}
+
+/// Who was asked for what; names the place in every error.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub gateway: &'a str,
+    pub method: &'static str,
+    /// Empty for calls without a table.
+    pub table: &'a str,
+}
+
+impl Call<'_> {
+    /// The error for bytes that cannot be understood.
+    pub fn unreadable(&self, reason: impl Into<String>) -> ClusterError {
+        ClusterError::Protocol { gateway: self.gateway.into(), method: self.method, reason: reason.into() }
+    }
+
+    /// The error for a `TApplicationException`.
+    pub fn application(&self, kind: i32, message: &str) -> ClusterError {
+        ClusterError::Application {
+            gateway: self.gateway.into(),
+            method: self.method,
+            table: self.table.into(),
+            message: first_line(message),
+            kind,
+        }
+    }
+
+    /// The error for a `TIOError`.
+    pub fn io_error(&self, text: &str, can_retry: Option<bool>) -> ClusterError {
+        let (table, message) = (self.table.to_owned(), first_line(text));
+        let has = |needle: &str| text.contains(needle);
+        if text == self.table || has("TableNotFoundException") || self.is_missing_in_batch(text) {
+            ClusterError::TableMissing { table }
+        } else if has("TableExistsException") {
+            ClusterError::TableExists { table }
+        } else if has("NoSuchColumnFamilyException") {
+            ClusterError::FamilyMissing { table, message }
+        } else if text == format!("{} is disabled.", self.table) || has("TableNotEnabledException") {
+            ClusterError::TableDisabled { table }
+        } else if has("AccessDeniedException") || has("AccessControlException") {
+            ClusterError::AccessDenied { method: self.method, table, message }
+        } else if ["RegionTooBusyException", "ThrottlingException", "CallQueueTooBigException", "QuotaExceeded"]
+            .iter()
+            .any(|class| has(class))
+        {
+            ClusterError::Overloaded { method: self.method, table, message }
+        } else {
+            let retry =
+                if is_permanent(text) || can_retry == Some(false) { Retry::Permanent } else { Retry::Transient };
+            ClusterError::Refused { gateway: self.gateway.into(), method: self.method, table, message, retry }
+        }
+    }
+
+    /// A batch for a missing table fails with `Failed 1 action: TABLE: 1 time, servers with issues: null`.
+    fn is_missing_in_batch(&self, text: &str) -> bool {
+        !self.table.is_empty()
+            && text
+                .strip_prefix("Failed ")
+                .and_then(|rest| rest.split_once(": "))
+                .is_some_and(|(_, rest)| rest.strip_prefix(self.table).is_some_and(|rest| rest.starts_with(": ")))
+    }
+}
+
+/// Texts of errors that another try meets again although `canRetry` says otherwise.
+fn is_permanent(text: &str) -> bool {
+    [
+        "DoNotRetryIOException",
+        "InvalidProtocolBuffer",
+        "Protocol message contained an invalid",
+        "Cannot set batch on a scan",
+    ]
+    .iter()
+    .any(|needle| text.contains(needle))
+}
+
+/// The first line, without the Java stack, and of bearable length.
+fn first_line(text: &str) -> String {
+    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no text");
+    let mut line: String = line.chars().take(500).collect();
+    line.truncate(line.trim_end().len());
+    line
+}
+
+/// Bytes as lower-case hex, for messages; long ones are cut.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    let mut text = String::new();
+    for byte in bytes.iter().take(64) {
+        let _ = write!(text, "{byte:02x}");
+    }
+    if bytes.len() > 64 {
+        let _ = write!(text, "... ({} bytes)", bytes.len());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALL: Call<'_> = Call { gateway: "g:1", method: "putMultiple", table: "ns:t" };
+
+    #[test]
+    fn reads_the_texts_of_the_gateway() {
+        let missing =
+            ["ns:t", "Failed 1 action: ns:t: 1 time, servers with issues: null", "x.TableNotFoundException: ns:t"];
+        for text in missing {
+            assert!(matches!(CALL.io_error(text, Some(true)), ClusterError::TableMissing { .. }), "{text}");
+        }
+        assert!(matches!(CALL.io_error("ns:t is disabled.", Some(false)), ClusterError::TableDisabled { .. }));
+        let family =
+            "Failed 1 action: org.apache.hadoop.hbase.regionserver.NoSuchColumnFamilyException: Column family x";
+        assert!(matches!(CALL.io_error(family, Some(true)), ClusterError::FamilyMissing { .. }));
+        let busy = CALL.io_error("Failed 3 actions: RegionTooBusyException: 3 times, servers", Some(true));
+        assert_eq!(busy.retry(), Retry::Throttled);
+        let denied = CALL.io_error("org.apache.hadoop.hbase.security.AccessDeniedException: no", Some(true));
+        assert_eq!(denied.retry(), Retry::Permanent);
+    }
+
+    #[test]
+    fn can_retry_decides_the_rest() {
+        assert_eq!(CALL.io_error("Call timed out", Some(true)).retry(), Retry::Transient);
+        assert_eq!(CALL.io_error("Call timed out", None).retry(), Retry::Transient);
+        assert_eq!(CALL.io_error("no luck", Some(false)).retry(), Retry::Permanent);
+        let filter = "Protocol message contained an invalid tag (zero).";
+        assert_eq!(CALL.io_error(filter, Some(true)).retry(), Retry::Permanent);
+        assert_eq!(CALL.application(6, "Internal error").retry(), Retry::Permanent);
+        let listing = Call { method: "getAllRegionLocations", ..CALL };
+        assert_eq!(listing.application(6, "Internal error").retry(), Retry::Transient);
+    }
+
+    #[test]
+    fn a_stack_is_cut_to_its_first_line() {
+        let error = CALL.io_error("a.b.C: why\n\tat x\n\tat y", Some(false));
+        assert!(error.to_string().ends_with("a.b.C: why"), "{error}");
+    }
+}

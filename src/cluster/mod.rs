@@ -1,0 +1,31 @@
+//! HBase over its Thrift gateways. The only door to the Thrift runtime: its types stay in here.
+//!
+//! [`Gateways`] knows where the gateways are and what they speak, a [`Client`] is one blocking connection to one of
+//! them. Every method of the client repeats itself as [`RetryPolicy`] says; the pages of a scan and the batches of
+//! puts are idempotent, so repeating them is exact. The two hot messages, the reply of a scan and the request of a
+//! put, are read and written by hand (`reply`, `request`); all other calls use the code in `generated`.
+
+mod address;
+mod client;
+mod connection;
+mod data;
+mod error;
+mod gateways;
+mod generated;
+mod options;
+mod regions;
+mod reply;
+mod request;
+mod retry;
+mod tables;
+
+pub use address::{Api, GatewayAddress, Transport};
+pub use client::Client;
+pub use data::PageStats;
+pub use error::ClusterError;
+pub(crate) use error::hex;
+pub use gateways::{GatewayInfo, Gateways};
+pub use options::GatewayOptions;
+pub use request::{Durability, PageRequest, Pieces};
+pub(crate) use request::{encoded_cell_len, encoded_row_len};
+pub use retry::RetryPolicy;

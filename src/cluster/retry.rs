@@ -1,0 +1,176 @@
+//! The only place that waits and tries again.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::cluster::ClusterError;
+use crate::model::Retry;
+
+/// How often a sleeping retry looks at the stop flag.
+const STOP_CHECK: Duration = Duration::from_millis(50);
+/// How much longer an overloaded gateway is left alone than a failed one.
+const THROTTLE_FACTOR: u32 = 4;
+
+/// How failed calls are repeated: exponential back-off with jitter, bounded by attempts and time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Attempts in all, the first included; at least 1.
+    pub attempts: u32,
+    /// Time from the first failure after which no attempt is started. A restarting cluster needs a minute.
+    pub total: Duration,
+    /// The first pause; each later one is twice as long.
+    pub first_pause: Duration,
+    /// The longest pause.
+    pub max_pause: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            attempts: 60,
+            total: Duration::from_secs(600),
+            first_pause: Duration::from_millis(200),
+            max_pause: Duration::from_secs(15),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// One attempt only.
+    pub fn never() -> Self {
+        Self { attempts: 1, ..Self::default() }
+    }
+
+    /// The pause after failure number `failures` (from 1): between half and all of the exponential step.
+    fn pause(&self, failures: u32, retry: Retry) -> Duration {
+        let step = self.first_pause.saturating_mul(1u32 << failures.saturating_sub(1).min(16));
+        let step = if retry == Retry::Throttled { step.saturating_mul(THROTTLE_FACTOR) } else { step };
+        let step = step.min(self.max_pause);
+        let half = step / 2;
+        half + half.mul_f64(random_fraction())
+    }
+}
+
+/// A number in 0..1 that differs between threads and calls; good enough to keep clients from marching in step.
+fn random_fraction() -> f64 {
+    let bits = RandomState::new().build_hasher().finish();
+    (bits >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// Sleeps, looking at the stop flag; false when it was raised.
+fn sleep(pause: Duration, stop: &AtomicBool) -> bool {
+    let end = Instant::now() + pause;
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return false;
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        std::thread::sleep(left.min(STOP_CHECK));
+    }
+}
+
+/// Runs `attempt` (given the number of failures so far) until it succeeds, fails for good, or the budget is used up.
+pub(crate) fn run<T>(
+    policy: &RetryPolicy,
+    stop: &AtomicBool,
+    mut attempt: impl FnMut(u32) -> Result<T, ClusterError>,
+) -> Result<T, ClusterError> {
+    let mut failures = 0;
+    let mut first_failure = None;
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return Err(ClusterError::Interrupted);
+        }
+        let error = match attempt(failures) {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        failures += 1;
+        let since = *first_failure.get_or_insert_with(Instant::now);
+        let retry = error.retry();
+        if retry == Retry::Permanent || policy.attempts <= 1 {
+            return Err(error);
+        }
+        let pause = policy.pause(failures, retry);
+        if failures >= policy.attempts.min(error.patience()) || since.elapsed() + pause > policy.total {
+            return Err(ClusterError::Exhausted { attempts: failures, source: Box::new(error) });
+        }
+        tracing::debug!(%error, failures, ?pause, "gateway call failed, trying again");
+        if !sleep(pause, stop) {
+            return Err(ClusterError::Interrupted);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quick(attempts: u32) -> RetryPolicy {
+        RetryPolicy {
+            attempts,
+            total: Duration::from_secs(10),
+            first_pause: Duration::from_millis(1),
+            max_pause: Duration::from_millis(4),
+        }
+    }
+
+    fn lost() -> ClusterError {
+        ClusterError::Lost { gateway: "g:1".into(), method: "m", reason: "end of file".into() }
+    }
+
+    #[test]
+    fn repeats_what_may_pass_and_nothing_else() {
+        let stop = AtomicBool::new(false);
+        let result = run(&quick(5), &stop, |failures| if failures < 3 { Err(lost()) } else { Ok(failures) });
+        assert_eq!(result.unwrap(), 3);
+        let mut calls = 0;
+        let result: Result<(), _> = run(&quick(5), &stop, |_| {
+            calls += 1;
+            Err(ClusterError::TableMissing { table: "t".into() })
+        });
+        assert!(matches!(result, Err(ClusterError::TableMissing { .. })));
+        assert_eq!(calls, 1);
+    }
+
+    #[test]
+    fn gives_up_after_the_budget() {
+        let stop = AtomicBool::new(false);
+        let result: Result<(), _> = run(&quick(4), &stop, |_| Err(lost()));
+        assert!(matches!(result, Err(ClusterError::Exhausted { attempts: 4, .. })));
+        let hasty = RetryPolicy { total: Duration::ZERO, ..quick(100) };
+        let result: Result<(), _> = run(&hasty, &stop, |_| Err(lost()));
+        assert!(matches!(result, Err(ClusterError::Exhausted { attempts: 1, .. })));
+    }
+
+    #[test]
+    fn the_stop_flag_ends_a_pause() {
+        let stop = AtomicBool::new(false);
+        let slow = RetryPolicy { first_pause: Duration::from_secs(60), max_pause: Duration::from_secs(60), ..quick(9) };
+        let slow = RetryPolicy { total: Duration::from_secs(600), ..slow };
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(30));
+                stop.store(true, Ordering::Relaxed);
+            });
+            let result: Result<(), _> = run(&slow, &stop, |_| Err(lost()));
+            assert!(matches!(result, Err(ClusterError::Interrupted)));
+        });
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn pauses_grow_to_the_limit() {
+        let policy = RetryPolicy::default();
+        assert!(policy.pause(1, Retry::Transient) <= Duration::from_millis(200));
+        assert!(policy.pause(1, Retry::Throttled) >= Duration::from_millis(400));
+        assert!(policy.pause(40, Retry::Transient) <= policy.max_pause);
+        assert!(policy.pause(40, Retry::Transient) >= policy.max_pause / 2);
+    }
+}

@@ -1,0 +1,22 @@
+//! JSON values of cells, read for typed columns; the stored bytes stay what they are.
+
+use serde_json::Value;
+
+/// The value as a JSON object; `None` for anything else.
+pub fn object(bytes: &[u8]) -> Option<serde_json::Map<String, Value>> {
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Object(map)) => Some(map),
+        _ => None,
+    }
+}
+
+/// The text of a value that is a JSON object; `None` for anything else.
+pub fn text(bytes: &[u8]) -> Option<String> {
+    object(bytes)?;
+    String::from_utf8(bytes.to_vec()).ok()
+}
+
+/// Bytes as ISO-8859-1, the character set of OpenTSDB's names.
+pub fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| char::from(*b)).collect()
+}

@@ -1,0 +1,227 @@
+//! The catalogue as tables, and back.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMillisecondType;
+use arrow_array::{Array, ArrayRef, MapArray, PrimitiveArray, RecordBatch, StringArray, StructArray};
+use arrow_schema::{DataType, Field, Fields};
+
+use super::ColumnError;
+use super::columns::{Columns, Found};
+use super::tables::offsets;
+use crate::model::{FileKind, FileRow, MetricRow, SeriesLabel, SeriesRow, ShardRow, Tally};
+
+pub(super) fn series(rows: &[SeriesRow]) -> Result<RecordBatch, ColumnError> {
+    let mut columns = Columns::new();
+    columns.int("series_id", rows.iter().map(|row| row.series_id));
+    columns.text("tsuid", rows.iter().map(|row| row.tsuid.as_str()));
+    columns.optional_text("metric", rows.iter().map(|row| row.label.metric.as_deref()));
+    columns.text("tags", rows.iter().map(|row| row.label.tags_json.as_str()));
+    columns.array("tag", false, Arc::new(tag_map(rows)?));
+    columns.bool("complete", rows.iter().map(|row| row.label.complete));
+    columns.table()
+}
+
+/// MAP<UTF8, UTF8> of the tags.
+fn tag_map(rows: &[SeriesRow]) -> Result<MapArray, ColumnError> {
+    let all = || rows.iter().flat_map(|row| row.label.tags.iter());
+    let arrays: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from_iter_values(all().map(|tag| tag.0.as_str()))),
+        Arc::new(StringArray::from_iter_values(all().map(|tag| tag.1.as_str()))),
+    ];
+    let field = |name: &str| Field::new(name, DataType::Utf8, false);
+    let arrow = |error: arrow_schema::ArrowError| ColumnError::Arrow(error.to_string());
+    let entries =
+        StructArray::try_new(Fields::from(vec![field("key"), field("value")]), arrays, None).map_err(arrow)?;
+    let entry = Arc::new(Field::new("key_value", entries.data_type().clone(), false));
+    let offsets = offsets(rows.iter().map(|row| row.label.tags.len()))?;
+    MapArray::try_new(entry, offsets, entries, None, false).map_err(arrow)
+}
+
+/// The rows of a series table.
+///
+/// # Errors
+/// [`ColumnError`] when a column is missing.
+pub fn read_series(table: &RecordBatch) -> Result<Vec<SeriesRow>, ColumnError> {
+    let found = Found(table);
+    let (ids, tsuids, metrics) = (found.int("series_id")?, found.text("tsuid")?, found.optional_text("metric")?);
+    let (tags, complete) = (found.text("tags")?, found.bool("complete")?);
+    let maps = table.column_by_name("tag").and_then(|tag| tag.as_map_opt()).ok_or(ColumnError::Column("tag"))?;
+    (0..table.num_rows())
+        .map(|index| {
+            let label = SeriesLabel {
+                metric: optional(metrics, index).map(str::to_owned),
+                tags: read_tags(&maps.value(index))?,
+                tags_json: tags.value(index).to_owned(),
+                complete: complete.value(index),
+            };
+            Ok(SeriesRow { series_id: ids.value(index), tsuid: tsuids.value(index).to_owned(), label })
+        })
+        .collect()
+}
+
+fn read_tags(entries: &StructArray) -> Result<Vec<(String, String)>, ColumnError> {
+    let column = |at: usize| entries.columns().get(at).and_then(|array| array.as_string_opt::<i32>());
+    let (keys, values) = column(0).zip(column(1)).ok_or(ColumnError::Column("tag"))?;
+    Ok((0..entries.len()).map(|at| (keys.value(at).to_owned(), values.value(at).to_owned())).collect())
+}
+
+fn push_tally<'a>(columns: &mut Columns, tallies: impl Iterator<Item = &'a Tally> + Clone) {
+    columns.int("key_rows", tallies.clone().map(|tally| tally.rows as i64));
+    columns.int("cells", tallies.clone().map(|tally| tally.cells as i64));
+    columns.int("points", tallies.clone().map(|tally| tally.points as i64));
+    columns.int("bytes", tallies.clone().map(|tally| tally.bytes as i64));
+    let checksums: Vec<String> = tallies.map(|tally| format!("{:016x}", tally.checksum)).collect();
+    columns.text("checksum", checksums.iter().map(String::as_str));
+}
+
+/// Reads what [`push_tally`] wrote, row by row.
+fn read_tallies(found: Found<'_>) -> Result<Vec<Tally>, ColumnError> {
+    let (rows, cells, points) = (found.int("key_rows")?, found.int("cells")?, found.int("points")?);
+    let (bytes, checksums) = (found.int("bytes")?, found.text("checksum")?);
+    (0..rows.len())
+        .map(|index| {
+            let text = checksums.value(index);
+            let bad = |_| ColumnError::Value { column: "checksum", value: text.to_owned() };
+            Ok(Tally {
+                rows: count("key_rows", rows.value(index))?,
+                cells: count("cells", cells.value(index))?,
+                points: count("points", points.value(index))?,
+                bytes: count("bytes", bytes.value(index))?,
+                checksum: u64::from_str_radix(text, 16).map_err(bad)?,
+            })
+        })
+        .collect()
+}
+
+fn count(column: &'static str, value: i64) -> Result<u64, ColumnError> {
+    u64::try_from(value).map_err(|_| ColumnError::Value { column, value: value.to_string() })
+}
+
+fn optional(array: &StringArray, index: usize) -> Option<&str> {
+    (!array.is_null(index)).then(|| array.value(index))
+}
+
+fn optional_time(array: &PrimitiveArray<TimestampMillisecondType>, index: usize) -> Option<i64> {
+    (!array.is_null(index)).then(|| array.value(index))
+}
+
+pub(super) fn files(rows: &[FileRow]) -> Result<RecordBatch, ColumnError> {
+    let mut columns = Columns::new();
+    columns.text("path", rows.iter().map(|row| row.path.as_str()));
+    columns.text("table", rows.iter().map(|row| row.table.as_str()));
+    columns.text("kind", rows.iter().map(|row| row.kind.name()));
+    columns.text("shard", rows.iter().map(|row| row.shard.as_str()));
+    columns.int("rows", rows.iter().map(|row| row.rows as i64));
+    columns.int("size", rows.iter().map(|row| row.size as i64));
+    columns.text("blake3", rows.iter().map(|row| row.blake3.as_str()));
+    push_tally(&mut columns, rows.iter().map(|row| &row.tally));
+    columns.optional_binary("first_key", rows.iter().map(|row| row.first_key.as_deref()));
+    columns.optional_binary("last_key", rows.iter().map(|row| row.last_key.as_deref()));
+    columns.optional_time("first_time", rows.iter().map(|row| row.first_time));
+    columns.optional_time("last_time", rows.iter().map(|row| row.last_time));
+    columns.table()
+}
+
+/// The rows of a files table.
+///
+/// # Errors
+/// [`ColumnError`] when a column is missing or a value impossible.
+pub fn read_files(table: &RecordBatch) -> Result<Vec<FileRow>, ColumnError> {
+    let found = Found(table);
+    let (paths, tables, kinds) = (found.text("path")?, found.text("table")?, found.text("kind")?);
+    let (shards, rows, sizes) = (found.text("shard")?, found.int("rows")?, found.int("size")?);
+    let (hashes, tallies) = (found.text("blake3")?, read_tallies(found)?);
+    let (first_keys, last_keys) = (found.optional_binary("first_key")?, found.optional_binary("last_key")?);
+    let (first_times, last_times) = (found.optional_time("first_time")?, found.optional_time("last_time")?);
+    let key = |array: &arrow_array::BinaryArray, at: usize| (!array.is_null(at)).then(|| array.value(at).to_vec());
+    tallies
+        .into_iter()
+        .enumerate()
+        .map(|(at, tally)| {
+            let kind = FileKind::from_name(kinds.value(at));
+            let unknown = || ColumnError::Value { column: "kind", value: kinds.value(at).to_owned() };
+            Ok(FileRow {
+                path: paths.value(at).to_owned(),
+                table: tables.value(at).to_owned(),
+                kind: kind.ok_or_else(unknown)?,
+                shard: shards.value(at).to_owned(),
+                rows: count("rows", rows.value(at))?,
+                size: count("size", sizes.value(at))?,
+                blake3: hashes.value(at).to_owned(),
+                tally,
+                first_key: key(first_keys, at),
+                last_key: key(last_keys, at),
+                first_time: optional_time(first_times, at),
+                last_time: optional_time(last_times, at),
+            })
+        })
+        .collect()
+}
+
+pub(super) fn shards(rows: &[ShardRow]) -> Result<RecordBatch, ColumnError> {
+    let mut columns = Columns::new();
+    columns.text("table", rows.iter().map(|row| row.table.as_str()));
+    columns.text("shard", rows.iter().map(|row| row.shard.as_str()));
+    columns.binary("start", rows.iter().map(|row| row.start.as_slice()));
+    columns.binary("stop", rows.iter().map(|row| row.stop.as_slice()));
+    push_tally(&mut columns, rows.iter().map(|row| &row.tally));
+    columns.text("attempt", rows.iter().map(|row| row.attempt.as_str()));
+    columns.table()
+}
+
+/// The rows of a shards table.
+///
+/// # Errors
+/// [`ColumnError`] when a column is missing or a value impossible.
+pub fn read_shards(table: &RecordBatch) -> Result<Vec<ShardRow>, ColumnError> {
+    let found = Found(table);
+    let (tables, shards, attempts) = (found.text("table")?, found.text("shard")?, found.text("attempt")?);
+    let (starts, stops) = (found.binary("start")?, found.binary("stop")?);
+    let row = |(at, tally)| ShardRow {
+        table: tables.value(at).to_owned(),
+        shard: shards.value(at).to_owned(),
+        start: starts.value(at).to_vec(),
+        stop: stops.value(at).to_vec(),
+        tally,
+        attempt: attempts.value(at).to_owned(),
+    };
+    Ok(read_tallies(found)?.into_iter().enumerate().map(row).collect())
+}
+
+pub(super) fn metrics(rows: &[MetricRow]) -> Result<RecordBatch, ColumnError> {
+    let mut columns = Columns::new();
+    columns.text("table", rows.iter().map(|row| row.table.as_str()));
+    columns.text("uid", rows.iter().map(|row| row.uid.as_str()));
+    columns.optional_text("metric", rows.iter().map(|row| row.metric.as_deref()));
+    columns.int("points", rows.iter().map(|row| row.points as i64));
+    columns.int("series", rows.iter().map(|row| row.series as i64));
+    columns.optional_time("first_time", rows.iter().map(|row| row.first_time));
+    columns.optional_time("last_time", rows.iter().map(|row| row.last_time));
+    columns.table()
+}
+
+/// The rows of a metrics table.
+///
+/// # Errors
+/// [`ColumnError`] when a column is missing or a value impossible.
+pub fn read_metrics(table: &RecordBatch) -> Result<Vec<MetricRow>, ColumnError> {
+    let found = Found(table);
+    let (tables, uids, metrics) = (found.text("table")?, found.text("uid")?, found.optional_text("metric")?);
+    let (points, series) = (found.int("points")?, found.int("series")?);
+    let (first_times, last_times) = (found.optional_time("first_time")?, found.optional_time("last_time")?);
+    (0..table.num_rows())
+        .map(|at| {
+            Ok(MetricRow {
+                table: tables.value(at).to_owned(),
+                uid: uids.value(at).to_owned(),
+                metric: optional(metrics, at).map(str::to_owned),
+                points: count("points", points.value(at))?,
+                series: count("series", series.value(at))?,
+                first_time: optional_time(first_times, at),
+                last_time: optional_time(last_times, at),
+            })
+        })
+        .collect()
+}

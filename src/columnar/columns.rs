@@ -1,0 +1,149 @@
+//! Columns of a table by name, one function per type.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMillisecondType, UInt8Type};
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
+    TimestampMillisecondArray, UInt8Array,
+};
+use arrow_schema::{DataType, Field, Schema};
+
+use super::ColumnError;
+
+/// Columns on their way to a table.
+#[derive(Default)]
+pub(super) struct Columns {
+    fields: Vec<Field>,
+    arrays: Vec<ArrayRef>,
+}
+
+impl Columns {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a column; it is nullable when `nullable`.
+    pub(super) fn array(&mut self, name: &str, nullable: bool, array: ArrayRef) {
+        self.fields.push(Field::new(name, array.data_type().clone(), nullable));
+        self.arrays.push(array);
+    }
+
+    pub(super) fn binary<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a [u8]>) {
+        self.array(name, false, Arc::new(BinaryArray::from_iter_values(values)));
+    }
+
+    pub(super) fn optional_binary<'a>(&mut self, name: &str, values: impl Iterator<Item = Option<&'a [u8]>>) {
+        self.array(name, true, Arc::new(values.collect::<BinaryArray>()));
+    }
+
+    pub(super) fn text<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a str>) {
+        self.array(name, false, Arc::new(StringArray::from_iter_values(values)));
+    }
+
+    pub(super) fn optional_text<'a>(&mut self, name: &str, values: impl Iterator<Item = Option<&'a str>>) {
+        self.array(name, true, Arc::new(values.collect::<StringArray>()));
+    }
+
+    pub(super) fn int(&mut self, name: &str, values: impl Iterator<Item = i64>) {
+        self.array(name, false, Arc::new(Int64Array::from_iter_values(values)));
+    }
+
+    pub(super) fn optional_int(&mut self, name: &str, values: impl Iterator<Item = Option<i64>>) {
+        self.array(name, true, Arc::new(values.collect::<Int64Array>()));
+    }
+
+    pub(super) fn optional_float(&mut self, name: &str, values: impl Iterator<Item = Option<f64>>) {
+        self.array(name, true, Arc::new(values.collect::<Float64Array>()));
+    }
+
+    pub(super) fn bool(&mut self, name: &str, values: impl Iterator<Item = bool>) {
+        self.array(name, false, Arc::new(values.map(Some).collect::<BooleanArray>()));
+    }
+
+    pub(super) fn byte(&mut self, name: &str, values: impl Iterator<Item = u8>) {
+        self.array(name, false, Arc::new(UInt8Array::from_iter_values(values)));
+    }
+
+    pub(super) fn optional_byte(&mut self, name: &str, values: impl Iterator<Item = Option<u8>>) {
+        self.array(name, true, Arc::new(values.collect::<UInt8Array>()));
+    }
+
+    /// Milliseconds, UTC.
+    pub(super) fn time(&mut self, name: &str, values: impl Iterator<Item = i64>) {
+        let array = TimestampMillisecondArray::from_iter_values(values).with_timezone("UTC");
+        self.array(name, false, Arc::new(array));
+    }
+
+    pub(super) fn optional_time(&mut self, name: &str, values: impl Iterator<Item = Option<i64>>) {
+        let array = values.collect::<TimestampMillisecondArray>().with_timezone("UTC");
+        self.array(name, true, Arc::new(array));
+    }
+
+    /// The table.
+    pub(super) fn table(self) -> Result<RecordBatch, ColumnError> {
+        RecordBatch::try_new(Arc::new(Schema::new(self.fields)), self.arrays)
+            .map_err(|error| ColumnError::Arrow(error.to_string()))
+    }
+}
+
+/// Columns of a table that was read.
+#[derive(Clone, Copy)]
+pub(super) struct Found<'a>(pub(super) &'a RecordBatch);
+
+impl<'a> Found<'a> {
+    fn typed(self, name: &'static str, fits: impl Fn(&DataType) -> bool) -> Result<&'a ArrayRef, ColumnError> {
+        self.0.column_by_name(name).filter(|array| fits(array.data_type())).ok_or(ColumnError::Column(name))
+    }
+
+    /// The column, which must be set in every row.
+    fn set(self, name: &'static str, fits: impl Fn(&DataType) -> bool) -> Result<&'a ArrayRef, ColumnError> {
+        self.typed(name, fits)
+            .and_then(|array| if array.null_count() == 0 { Ok(array) } else { Err(ColumnError::Column(name)) })
+    }
+
+    pub(super) fn has(self, name: &str) -> bool {
+        self.0.column_by_name(name).is_some()
+    }
+
+    pub(super) fn binary(self, name: &'static str) -> Result<&'a BinaryArray, ColumnError> {
+        Ok(self.set(name, |found| *found == DataType::Binary)?.as_binary())
+    }
+
+    pub(super) fn optional_binary(self, name: &'static str) -> Result<&'a BinaryArray, ColumnError> {
+        Ok(self.typed(name, |found| *found == DataType::Binary)?.as_binary())
+    }
+
+    pub(super) fn text(self, name: &'static str) -> Result<&'a StringArray, ColumnError> {
+        Ok(self.set(name, |found| *found == DataType::Utf8)?.as_string())
+    }
+
+    pub(super) fn optional_text(self, name: &'static str) -> Result<&'a StringArray, ColumnError> {
+        Ok(self.typed(name, |found| *found == DataType::Utf8)?.as_string())
+    }
+
+    pub(super) fn int(self, name: &'static str) -> Result<&'a Int64Array, ColumnError> {
+        Ok(self.set(name, |found| *found == DataType::Int64)?.as_primitive::<Int64Type>())
+    }
+
+    pub(super) fn byte(self, name: &'static str) -> Result<&'a UInt8Array, ColumnError> {
+        Ok(self.set(name, |found| *found == DataType::UInt8)?.as_primitive::<UInt8Type>())
+    }
+
+    pub(super) fn bool(self, name: &'static str) -> Result<&'a BooleanArray, ColumnError> {
+        Ok(self.set(name, |found| *found == DataType::Boolean)?.as_boolean())
+    }
+
+    pub(super) fn time(self, name: &'static str) -> Result<&'a TimestampMillisecondArray, ColumnError> {
+        Ok(self.set(name, is_milliseconds)?.as_primitive::<TimestampMillisecondType>())
+    }
+
+    pub(super) fn optional_time(self, name: &'static str) -> Result<&'a TimestampMillisecondArray, ColumnError> {
+        Ok(self.typed(name, is_milliseconds)?.as_primitive::<TimestampMillisecondType>())
+    }
+}
+
+fn is_milliseconds(found: &DataType) -> bool {
+    matches!(found, DataType::Timestamp(arrow_schema::TimeUnit::Millisecond, _))
+}

@@ -1,0 +1,24 @@
+//! Points and rows as columns: the order of points, and the Arrow form of the smaller tables. The only door to `arrow-*`.
+
+mod catalogue;
+mod cells;
+mod columns;
+mod error;
+mod hex;
+mod regroup;
+mod sort;
+mod tables;
+
+pub use arrow_array::RecordBatch as Table;
+pub use catalogue::{read_files, read_metrics, read_series, read_shards};
+pub use cells::{CELL_COLUMNS, append_cells, reasons};
+pub use error::ColumnError;
+pub use hex::{hex, unhex};
+pub use regroup::{PointRow, PointValue, Regroup, Written};
+pub use sort::sort_points;
+pub use tables::{TableRows, empty_table};
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+pub(crate) use samples::samples;

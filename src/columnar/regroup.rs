@@ -1,0 +1,167 @@
+//! Rows of a points file back into segments.
+
+use std::collections::HashMap;
+
+use super::{ColumnError, unhex};
+use crate::model::{FLAG_SUPERSEDED, Form, PointBatch, Segment, WriteTime};
+
+/// The float bit of the qualifier nibble.
+const FLOAT: u8 = 0x08;
+/// Milliseconds of a row of the data table.
+const HOUR_MS: i64 = 3_600_000;
+
+/// The value of a point.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PointValue {
+    /// `value_int`.
+    Int(i64),
+    /// `value_float`.
+    Float(f64),
+}
+
+/// How a row says when its cell was written, in ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// `written`: the cell timestamp.
+    At(i64),
+    /// `write_delay`: the cell timestamp minus the point's time.
+    After(i64),
+}
+
+/// One row of a points file.
+#[derive(Debug, Clone, Copy)]
+pub struct PointRow<'a> {
+    /// TSUID in hex.
+    pub tsuid: &'a [u8],
+    /// Number of the [`Form`].
+    pub form: i32,
+    /// Milliseconds, UTC.
+    pub timestamp: i64,
+    /// The value.
+    pub value: PointValue,
+    /// Qualifier nibble and the millisecond bit.
+    pub flags: i32,
+    /// True when the points alone rebuild the cell.
+    pub exact: bool,
+    /// True when another cell holds the point that a query shows.
+    pub superseded: bool,
+    /// Cell timestamp.
+    pub written: Written,
+}
+
+/// What the rows of one segment share.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Shared {
+    base: u32,
+    form: i32,
+    exact: bool,
+    written: Option<i64>,
+}
+
+/// Collects rows into a batch. Neighbouring rows of one series, hour, form, exactness and write time become one
+/// segment; the base time of a segment is its hour, which is the row's base time for every exact segment.
+#[derive(Default)]
+pub struct Regroup {
+    batch: PointBatch,
+    indexes: HashMap<Vec<u8>, u32>,
+    tsuid: Vec<u8>,
+    series: Option<u32>,
+    shared: Option<Shared>,
+}
+
+impl Regroup {
+    /// Without rows.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the next row of the file.
+    ///
+    /// # Errors
+    /// [`ColumnError`] when the row is none that a writer makes.
+    #[inline]
+    pub fn push(&mut self, row: &PointRow<'_>) -> Result<(), ColumnError> {
+        let hour = row.timestamp.div_euclid(HOUR_MS);
+        let base = u32::try_from(hour.saturating_mul(3600)).map_err(|_| value("timestamp", row.timestamp))?;
+        let written = match row.written {
+            Written::At(ms) => Some(ms),
+            Written::After(_) => None,
+        };
+        let shared = Shared { base, form: row.form, exact: row.exact, written };
+        if self.series.is_none() || self.tsuid != row.tsuid {
+            self.start_series(row.tsuid)?;
+        }
+        if self.shared != Some(shared) {
+            self.start_segment(shared)?;
+        }
+        self.push_point(row)
+    }
+
+    /// The rows so far.
+    pub fn finish(self) -> PointBatch {
+        self.batch
+    }
+
+    fn push_point(&mut self, row: &PointRow<'_>) -> Result<(), ColumnError> {
+        let flags = u8::try_from(row.flags).ok().filter(|flags| *flags < FLAG_SUPERSEDED);
+        let flags = flags.ok_or_else(|| value("flags", i64::from(row.flags)))?;
+        match (row.value, flags & FLOAT != 0) {
+            (PointValue::Int(int), false) => self.batch.ints.push(int),
+            (PointValue::Float(float), true) => self.batch.floats.push(float),
+            _ => {
+                return Err(ColumnError::Contradiction(
+                    "a value is an integer where its flags say float, or the reverse",
+                ));
+            }
+        }
+        if let Written::After(delay) = row.written {
+            self.batch.delays.push(delay);
+        }
+        self.batch.timestamps.push(row.timestamp);
+        self.batch.flags.push(flags | if row.superseded { FLAG_SUPERSEDED } else { 0 });
+        if let Some(segment) = self.batch.segments.last_mut() {
+            segment.len += 1;
+        }
+        Ok(())
+    }
+
+    fn start_series(&mut self, text: &[u8]) -> Result<(), ColumnError> {
+        let text_value = || ColumnError::Value { column: "tsuid", value: String::from_utf8_lossy(text).into_owned() };
+        let tsuid = unhex(text).ok_or_else(text_value)?;
+        let next = u32::try_from(self.batch.series.len()).map_err(|_| text_value())?;
+        let series = *self.indexes.entry(tsuid.clone()).or_insert(next);
+        if series == next {
+            self.batch.series.push(tsuid);
+        }
+        self.tsuid.clear();
+        self.tsuid.extend_from_slice(text);
+        (self.series, self.shared) = (Some(series), None);
+        Ok(())
+    }
+
+    fn start_segment(&mut self, shared: Shared) -> Result<(), ColumnError> {
+        let form = u8::try_from(shared.form).ok().and_then(Form::from_number);
+        let form = form.ok_or_else(|| value("form", i64::from(shared.form)))?;
+        if (form == Form::Single) != shared.written.is_none() {
+            return Err(ColumnError::Contradiction("write_delay belongs to single cells and written to all others"));
+        }
+        self.batch.segments.push(Segment {
+            series: self.series.unwrap_or_default(),
+            base: shared.base,
+            start: self.batch.timestamps.len(),
+            len: 0,
+            int_start: self.batch.ints.len(),
+            float_start: self.batch.floats.len(),
+            form,
+            exact: shared.exact,
+            write_time: shared.written.map_or(WriteTime::Delays(self.batch.delays.len()), WriteTime::Shared),
+            checksum: 0,
+        });
+        self.shared = Some(shared);
+        Ok(())
+    }
+}
+
+fn value(column: &'static str, value: i64) -> ColumnError {
+    ColumnError::Value { column, value: value.to_string() }
+}

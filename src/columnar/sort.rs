@@ -1,0 +1,104 @@
+//! The order of points in a file.
+//!
+//! A scan returns rows by (salt, metric, hour, tags), so the rows of one series are far apart. Points compress when a
+//! series is together, and a metric that is together can be found by the minimum and maximum of a row group. Whole
+//! segments are ordered and copied: ordering point by point costs ten times as much, and a segment's points keep the
+//! order that rebuilds their cell anyway.
+
+use crate::model::{PointBatch, Segment, WriteTime};
+
+/// Orders the segments by metric UID (the first `metric_width` bytes of the TSUID), series in order of appearance, base
+/// time and original order, and lays the vectors out in that order.
+///
+/// A batch with a segment outside its vectors comes back as it is; the writer names it as an error.
+pub fn sort_points(batch: PointBatch, metric_width: u8) -> PointBatch {
+    let order = order(&batch, usize::from(metric_width));
+    if is_laid_out(&batch, &order) {
+        return batch;
+    }
+    let mut sorted = PointBatch {
+        segments: Vec::with_capacity(batch.segments.len()),
+        timestamps: Vec::with_capacity(batch.timestamps.len()),
+        flags: Vec::with_capacity(batch.flags.len()),
+        ints: Vec::with_capacity(batch.ints.len()),
+        floats: Vec::with_capacity(batch.floats.len()),
+        delays: Vec::with_capacity(batch.delays.len()),
+        series: Vec::new(),
+    };
+    for index in order {
+        let copied = batch.segments.get(index as usize).and_then(|segment| copy_segment(&batch, segment, &mut sorted));
+        if copied.is_none() {
+            return batch;
+        }
+    }
+    sorted.series = batch.series;
+    sorted
+}
+
+/// True when the segments already stand in this order and follow each other without gaps.
+fn is_laid_out(batch: &PointBatch, order: &[u32]) -> bool {
+    let ordered = order.iter().zip(0u32..).all(|(index, place)| *index == place);
+    let mut next = 0;
+    ordered
+        && batch
+            .segments
+            .iter()
+            .all(|segment| std::mem::replace(&mut next, segment.start + segment.len) == segment.start)
+}
+
+fn order(batch: &PointBatch, metric_width: usize) -> Vec<u32> {
+    let ranks = metric_ranks(batch, metric_width);
+    let rank = |segment: &Segment| ranks.get(segment.series as usize).copied().unwrap_or(u32::MAX);
+    let mut keys: Vec<(u64, u64)> = batch
+        .segments
+        .iter()
+        .zip(0u32..)
+        .map(|(segment, index)| {
+            (
+                u64::from(rank(segment)) << 32 | u64::from(segment.series),
+                u64::from(segment.base) << 32 | u64::from(index),
+            )
+        })
+        .collect();
+    keys.sort_unstable();
+    keys.into_iter().map(|(_, low)| low as u32).collect()
+}
+
+/// The place of each series' metric among the sorted metric UIDs.
+fn metric_ranks(batch: &PointBatch, metric_width: usize) -> Vec<u32> {
+    let uid = |tsuid: &Vec<u8>| tsuid.get(..metric_width).unwrap_or(tsuid).to_vec();
+    let mut uids: Vec<Vec<u8>> = batch.series.iter().map(uid).collect();
+    uids.sort_unstable();
+    uids.dedup();
+    batch.series.iter().map(|tsuid| uids.binary_search(&uid(tsuid)).unwrap_or(uids.len()) as u32).collect()
+}
+
+/// Appends the segment's points; `None` when a span lies outside the batch.
+fn copy_segment(batch: &PointBatch, segment: &Segment, sorted: &mut PointBatch) -> Option<()> {
+    let end = segment.start.checked_add(segment.len)?;
+    let flags = batch.flags.get(segment.start..end)?;
+    let timestamps = batch.timestamps.get(segment.start..end)?;
+    let floats = flags.iter().filter(|flag| **flag & 0x08 != 0).count();
+    let ints = batch.ints.get(segment.int_start..segment.int_start.checked_add(segment.len - floats)?)?;
+    let floats = batch.floats.get(segment.float_start..segment.float_start.checked_add(floats)?)?;
+    let delays = match segment.write_time {
+        WriteTime::Shared(_) => &[],
+        WriteTime::Delays(at) => batch.delays.get(at..at.checked_add(segment.len)?)?,
+    };
+    sorted.segments.push(Segment {
+        start: sorted.timestamps.len(),
+        int_start: sorted.ints.len(),
+        float_start: sorted.floats.len(),
+        write_time: match segment.write_time {
+            WriteTime::Delays(_) => WriteTime::Delays(sorted.delays.len()),
+            shared => shared,
+        },
+        ..*segment
+    });
+    sorted.timestamps.extend_from_slice(timestamps);
+    sorted.flags.extend_from_slice(flags);
+    sorted.ints.extend_from_slice(ints);
+    sorted.floats.extend_from_slice(floats);
+    sorted.delays.extend_from_slice(delays);
+    Some(())
+}

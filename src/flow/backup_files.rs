@@ -1,0 +1,97 @@
+//! A committed backup, opened: its manifest, the rows of its catalogue, and its files.
+
+use bytes::Bytes;
+
+use crate::flow::FlowError;
+use crate::flow::threads::Threads;
+use crate::manifest::{BackupPaths, HashedFile, Manifest, Repository};
+use crate::model::{FileKind, FileRow, ShardRow};
+use crate::parquet_file::{read_files, read_shards};
+use crate::store::Store;
+
+/// What a backup consists of.
+pub struct BackupContents {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Data files, in the order of the catalogue.
+    pub files: Vec<FileRow>,
+    /// Shards.
+    pub shards: Vec<ShardRow>,
+}
+
+impl BackupContents {
+    /// The data files of a table.
+    pub fn files_of<'a>(&'a self, table: &'a str) -> impl Iterator<Item = &'a FileRow> {
+        self.files.iter().filter(move |file| file.table == table)
+    }
+
+    /// The files of one catalogue table.
+    pub fn catalogue_files(&self, kind: FileKind) -> impl Iterator<Item = &HashedFile> {
+        let prefix = format!("{}/{}-", BackupPaths::new(&self.manifest.backup).catalogue_folder(), kind.name());
+        self.manifest.catalogue.iter().filter(move |file| file.path.starts_with(&prefix))
+    }
+}
+
+/// The manifest of a backup: an id, a unique prefix of one, or `latest`.
+///
+/// # Errors
+/// The repository's.
+pub fn load_manifest(threads: &Threads, store: &Store, backup: &str) -> Result<Manifest, FlowError> {
+    Ok(threads.wait(async { Repository::open(store.clone()).await?.load(backup).await })?)
+}
+
+/// Opens a backup. The catalogue files must have the hashes that the manifest names.
+///
+/// # Errors
+/// The repository's; [`FlowError::Damaged`] for a catalogue that is not the one that was committed.
+pub fn load_backup(threads: &Threads, store: &Store, backup: &str) -> Result<BackupContents, FlowError> {
+    read_catalogue(threads, store, load_manifest(threads, store, backup)?)
+}
+
+/// Reads the catalogue behind a manifest.
+///
+/// # Errors
+/// As [`load_backup`].
+pub fn read_catalogue(threads: &Threads, store: &Store, manifest: Manifest) -> Result<BackupContents, FlowError> {
+    let mut contents = BackupContents { manifest, files: Vec::new(), shards: Vec::new() };
+    for file in contents.catalogue_files(FileKind::Files).cloned().collect::<Vec<_>>() {
+        contents.files.extend(read_files(read_checked(threads, store, &file)?)?);
+    }
+    for file in contents.catalogue_files(FileKind::Shards).cloned().collect::<Vec<_>>() {
+        contents.shards.extend(read_shards(read_checked(threads, store, &file)?)?);
+    }
+    Ok(contents)
+}
+
+/// Reads a file that the manifest names and checks that it is the one that was committed.
+///
+/// # Errors
+/// The store's; [`FlowError::Damaged`] for other bytes.
+pub fn read_checked(threads: &Threads, store: &Store, file: &HashedFile) -> Result<Bytes, FlowError> {
+    let bytes = threads.wait(store.get(&file.path))?;
+    match difference(&bytes, file.size, &file.blake3) {
+        None => Ok(bytes),
+        Some(problem) => Err(FlowError::damaged(format!("{}: {problem}; run verify --level files", file.path))),
+    }
+}
+
+/// Reads a file and checks that it is the one that was written.
+///
+/// # Errors
+/// The store's; [`FlowError::Damaged`] for other bytes.
+pub fn fetch(threads: &Threads, store: &Store, file: &FileRow) -> Result<Bytes, FlowError> {
+    let bytes = threads.wait(store.get(&file.path))?;
+    match difference(&bytes, file.size, &file.blake3) {
+        None => Ok(bytes),
+        Some(problem) => Err(FlowError::damaged(format!("{}: {problem}", file.path))),
+    }
+}
+
+/// How bytes differ from what was recorded.
+pub fn difference(bytes: &[u8], size: u64, hash: &str) -> Option<String> {
+    if bytes.len() as u64 != size {
+        return Some(format!("has {} bytes instead of {size}", bytes.len()));
+    }
+    let found = blake3::hash(bytes).to_hex();
+    (found.as_str() != hash).then(|| format!("its hash is {found} instead of {hash}"))
+}

@@ -1,0 +1,199 @@
+//! The catalogue of a backup: what its shards have told, as Parquet tables, and the views that name them.
+
+use std::collections::BTreeMap;
+
+use crate::codec::row_key::hex;
+use crate::columnar::TableRows;
+use crate::flow::FlowError;
+use crate::flow::backup::{MetricMap, by_name};
+use crate::flow::backup_files::{BackupContents, read_checked};
+use crate::flow::export::ShardOutcome;
+use crate::flow::inventory::table_report;
+use crate::flow::names::Names;
+use crate::flow::tables::SourceTable;
+use crate::flow::threads::Threads;
+use crate::flow::TableReport;
+use crate::manifest::{BackupWriter, HashedFile, MetricCount, TableRecord};
+use crate::model::{FileKind, FileRow, MetricRow, ShardRow};
+use crate::parquet_file::{TableWriter, read_metrics, views_sql};
+use crate::store::Store;
+
+/// One table after all of its shards.
+pub struct TableResult {
+    /// For the manifest.
+    pub record: TableRecord,
+    /// For the catalogue.
+    pub files: Vec<FileRow>,
+    /// For the catalogue.
+    pub shards: Vec<ShardRow>,
+    /// Points by metric UID.
+    pub metrics: MetricMap,
+}
+
+impl TableResult {
+    /// A table without shards.
+    pub fn new(table: &SourceTable, versions: i32) -> Self {
+        let record = TableRecord {
+            name: table.name.clone(),
+            kind: table.kind,
+            order: 0,
+            descriptor: (&table.descriptor).into(),
+            split_keys: table.regions.iter().skip(1).map(|region| region.range.start.clone().into()).collect(),
+            versions,
+            shards: 0,
+            tally: Default::default(),
+            raw_cells: BTreeMap::new(),
+            rows_by_kind: BTreeMap::new(),
+            files: 0,
+            bytes_written: 0,
+            first_point_ms: None,
+            last_point_ms: None,
+        };
+        Self { record, files: Vec::new(), shards: Vec::new(), metrics: MetricMap::new() }
+    }
+
+    /// Adds a shard.
+    pub fn add(&mut self, outcome: ShardOutcome) {
+        let record = &mut self.record;
+        record.shards += 1;
+        record.tally.add(&outcome.tally);
+        for (reason, count) in by_name(&outcome.raw_reasons) {
+            *record.raw_cells.entry(reason).or_default() += count;
+        }
+        for file in outcome.files {
+            record.files += 1;
+            record.bytes_written += file.size;
+            *record.rows_by_kind.entry(file.kind).or_default() += file.rows;
+            record.first_point_ms = earliest(record.first_point_ms, file.first_ms);
+            record.last_point_ms = record.last_point_ms.max(file.last_ms);
+            self.files.push(FileRow {
+                path: file.path,
+                table: record.name.clone(),
+                kind: file.kind,
+                shard: outcome.shard.to_string(),
+                rows: file.rows,
+                size: file.size,
+                blake3: file.blake3,
+                tally: file.tally,
+                first_key: file.first_row.map(Into::into),
+                last_key: file.last_row.map(Into::into),
+                first_time: file.first_ms,
+                last_time: file.last_ms,
+            });
+        }
+        self.shards.push(ShardRow {
+            table: record.name.clone(),
+            shard: outcome.shard.to_string(),
+            start: outcome.range.start,
+            stop: outcome.range.stop,
+            tally: outcome.tally,
+            attempt: outcome.attempt,
+        });
+        for (metric, tally) in outcome.metrics {
+            self.metrics
+                .entry(metric)
+                .and_modify(|sum| {
+                    sum.points += tally.points;
+                    sum.first = sum.first.min(tally.first);
+                    sum.last = sum.last.max(tally.last);
+                })
+                .or_insert(tally);
+        }
+    }
+}
+
+fn earliest(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// A table as a dry run reports it.
+pub fn planned_table(table: &SourceTable, versions: i32) -> TableReport {
+    table_report(&TableResult::new(table, versions).record)
+}
+
+/// Counts for a shard record.
+pub fn metric_counts(metrics: &MetricMap, names: &Names) -> Vec<MetricCount> {
+    let count = |(uid, tally): (&Vec<u8>, &crate::flow::export::MetricTally)| MetricCount {
+        metric: names.metric(uid).unwrap_or_else(|| hex(uid)),
+        points: tally.points,
+        first_ms: tally.first,
+        last_ms: tally.last,
+    };
+    metrics.iter().map(count).collect()
+}
+
+/// Writes the catalogue and the views.
+///
+/// # Errors
+/// The store's.
+pub fn write(
+    threads: &Threads,
+    writer: &BackupWriter,
+    names: &Names,
+    results: &[TableResult],
+) -> Result<Vec<HashedFile>, FlowError> {
+    let mut written = Vec::new();
+    let mut files = TableWriter::new(FileKind::Files, Vec::new(), Vec::new())?;
+    let mut shards = TableWriter::new(FileKind::Shards, Vec::new(), Vec::new())?;
+    let mut metrics = TableWriter::new(FileKind::Metrics, Vec::new(), Vec::new())?;
+    for result in results {
+        files.write(TableRows::Files(&result.files))?;
+        shards.write(TableRows::Shards(&result.shards))?;
+        metrics.write(TableRows::Metrics(&metric_table(result, names)))?;
+    }
+    for (kind, table) in [(FileKind::Files, files), (FileKind::Shards, shards), (FileKind::Metrics, metrics)] {
+        let (bytes, _) = table.finish()?;
+        let path = writer.paths().catalogue(kind, writer.attempt(), 0);
+        written.push(put(threads, writer.store(), &path, bytes)?);
+    }
+    let mut kinds: Vec<FileKind> = results.iter().flat_map(|r| &r.files).map(|file| file.kind).collect();
+    kinds.extend([FileKind::Files, FileKind::Shards, FileKind::Metrics]);
+    kinds.sort();
+    kinds.dedup();
+    written.push(put(threads, writer.store(), &writer.paths().views(), views_sql(&kinds).into_bytes())?);
+    Ok(written)
+}
+
+fn metric_table(result: &TableResult, names: &Names) -> Vec<MetricRow> {
+    let mut rows: Vec<MetricRow> = result
+        .metrics
+        .iter()
+        .map(|(uid, tally)| MetricRow {
+            table: result.record.name.clone(),
+            uid: hex(uid),
+            metric: names.metric(uid),
+            points: tally.points,
+            series: 0,
+            first_time: Some(tally.first),
+            last_time: Some(tally.last),
+        })
+        .collect();
+    rows.sort_by(|a, b| a.uid.cmp(&b.uid));
+    rows
+}
+
+fn put(threads: &Threads, store: &Store, path: &str, bytes: Vec<u8>) -> Result<HashedFile, FlowError> {
+    let mut upload = threads.upload(store, path.to_string());
+    upload.write(bytes);
+    Ok(upload.finish()?.into())
+}
+
+/// The metrics of a backup.
+///
+/// # Errors
+/// The store's; a damaged catalogue.
+pub fn metric_rows(threads: &Threads, store: &Store, contents: &BackupContents) -> Result<Vec<MetricRow>, FlowError> {
+    let mut rows = Vec::new();
+    for file in contents.catalogue_files(FileKind::Metrics) {
+        rows.extend(read_metrics(read_checked(threads, store, file)?)?);
+    }
+    Ok(rows)
+}
+
+/// Milliseconds as RFC 3339 text.
+pub fn text_time(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |time| time.to_string())
+}

@@ -1,0 +1,281 @@
+//! Batches to Parquet files of one shard.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::codec::prove;
+use crate::columnar::{TableRows, hex, sort_points, unhex};
+use crate::flow::FlowError;
+use crate::manifest::FileRecord;
+use crate::model::{CellHasher, FileKind, OwnedCell, PointBatch, RawReason, SeriesLabel, SeriesLabels, SeriesRow, Tally, TypedRows};
+use crate::parquet_file::{PointsWriter, TableWriter};
+
+use super::chunk_buffer::ChunkBuffer;
+use super::decode::Batch;
+use super::open_file::{Growing, OpenFile};
+use super::points_tally::tally_of_points;
+use super::shard::ExportContext;
+
+/// A file is closed when it has this many bytes: restore and verify hold one file per connection in memory.
+const FILE_BYTES: u64 = 32 << 20;
+/// A points file is closed when it names this many series, so that the numbers in memory stay bounded.
+const FILE_SERIES: usize = 300_000;
+
+/// Points of one metric in a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetricTally {
+    /// Points.
+    pub points: u64,
+    /// Earliest, ms UTC.
+    pub first: i64,
+    /// Latest, ms UTC.
+    pub last: i64,
+}
+
+/// The files of one shard in the making.
+pub struct ShardEncoder {
+    context: Arc<ExportContext>,
+    shard: u32,
+    attempt: String,
+    points: Option<Growing<PointsWriter<ChunkBuffer>>>,
+    tables: BTreeMap<FileKind, Growing<TableWriter<ChunkBuffer>>>,
+    numbers: BTreeMap<FileKind, u32>,
+    /// Series that the open points file names, with their numbers.
+    series: HashMap<Vec<u8>, i64>,
+    next_series: u32,
+    done: Vec<FileRecord>,
+    metrics: HashMap<Vec<u8>, MetricTally>,
+    raw_reasons: BTreeMap<RawReason, u64>,
+    hasher: CellHasher,
+}
+
+/// What a finished encoder hands over.
+pub struct Encoded {
+    /// Files, all stored.
+    pub files: Vec<FileRecord>,
+    /// Points by metric UID.
+    pub metrics: HashMap<Vec<u8>, MetricTally>,
+    /// Raw cells by reason.
+    pub raw_reasons: BTreeMap<RawReason, u64>,
+}
+
+impl ShardEncoder {
+    /// An encoder without files.
+    pub fn new(context: Arc<ExportContext>, shard: u32, attempt: String) -> Self {
+        Self {
+            context,
+            shard,
+            attempt,
+            points: None,
+            tables: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            series: HashMap::new(),
+            next_series: 0,
+            done: Vec::new(),
+            metrics: HashMap::new(),
+            raw_reasons: BTreeMap::new(),
+            hasher: CellHasher::new(),
+        }
+    }
+
+    /// Writes a batch.
+    ///
+    /// # Errors
+    /// A look-up of names that fails, a proof that fails, or the file's.
+    pub fn encode(&mut self, batch: Batch) -> Result<(), FlowError> {
+        if !batch.points.is_empty() {
+            self.encode_points(batch.points)?;
+        }
+        self.encode_rows(&batch.rows)
+    }
+
+    fn encode_points(&mut self, points: PointBatch) -> Result<(), FlowError> {
+        let layout = self.context.layout;
+        let sorted = sort_points(points, layout.metric_width);
+        // Sorted columns are what is written; from here on restore has nothing else, so they are what must rebuild.
+        prove(&sorted, &layout).map_err(|e| {
+            FlowError::damaged(format!("points do not rebuild to the cells they came from ({e}); this is a defect, please report it"))
+        })?;
+        let mut labels = Vec::with_capacity(sorted.series.len());
+        for tsuid in &sorted.series {
+            labels.push(self.context.names.label(tsuid)?);
+        }
+        let ids = self.number_series(&sorted, &labels)?;
+        let growing = match &mut self.points {
+            Some(growing) => growing,
+            None => {
+                let (path, footer) =
+                    self.context.new_file(FileKind::Points, self.shard, &self.attempt, &mut self.numbers);
+                let sink = ChunkBuffer::default();
+                let writer = PointsWriter::new(sink.clone(), layout.metric_width, footer)?;
+                let file = OpenFile::new(path, FileKind::Points, sink, &self.context);
+                self.points.insert(Growing { writer, file })
+            }
+        };
+        growing.writer.write(&sorted, &labels, &ids)?;
+        growing.file.count(&tally_of_points(&sorted, &layout));
+        growing.file.send();
+        let full = growing.file.bytes() >= FILE_BYTES || self.series.len() >= FILE_SERIES;
+        self.count_metrics(&sorted);
+        if full { self.close_points() } else { Ok(()) }
+    }
+
+    /// Numbers for the series of a batch; those that the open file does not name yet go to the series table.
+    fn number_series(
+        &mut self,
+        batch: &PointBatch,
+        labels: &[SeriesLabel],
+    ) -> Result<Vec<i64>, FlowError> {
+        let mut ids = Vec::with_capacity(batch.series.len());
+        let mut fresh = Vec::new();
+        for (tsuid, label) in batch.series.iter().zip(labels) {
+            if let Some(id) = self.series.get(tsuid) {
+                ids.push(*id);
+                continue;
+            }
+            let id = i64::from(self.context.first_shard + self.shard) << 32 | i64::from(self.next_series);
+            self.next_series = self.next_series.checked_add(1).ok_or_else(|| {
+                FlowError::damaged("a shard holds more than 2^32 series entries; use smaller shards")
+            })?;
+            self.series.insert(tsuid.clone(), id);
+            fresh.push(SeriesRow { series_id: id, tsuid: hex(tsuid), label: label.clone() });
+            ids.push(id);
+        }
+        if !fresh.is_empty() {
+            self.table(FileKind::Series)?.writer.write(TableRows::Series(&fresh))?;
+            self.after_rows(FileKind::Series)?;
+        }
+        Ok(ids)
+    }
+
+    fn count_metrics(&mut self, batch: &PointBatch) {
+        let width = usize::from(self.context.layout.metric_width);
+        for segment in &batch.segments {
+            let times = &batch.timestamps[segment.start..segment.start + segment.len];
+            let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else { continue };
+            let Some(metric) = batch.series.get(segment.series as usize).and_then(|tsuid| tsuid.get(..width)) else {
+                continue;
+            };
+            match self.metrics.get_mut(metric) {
+                Some(tally) => {
+                    tally.points += segment.len as u64;
+                    tally.first = tally.first.min(*first);
+                    tally.last = tally.last.max(*last);
+                }
+                None => {
+                    let tally = MetricTally { points: segment.len as u64, first: *first, last: *last };
+                    self.metrics.insert(metric.to_vec(), tally);
+                }
+            }
+        }
+    }
+
+    fn encode_rows(&mut self, rows: &TypedRows) -> Result<(), FlowError> {
+        for raw in &rows.raw {
+            *self.raw_reasons.entry(raw.reason).or_default() += 1;
+        }
+        let labels = self.labels(rows)?;
+        let context = Arc::clone(&self.context);
+        self.write_rows(TableRows::Annotations(&rows.annotations, &labels), rows.annotations.iter().map(|r| &r.cell))?;
+        self.write_rows(TableRows::Histograms(&rows.histograms, &labels), rows.histograms.iter().map(|r| &r.cell))?;
+        self.write_rows(TableRows::Rollups(&rows.rollups, &labels), rows.rollups.iter().map(|r| &r.cell))?;
+        self.write_rows(TableRows::Uids(&rows.uids), rows.uids.iter().map(|r| &r.cell))?;
+        self.write_rows(TableRows::Meta(&rows.meta), rows.meta.iter().map(|r| &r.cell))?;
+        self.write_rows(TableRows::Tree(&rows.tree), rows.tree.iter().map(|r| &r.cell))?;
+        self.write_rows(TableRows::Cells(&context.table, &rows.raw), rows.raw.iter().map(|r| &r.cell))
+    }
+
+    /// Labels of the series that the rows name.
+    fn labels(&self, rows: &TypedRows) -> Result<SeriesLabels, FlowError> {
+        let mut labels = SeriesLabels::new();
+        let tsuids = (rows.annotations.iter().filter_map(|row| row.tsuid.as_ref()))
+            .chain(rows.histograms.iter().map(|row| &row.tsuid))
+            .chain(rows.rollups.iter().map(|row| &row.tsuid));
+        for tsuid in tsuids {
+            if !labels.contains_key(tsuid)
+                && let Some(bytes) = unhex(tsuid.as_bytes())
+            {
+                labels.insert(tsuid.clone(), self.context.names.label(&bytes)?);
+            }
+        }
+        Ok(labels)
+    }
+
+    fn write_rows<'a>(
+        &mut self,
+        rows: TableRows<'_>,
+        cells: impl Iterator<Item = &'a OwnedCell> + Clone,
+    ) -> Result<(), FlowError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let kind = rows.kind();
+        let tally = self.tally_of_cells(cells.clone());
+        let growing = self.table(kind)?;
+        growing.writer.write(rows)?;
+        growing.file.count(&tally);
+        cells.for_each(|cell| growing.file.covers(&cell.row));
+        self.after_rows(kind)
+    }
+
+    fn tally_of_cells<'a>(&mut self, cells: impl Iterator<Item = &'a OwnedCell>) -> Tally {
+        let mut tally = Tally::default();
+        for cell in cells {
+            let cell = cell.as_cell();
+            let hash = self.hasher.whole(&cell);
+            tally.add_cell(&cell, hash);
+        }
+        tally
+    }
+
+    /// The open file of a kind, opening one when there is none.
+    fn table(&mut self, kind: FileKind) -> Result<&mut Growing<TableWriter<ChunkBuffer>>, FlowError> {
+        let growing = match self.tables.remove(&kind) {
+            Some(growing) => growing,
+            None => {
+                let (path, footer) = self.context.new_file(kind, self.shard, &self.attempt, &mut self.numbers);
+                let sink = ChunkBuffer::default();
+                let writer = TableWriter::new(kind, sink.clone(), footer)?;
+                Growing { writer, file: OpenFile::new(path, kind, sink, &self.context) }
+            }
+        };
+        Ok(self.tables.entry(kind).or_insert(growing))
+    }
+
+    /// Hands on what the writer has finished, and closes a file that is long enough.
+    fn after_rows(&mut self, kind: FileKind) -> Result<(), FlowError> {
+        let Some(growing) = self.tables.get_mut(&kind) else { return Ok(()) };
+        growing.file.send();
+        // The series table belongs to the open points file and is closed with it.
+        if kind != FileKind::Series && growing.file.bytes() >= FILE_BYTES { self.close_table(kind) } else { Ok(()) }
+    }
+
+    fn close_points(&mut self) -> Result<(), FlowError> {
+        self.series.clear();
+        if let Some(Growing { writer, file }) = self.points.take() {
+            let (_, summary) = writer.finish()?;
+            self.done.push(file.finish(summary)?);
+        }
+        self.close_table(FileKind::Series)
+    }
+
+    fn close_table(&mut self, kind: FileKind) -> Result<(), FlowError> {
+        if let Some(Growing { writer, file }) = self.tables.remove(&kind) {
+            let (_, summary) = writer.finish()?;
+            self.done.push(file.finish(summary)?);
+        }
+        Ok(())
+    }
+
+    /// Completes all files.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn finish(mut self) -> Result<Encoded, FlowError> {
+        self.close_points()?;
+        for kind in self.tables.keys().copied().collect::<Vec<_>>() {
+            self.close_table(kind)?;
+        }
+        Ok(Encoded { files: self.done, metrics: self.metrics, raw_reasons: self.raw_reasons })
+    }
+}

@@ -1,0 +1,260 @@
+//! The life of one shard: scan, decode, encode, and what is left for others.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::cluster::Client;
+use crate::codec::{Decoder, RollupTable};
+use crate::flow::budget::ByteBudget;
+use crate::flow::names::Names;
+use crate::flow::threads::{Pending, Threads};
+use crate::flow::{Cancel, FlowError, Progress};
+use crate::manifest::{BackupPaths, FileName, FileRecord, new_attempt};
+use crate::model::{CellBlock, FileKind, KeyLayout, KeyRange, RawReason, TableKind, Tally};
+use crate::scan::{ScanOptions, ShardScan};
+use crate::shard::{last_row, split_rest};
+use crate::store::Store;
+
+use super::decode::ShardDecoder;
+use super::encode::{MetricTally, ShardEncoder};
+
+/// Wire bytes after which a shard ends, so that an interruption loses minutes at most.
+const SHARD_BYTES: u64 = 1 << 30;
+/// Wire bytes that a shard has read at least before it shares its rest with idle connections.
+const SHARE_BYTES: u64 = 24 << 20;
+
+/// What all shards of one table have in common.
+pub struct ExportContext {
+    /// CPU pool and store bridge.
+    pub threads: Threads,
+    /// The repository's store.
+    pub store: Store,
+    /// Paths of the backup.
+    pub paths: BackupPaths,
+    /// Table.
+    pub table: String,
+    /// What is in it.
+    pub kind: TableKind,
+    /// How to read rollup cells.
+    pub rollups: Option<RollupTable>,
+    /// UID widths and salt.
+    pub layout: KeyLayout,
+    /// Names for labels.
+    pub names: Arc<Names>,
+    /// How to scan.
+    pub scan: ScanOptions,
+    /// Points of a batch.
+    pub batch_points: usize,
+    /// Memory for batches that are being encoded.
+    pub encode_budget: ByteBudget,
+    /// Key-value pairs for the footer of every file.
+    pub footer: Vec<(String, String)>,
+    /// Number of the next shard.
+    pub next_shard: AtomicU32,
+    /// Shards of tables before this one: keeps series numbers apart.
+    pub first_shard: u32,
+    /// Counters.
+    pub progress: Progress,
+    /// Request to stop.
+    pub cancel: Cancel,
+    /// Set by the first shard that fails: the others of the table need not go on.
+    pub cancel_table: Cancel,
+}
+
+impl ExportContext {
+    /// Path and footer of the next file of a kind.
+    pub fn new_file(
+        &self,
+        kind: FileKind,
+        shard: u32,
+        attempt: &str,
+        numbers: &mut BTreeMap<FileKind, u32>,
+    ) -> (String, Vec<(String, String)>) {
+        let number = numbers.entry(kind).or_default();
+        let name =
+            FileName { table: self.table.clone(), shard, attempt: attempt.to_string(), number: *number };
+        *number += 1;
+        let mut footer = self.footer.clone();
+        footer.push(("tsdb-ark.table".into(), self.table.clone()));
+        footer.push(("tsdb-ark.shard".into(), shard.to_string()));
+        (self.paths.file(kind, &name), footer)
+    }
+}
+
+/// A key range to export.
+#[derive(Debug, Clone)]
+pub struct ShardTask {
+    /// Its number within the table; given when the work starts.
+    pub range: KeyRange,
+}
+
+/// What became of a shard.
+pub struct ShardOutcome {
+    /// Number within the table.
+    pub shard: u32,
+    /// The attempt whose files count.
+    pub attempt: String,
+    /// Keys that were exported.
+    pub range: KeyRange,
+    /// Everything that the scan returned.
+    pub tally: Tally,
+    /// Raw cells by reason.
+    pub raw_reasons: BTreeMap<RawReason, u64>,
+    /// Files.
+    pub files: Vec<FileRecord>,
+    /// Points by metric UID.
+    pub metrics: HashMap<Vec<u8>, MetricTally>,
+    /// What is left of the task's range, for other shards.
+    pub rest: Vec<KeyRange>,
+}
+
+/// Exports a key range. `hungry` tells how many connections wait for work.
+///
+/// # Errors
+/// Any stage's. Files of a failed shard are given up or stay behind as strays that no record names.
+pub fn export_shard(
+    context: &Arc<ExportContext>,
+    client: &mut Client,
+    task: ShardTask,
+    hungry: &dyn Fn() -> usize,
+) -> Result<ShardOutcome, FlowError> {
+    let shard = context.next_shard.fetch_add(1, Ordering::SeqCst);
+    let attempt = new_attempt();
+    let mut stages = Stages::new(context, shard, attempt.clone());
+    let mut scan = ShardScan::new(client, &context.table, task.range.clone(), context.scan.clone());
+    let mut read = 0;
+    let (mut position, mut pieces) = (None, 1);
+    let mut page = CellBlock::new();
+    while let Some(stats) = scan.next_page(&mut page)? {
+        if context.cancel.is_set() || context.cancel_table.is_set() {
+            return Err(FlowError::Interrupted);
+        }
+        read += stats.wire_bytes;
+        context.progress.read(stats.wire_bytes);
+        page = stages.decode(page)?;
+        let waiting = hungry();
+        if read >= SHARD_BYTES || waiting > 0 && read >= SHARE_BYTES {
+            position = scan.position().map(<[u8]>::to_vec);
+            pieces = waiting + 1;
+            break;
+        }
+    }
+    let rest = match position {
+        Some(position) => {
+            let left = KeyRange::new(position, task.range.stop.clone());
+            let last = last_row(client, &context.table, &left)?;
+            split_rest(left.start, &task.range, last.as_deref(), pieces)
+        }
+        None => Vec::new(),
+    };
+    let stop = rest.first().map_or(task.range.stop, |next| next.start.clone());
+    let (tally, encoded) = stages.finish()?;
+    check_sum(&tally, &encoded.files)?;
+    Ok(ShardOutcome {
+        shard,
+        attempt,
+        range: KeyRange::new(task.range.start, stop),
+        tally,
+        raw_reasons: encoded.raw_reasons,
+        files: encoded.files,
+        metrics: encoded.metrics,
+        rest,
+    })
+}
+
+/// Nothing may be lost between the scan and the files.
+fn check_sum(tally: &Tally, files: &[FileRecord]) -> Result<(), FlowError> {
+    let mut sum = Tally::default();
+    files.iter().for_each(|file| sum.add(&file.tally));
+    if sum.same_cells(tally) {
+        return Ok(());
+    }
+    Err(FlowError::damaged(format!(
+        "the files hold {} cells ({} bytes, checksum {:016x}), the scan returned {} ({} bytes, {:016x}); this is a defect, \
+         please report it",
+        sum.cells, sum.bytes, sum.checksum, tally.cells, tally.bytes, tally.checksum
+    )))
+}
+
+/// Decoder and encoder of a shard, at home or at work in the pool.
+struct Stages<'a> {
+    context: &'a Arc<ExportContext>,
+    decoder: Option<ShardDecoder>,
+    decoding: Option<Pending<(ShardDecoder, CellBlock)>>,
+    encoder: Option<ShardEncoder>,
+    encoding: Option<Pending<Result<ShardEncoder, FlowError>>>,
+    counted: Tally,
+}
+
+const GONE: &str = "a CPU thread died; this is a defect, please report it";
+
+impl<'a> Stages<'a> {
+    fn new(context: &'a Arc<ExportContext>, shard: u32, attempt: String) -> Self {
+        let decoder = Decoder::new(context.kind, context.layout, context.rollups.clone());
+        Self {
+            context,
+            decoder: Some(ShardDecoder::new(decoder, context.batch_points)),
+            decoding: None,
+            encoder: Some(ShardEncoder::new(Arc::clone(context), shard, attempt)),
+            encoding: None,
+            counted: Tally::default(),
+        }
+    }
+
+    /// Sends a page to be decoded and returns an empty one to read into.
+    fn decode(&mut self, page: CellBlock) -> Result<CellBlock, FlowError> {
+        let (mut decoder, spare) = self.decoder()?;
+        if decoder.is_full() {
+            self.encode(&mut decoder)?;
+        }
+        self.decoding = Some(self.context.threads.compute(move || {
+            decoder.page(&page);
+            (decoder, page)
+        }));
+        Ok(spare)
+    }
+
+    /// The decoder, after the page before is done.
+    fn decoder(&mut self) -> Result<(ShardDecoder, CellBlock), FlowError> {
+        let (decoder, spare) = match (self.decoding.take(), self.decoder.take()) {
+            (Some(pending), _) => pending.wait().ok_or_else(|| FlowError::damaged(GONE))?,
+            (None, Some(decoder)) => (decoder, CellBlock::new()),
+            (None, None) => return Err(FlowError::damaged(GONE)),
+        };
+        let tally = decoder.tally();
+        self.context.progress.counted(tally.cells - self.counted.cells, tally.points - self.counted.points);
+        self.counted = tally;
+        Ok((decoder, spare))
+    }
+
+    /// Sends what the decoder has collected to be encoded.
+    fn encode(&mut self, decoder: &mut ShardDecoder) -> Result<(), FlowError> {
+        let mut encoder = self.encoder()?;
+        let batch = decoder.take();
+        // Sorting copies the batch once.
+        let reservation = self.context.encode_budget.reserve(2 * batch.points.memory() as u64);
+        self.encoding = Some(self.context.threads.compute(move || {
+            let result = encoder.encode(batch);
+            drop(reservation);
+            result.map(|()| encoder)
+        }));
+        Ok(())
+    }
+
+    /// The encoder, after the batch before is done.
+    fn encoder(&mut self) -> Result<ShardEncoder, FlowError> {
+        match (self.encoding.take(), self.encoder.take()) {
+            (Some(pending), _) => pending.wait().ok_or_else(|| FlowError::damaged(GONE))?,
+            (None, Some(encoder)) => Ok(encoder),
+            (None, None) => Err(FlowError::damaged(GONE)),
+        }
+    }
+
+    fn finish(mut self) -> Result<(Tally, super::encode::Encoded), FlowError> {
+        let (mut decoder, _) = self.decoder()?;
+        self.encode(&mut decoder)?;
+        let encoder = self.encoder()?;
+        Ok((decoder.tally(), encoder.finish()?))
+    }
+}

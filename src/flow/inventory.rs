@@ -1,0 +1,170 @@
+//! What is in a repository.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::flow::backup_files::load_backup;
+use crate::flow::catalogue::{metric_rows, text_time};
+use crate::flow::threads::Threads;
+use crate::flow::{FlowError, TableReport};
+use crate::manifest::{Repository, TableRecord};
+use crate::model::KeyLayout;
+use crate::store::Store;
+
+/// One line of a list.
+#[derive(Debug, Clone, Serialize)]
+pub struct ListedBackup {
+    /// Backup id.
+    pub backup: String,
+    /// Beginning, RFC 3339.
+    pub started: String,
+    /// End, RFC 3339.
+    pub finished: String,
+    /// Wall time.
+    pub seconds: f64,
+    /// Delete markers and overwritten versions included.
+    pub raw: bool,
+    /// Number of tables.
+    pub tables: u64,
+    /// Rows of all tables.
+    pub rows: u64,
+    /// Cells of all tables.
+    pub cells: u64,
+    /// Points of all tables.
+    pub points: u64,
+    /// Cells kept raw.
+    pub raw_cells: u64,
+    /// Bytes of all files.
+    pub bytes_written: u64,
+    /// Version of the program that wrote it.
+    pub tool_version: String,
+}
+
+/// One metric of a backup.
+#[derive(Debug, Clone, Serialize)]
+pub struct MetricReport {
+    /// HBase table.
+    pub table: String,
+    /// Name; `None` when the UID has none.
+    pub metric: Option<String>,
+    /// UID in upper-case hex.
+    pub uid: String,
+    /// Points.
+    pub points: u64,
+    /// Time of the first point, RFC 3339.
+    pub first: Option<String>,
+    /// Time of the last point, RFC 3339.
+    pub last: Option<String>,
+}
+
+/// Everything about one backup.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShowReport {
+    /// Backup id.
+    pub backup: String,
+    /// Beginning, RFC 3339.
+    pub started: String,
+    /// End, RFC 3339.
+    pub finished: String,
+    /// Version of the program that wrote it.
+    pub tool_version: String,
+    /// Delete markers and overwritten versions included.
+    pub raw: bool,
+    /// What is exact about it.
+    pub exactness: String,
+    /// UID widths and salt.
+    pub layout: KeyLayout,
+    /// Where the layout comes from.
+    pub layout_from: String,
+    /// HBase's cluster id.
+    pub cluster_id: Option<String>,
+    /// Gateways that it was read through.
+    pub gateways: Vec<String>,
+    /// The TSD's settings that matter.
+    pub opentsdb_conf: BTreeMap<String, String>,
+    /// Tables in the order in which they were read.
+    pub tables: Vec<TableReport>,
+    /// Metrics, the largest first.
+    pub metrics: Vec<MetricReport>,
+}
+
+/// Committed backups, oldest first, and the ids of those that were begun and have no manifest.
+///
+/// # Errors
+/// The repository's.
+pub fn list(store: &Store) -> Result<(Vec<ListedBackup>, Vec<String>), FlowError> {
+    let threads = Threads::for_store()?;
+    threads.wait(async {
+        let repository = Repository::open(store.clone()).await?;
+        let mut backups = Vec::new();
+        for summary in repository.list().await? {
+            backups.push(ListedBackup {
+                finished: text_time(summary.finished_ms),
+                seconds: (summary.finished_ms - summary.started_ms) as f64 / 1000.0,
+                tables: summary.tables.len() as u64,
+                rows: summary.tally.rows,
+                cells: summary.tally.cells,
+                points: summary.tally.points,
+                raw_cells: summary.raw_cells,
+                bytes_written: summary.bytes,
+                tool_version: summary.tool_version,
+                raw: summary.raw,
+                started: summary.started,
+                backup: summary.backup,
+            });
+        }
+        Ok((backups, repository.unfinished().await?))
+    })
+}
+
+/// A backup in full.
+///
+/// # Errors
+/// The repository's.
+pub fn show(store: &Store, backup: &str) -> Result<ShowReport, FlowError> {
+    let threads = Threads::for_store()?;
+    let contents = load_backup(&threads, store, backup)?;
+    let mut metrics: Vec<MetricReport> = metric_rows(&threads, store, &contents)?
+        .into_iter()
+        .map(|row| MetricReport {
+            table: row.table,
+            metric: row.metric,
+            uid: row.uid,
+            points: row.points,
+            first: row.first_time.map(text_time),
+            last: row.last_time.map(text_time),
+        })
+        .collect();
+    metrics.sort_by(|a, b| (&a.table, b.points, &a.uid).cmp(&(&b.table, a.points, &b.uid)));
+    let manifest = contents.manifest;
+    Ok(ShowReport {
+        backup: manifest.backup,
+        started: manifest.started,
+        finished: manifest.finished,
+        tool_version: manifest.tool_version,
+        raw: manifest.raw,
+        exactness: manifest.exactness,
+        layout: manifest.layout,
+        layout_from: manifest.layout_source.name().into(),
+        cluster_id: manifest.server.cluster_id,
+        gateways: manifest.server.addresses,
+        opentsdb_conf: manifest.opentsdb_conf,
+        tables: manifest.tables.iter().map(table_report).collect(),
+        metrics,
+    })
+}
+
+/// A table of a manifest for a report.
+pub fn table_report(table: &TableRecord) -> TableReport {
+    TableReport {
+        table: table.name.clone(),
+        kind: table.kind,
+        tally: table.tally,
+        raw_cells: table.raw_cells.values().sum(),
+        raw_reasons: table.raw_cells.clone(),
+        shards: table.shards,
+        files: table.files,
+        bytes_written: table.bytes_written,
+    }
+}

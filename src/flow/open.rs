@@ -1,0 +1,83 @@
+//! From what a user types to the values that plans hold.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cluster::{GatewayAddress, GatewayOptions, Gateways, RetryPolicy, Transport};
+use crate::flow::{Cancel, FlowError};
+use crate::store::{RepositoryUrl, Store, StoreError};
+
+/// How to reach the gateways.
+#[derive(Debug, Clone)]
+pub struct GatewaySettings {
+    /// `HOST:PORT`, `thrift1://HOST:PORT` or `thrift2://HOST:PORT`, all of one cluster.
+    pub gateways: Vec<String>,
+    /// Framed or unframed; `None`: probed.
+    pub framed: Option<bool>,
+    /// Compact or binary; `None`: probed.
+    pub compact: Option<bool>,
+    /// For a TCP connection.
+    pub connect_timeout: Duration,
+    /// For the answer to a scan; puts get at least 300 s, because a region server may die meanwhile.
+    pub read_timeout: Duration,
+    /// For writing a request.
+    pub write_timeout: Duration,
+    /// How long a failing call is repeated.
+    pub retry_for: Duration,
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        let options = GatewayOptions::default();
+        Self {
+            gateways: Vec::new(),
+            framed: None,
+            compact: None,
+            connect_timeout: options.connect_timeout,
+            read_timeout: options.scan_timeout,
+            write_timeout: options.write_timeout,
+            retry_for: options.retry.total,
+        }
+    }
+}
+
+/// Gateways to connect to; nothing is sent yet.
+///
+/// # Errors
+/// [`FlowError::Input`] for an address that is none.
+pub fn open_gateways(settings: &GatewaySettings, cancel: &Cancel) -> Result<Gateways, FlowError> {
+    let addresses = settings.gateways.iter().map(|text| GatewayAddress::parse(text)).collect::<Result<Vec<_>, _>>();
+    let addresses = addresses.map_err(|e| FlowError::input(e.to_string()))?;
+    let defaults = GatewayOptions::default();
+    let transport = match (settings.framed, settings.compact) {
+        (None, None) => None,
+        (framed, compact) => Some(Transport { framed: framed.unwrap_or(false), compact: compact.unwrap_or(false) }),
+    };
+    let options = GatewayOptions {
+        connect_timeout: settings.connect_timeout,
+        scan_timeout: settings.read_timeout,
+        put_timeout: settings.read_timeout.max(defaults.put_timeout),
+        write_timeout: settings.write_timeout,
+        transport,
+        retry: RetryPolicy { total: settings.retry_for, ..defaults.retry },
+        ..defaults
+    };
+    Gateways::new(addresses, options, cancel.flag()).map_err(|e| FlowError::input(e.to_string()))
+}
+
+/// The store behind a repository's URL: a path, `file:///PATH` or `s3://BUCKET/PREFIX`. A missing directory is made
+/// when `create` says so.
+///
+/// # Errors
+/// [`FlowError::Input`] for a URL that is none; the store's own.
+pub fn open_store(url: &str, create: bool) -> Result<Store, FlowError> {
+    let url: RepositoryUrl = url.parse().map_err(|e: StoreError| FlowError::input(e.to_string()))?;
+    Ok(if create { Store::open_or_create(&url)? } else { Store::open(&url)? })
+}
+
+/// A report as one line of JSON.
+pub fn to_json<T: Serialize>(value: &T) -> String {
+    // Reports are plain structs with text keys, which JSON can always express.
+    crate::manifest::to_json(value).unwrap_or_else(|e| format!("{{\"error\":{:?}}}", e.to_string()))
+}

@@ -1,0 +1,96 @@
+//! One table's files to the cluster, by all connections.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::cluster::Client;
+use crate::flow::backup_files::{BackupContents, fetch};
+use crate::flow::contents::cells_of;
+use crate::flow::queue::WorkQueue;
+use crate::flow::threads::Threads;
+use crate::flow::{Cancel, FlowError, Progress, RestorePlan};
+use crate::model::{FileRow, Region, Tally};
+use crate::put::{CellWriter, PutOptions};
+
+use super::target::{Target, saved_descriptor};
+
+/// Sends all cells of the table and returns what was sent.
+///
+/// # Errors
+/// The first one of any connection.
+pub fn send_table(
+    plan: &RestorePlan,
+    threads: &Threads,
+    contents: &BackupContents,
+    target: &Target<'_>,
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<Tally, FlowError> {
+    let regions = plan.gateways.client().regions(&target.name)?;
+    let families: Vec<Vec<u8>> = saved_descriptor(target.table)?.families.into_iter().map(|f| f.name).collect();
+    let files: Vec<&FileRow> = contents.files_of(&target.table.name).filter(|f| !f.kind.is_catalogue()).collect();
+    progress.stage(format!("restoring {}", target.name), files.len() as u64);
+    let queue = WorkQueue::new(files);
+    let total: Mutex<Result<Tally, FlowError>> = Mutex::new(Ok(Tally::default()));
+    let job = SendJob { plan, threads, contents, table: &target.name, regions, families, progress, cancel };
+    std::thread::scope(|scope| {
+        for _ in 0..plan.resources.connections {
+            scope.spawn(|| {
+                let mut client = plan.gateways.client();
+                while let Some(file) = queue.take() {
+                    let sent = job.send_file(&mut client, file).map_err(|e| e.at(file.path.clone()));
+                    let failed = sent.is_err();
+                    keep(&total, sent);
+                    progress.finished();
+                    queue.done();
+                    if failed {
+                        queue.close();
+                    }
+                }
+            });
+        }
+    });
+    total.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn keep(total: &Mutex<Result<Tally, FlowError>>, sent: Result<Tally, FlowError>) {
+    let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+    match (total.as_mut(), sent) {
+        (Ok(sum), Ok(part)) => sum.add(&part),
+        (Ok(_), Err(error)) => *total = Err(error),
+        (Err(_), _) => {}
+    }
+}
+
+struct SendJob<'a> {
+    plan: &'a RestorePlan,
+    threads: &'a Threads,
+    contents: &'a BackupContents,
+    table: &'a str,
+    regions: Vec<Region>,
+    families: Vec<Vec<u8>>,
+    progress: &'a Progress,
+    cancel: &'a Cancel,
+}
+
+impl SendJob<'_> {
+    fn send_file(&self, client: &mut Client, file: &FileRow) -> Result<Tally, FlowError> {
+        let bytes = fetch(self.threads, &self.plan.store, file)?;
+        self.progress.read(bytes.len() as u64);
+        let mut writer = CellWriter::new(client, self.table, self.families.clone(), &self.regions, PutOptions::default());
+        let mut before = 0;
+        cells_of(bytes, file.kind, &self.contents.manifest.layout, &mut |block| {
+            if self.cancel.is_set() {
+                return Err(FlowError::Interrupted);
+            }
+            for cell in block.iter() {
+                writer.write(&cell)?;
+            }
+            let sent = writer.sent().bytes;
+            self.progress.wrote(sent - before);
+            self.progress.counted(block.cell_count() as u64, 0);
+            before = sent;
+            Ok(())
+        })?;
+        Ok(writer.finish()?)
+    }
+}

@@ -1,0 +1,240 @@
+//! Target tables: what is there, what will be made, and what stands in the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::cluster::Client;
+use crate::flow::backup_files::{BackupContents, fetch};
+use crate::flow::contents::cells_of;
+use crate::flow::threads::Threads;
+use crate::flow::{FlowError, RestorePlan};
+use crate::manifest::TableRecord;
+use crate::model::{CellBlock, KeyRange, TableDescriptor, TableKind, kind, time};
+use crate::scan::{ScanOptions, ShardScan};
+
+/// Rows of an existing target that are looked at for delete markers.
+const MARKER_PAGES: usize = 4;
+
+/// One table of the backup and where it goes.
+pub struct Target<'a> {
+    /// The table in the backup.
+    pub table: &'a TableRecord,
+    /// Its name in the target cluster.
+    pub name: String,
+    /// It does not exist yet.
+    pub create: bool,
+    /// It holds rows already.
+    pub had_rows: bool,
+}
+
+impl Target<'_> {
+    /// Creates the table from the saved descriptor, split at the saved boundaries.
+    ///
+    /// # Errors
+    /// The gateway's; a framed one is refused.
+    pub fn make(&self, client: &mut Client) -> Result<(), FlowError> {
+        let descriptor = TableDescriptor { name: self.name.clone(), ..saved_descriptor(self.table)? };
+        let splits: Vec<Vec<u8>> = self.table.split_keys.iter().map(|key| key.clone().into()).collect();
+        client.create_table(&descriptor, &splits).map_err(|e| FlowError::from(e).at(format!("creating {}", self.name)))
+    }
+}
+
+/// Looks at every target and refuses before anything is written.
+///
+/// # Errors
+/// [`FlowError::Input`] for names that do not fit the backup, [`FlowError::Refused`] for targets that must not be
+/// written to.
+pub fn plan_targets<'a>(
+    client: &mut Client,
+    plan: &RestorePlan,
+    threads: &Threads,
+    contents: &'a BackupContents,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Target<'a>>, FlowError> {
+    let names = target_names(plan, contents)?;
+    let existing: BTreeSet<String> = client.table_names()?.into_iter().collect();
+    let mut targets = Vec::new();
+    for (table, name) in names {
+        let create = !existing.contains(&name);
+        let mut target = Target { table, name, create, had_rows: false };
+        if !create {
+            look_at_existing(client, &mut target, plan.into_existing, contents.manifest.raw, warnings)?;
+        }
+        warn_of_ttl(&target, warnings)?;
+        targets.push(target);
+    }
+    if targets.is_empty() {
+        return Err(FlowError::input("there is nothing to restore: the backup holds no table that was asked for"));
+    }
+    for target in targets.iter().filter(|t| t.had_rows && t.table.kind == TableKind::Uid) {
+        check_uids(client, target, plan, threads, contents)?;
+    }
+    Ok(targets)
+}
+
+fn target_names<'a>(
+    plan: &RestorePlan,
+    contents: &'a BackupContents,
+) -> Result<Vec<(&'a TableRecord, String)>, FlowError> {
+    let tables = &contents.manifest.tables;
+    let known: BTreeSet<&str> = tables.iter().map(|t| t.name.as_str()).collect();
+    let unknown = plan.tables.iter().chain(plan.rename.iter().map(|(old, _)| old)).find(|n| !known.contains(n.as_str()));
+    if let Some(name) = unknown {
+        let have: Vec<&str> = known.into_iter().collect();
+        return Err(FlowError::input(format!("the backup has no table {name}; it has: {}", have.join(", "))));
+    }
+    let renamed: BTreeMap<&str, &str> = plan.rename.iter().map(|(old, new)| (old.as_str(), new.as_str())).collect();
+    let mut taken = BTreeMap::new();
+    let mut names = Vec::new();
+    for table in tables.iter().filter(|t| plan.tables.is_empty() || plan.tables.contains(&t.name)) {
+        let name = renamed.get(table.name.as_str()).copied().unwrap_or(&table.name).to_string();
+        if let Some(other) = taken.insert(name.clone(), &table.name) {
+            return Err(FlowError::input(format!("tables {other} and {} would both be restored as {name}", table.name)));
+        }
+        names.push((table, name));
+    }
+    Ok(names)
+}
+
+fn look_at_existing(
+    client: &mut Client,
+    target: &mut Target<'_>,
+    into_existing: bool,
+    raw_backup: bool,
+    warnings: &mut Vec<String>,
+) -> Result<(), FlowError> {
+    let name = &target.name;
+    let descriptor = client.table_descriptor(name)?;
+    for family in &saved_descriptor(target.table)?.families {
+        let Some(there) = descriptor.families.iter().find(|f| f.name == family.name) else {
+            return Err(FlowError::refused(format!(
+                "table {name} exists without the family {}; add it, or restore under another name with --rename-table {}=NEW",
+                String::from_utf8_lossy(&family.name),
+                target.table.name
+            )));
+        };
+        if raw_backup && there.versions() < family.versions() {
+            warnings.push(format!(
+                "family {} of {name} keeps {} versions, the saved one kept {}: older versions will not be shown",
+                String::from_utf8_lossy(&family.name),
+                there.versions(),
+                family.versions()
+            ));
+        }
+    }
+    let (rows, markers) = first_cells(client, name)?;
+    if markers > 0 {
+        warnings.push(format!(
+            "table {name} holds delete markers: restored cells at or below them stay hidden until a major compaction"
+        ));
+    }
+    target.had_rows = rows;
+    if rows && !into_existing {
+        return Err(FlowError::refused(format!(
+            "table {name} exists and holds rows; restore into a new table with --rename-table {}=NEW, or write into it with \
+             --into-existing",
+            target.table.name
+        )));
+    }
+    Ok(())
+}
+
+/// Whether a table shows any row, and how many delete markers its first pages hold.
+fn first_cells(client: &mut Client, table: &str) -> Result<(bool, usize), FlowError> {
+    let mut page = CellBlock::new();
+    let plain = ScanOptions { max_versions: 1, ..ScanOptions::default() };
+    let rows = ShardScan::new(client, table, KeyRange::all(), plain).next_page(&mut page)?.is_some();
+    let raw = ScanOptions { max_versions: 3, raw: true, ..ScanOptions::default() };
+    let mut scan = ShardScan::new(client, table, KeyRange::all(), raw);
+    let mut markers = 0;
+    for _ in 0..MARKER_PAGES {
+        if scan.next_page(&mut page)?.is_none() {
+            break;
+        }
+        markers += page.iter().filter(|cell| cell.kind != kind::PUT).count();
+    }
+    Ok((rows, markers))
+}
+
+fn warn_of_ttl(target: &Target<'_>, warnings: &mut Vec<String>) -> Result<(), FlowError> {
+    let Some(oldest) = target.table.first_point_ms else { return Ok(()) };
+    for family in &saved_descriptor(target.table)?.families {
+        let Some(seconds) = family.ttl_seconds() else { continue };
+        // Cell timestamps are write times, which are not before the points; points alone give a safe hint.
+        if oldest.saturating_add(seconds.saturating_mul(1000)) < time::now_ms() {
+            warnings.push(format!(
+                "family {} of {} lives {seconds} s: cells written longer ago than that vanish at once after the restore",
+                String::from_utf8_lossy(&family.name),
+                target.name
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The descriptor that the manifest holds.
+pub fn saved_descriptor(table: &TableRecord) -> Result<TableDescriptor, FlowError> {
+    let descriptor = table.descriptor.descriptor(&table.name);
+    descriptor.ok_or_else(|| FlowError::damaged(format!("the manifest's descriptor of table {} cannot be read", table.name)))
+}
+
+/// Refuses when a UID means something else in the target than in the backup.
+fn check_uids(
+    client: &mut Client,
+    target: &Target<'_>,
+    plan: &RestorePlan,
+    threads: &Threads,
+    contents: &BackupContents,
+) -> Result<(), FlowError> {
+    let there = uid_maps(client, &target.name)?;
+    let mut conflicts = Vec::new();
+    for file in contents.files_of(&target.table.name) {
+        let bytes = fetch(threads, &plan.store, file)?;
+        cells_of(bytes, file.kind, &contents.manifest.layout, &mut |block| {
+            for cell in block.iter().filter(|cell| is_map(cell.family, cell.qualifier, cell.row)) {
+                let key = (cell.row.to_vec(), cell.family.to_vec(), cell.qualifier.to_vec());
+                if there.get(&key).is_some_and(|value| value != cell.value) {
+                    conflicts.push(format!(
+                        "{} {}:{}",
+                        String::from_utf8_lossy(cell.row).escape_debug(),
+                        String::from_utf8_lossy(cell.family),
+                        String::from_utf8_lossy(cell.qualifier)
+                    ));
+                }
+            }
+            Ok(())
+        })?;
+    }
+    if conflicts.is_empty() {
+        return Ok(());
+    }
+    let count = conflicts.len();
+    conflicts.truncate(5);
+    Err(FlowError::refused(format!(
+        "the UIDs in {} do not agree with the backup in {count} places (first: {}): data would change its meaning; restore \
+         into tables of their own",
+        target.name,
+        conflicts.join(", ")
+    )))
+}
+
+type MapKey = (Vec<u8>, Vec<u8>, Vec<u8>);
+
+fn uid_maps(client: &mut Client, table: &str) -> Result<BTreeMap<MapKey, Vec<u8>>, FlowError> {
+    let options = ScanOptions { max_versions: 1, ..ScanOptions::default() };
+    let mut scan = ShardScan::new(client, table, KeyRange::all(), options);
+    let mut page = CellBlock::new();
+    let mut maps = BTreeMap::new();
+    while scan.next_page(&mut page)?.is_some() {
+        for cell in page.iter().filter(|cell| is_map(cell.family, cell.qualifier, cell.row)) {
+            let key = (cell.row.to_vec(), cell.family.to_vec(), cell.qualifier.to_vec());
+            maps.insert(key, cell.value.to_vec());
+        }
+    }
+    Ok(maps)
+}
+
+/// Forward and reverse maps; not the counters (row 00) and not UIDMeta.
+fn is_map(family: &[u8], qualifier: &[u8], row: &[u8]) -> bool {
+    let maps: [&[u8]; 3] = [b"metrics", b"tagk", b"tagv"];
+    maps.contains(&qualifier) && (family == b"name" || family == b"id" && row != [0])
+}

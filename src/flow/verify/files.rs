@@ -1,0 +1,229 @@
+//! Files of the repository against what the manifest says, and their cells against their tallies.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use crate::flow::backup_files::{BackupContents, difference, load_manifest, read_catalogue};
+use crate::flow::contents::cells_of;
+use crate::flow::queue::WorkQueue;
+use crate::flow::tally_scan::tally_block;
+use crate::flow::threads::Threads;
+use crate::flow::{Cancel, FileProblem, FlowError, Progress, VerifyLevel, VerifyPlan, VerifyReport};
+use crate::manifest::{BackupPaths, Repository};
+use crate::model::{CellHasher, FileRow, KeyLayout, Tally};
+
+/// Reads manifest, shard records, catalogue and views. `None` when the catalogue is too damaged to go on; the report
+/// then says so.
+///
+/// # Errors
+/// No such backup, a manifest that cannot be trusted, or the store's.
+pub fn check_metadata(
+    plan: &VerifyPlan,
+    threads: &Threads,
+    progress: &Progress,
+    report: &mut VerifyReport,
+) -> Result<Option<BackupContents>, FlowError> {
+    progress.stage("reading the manifest", 0);
+    let manifest = load_manifest(threads, &plan.store, &plan.backup)?;
+    report.backup.clone_from(&manifest.backup);
+    for file in &manifest.catalogue {
+        report.files += 1;
+        check_bytes(plan, threads, &file.path, file.size, &file.blake3, progress, &mut report.problems)?;
+    }
+    let damaged = !report.problems.is_empty();
+    let records = check_records(plan, threads, &manifest.backup, report)?;
+    match read_catalogue(threads, &plan.store, manifest) {
+        Ok(contents) => {
+            check_totals(&contents, report);
+            check_missing_records(&contents, &records, report);
+            Ok(Some(contents))
+        }
+        Err(_) if damaged => {
+            report.warnings.push("the catalogue is damaged: data files were not looked at".into());
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Shard records carry their own hash; a damaged one is a problem although a restore does not need it.
+fn check_records(plan: &VerifyPlan, threads: &Threads, backup: &str, report: &mut VerifyReport) -> Result<BTreeSet<String>, FlowError> {
+    let repository = threads.wait(Repository::open(plan.store.clone()))?;
+    let mut found = BTreeSet::new();
+    for (path, problem) in threads.wait(repository.check_shard_records(backup))? {
+        report.files += 1;
+        found.insert(path.clone());
+        if let Some(problem) = problem {
+            report.problems.push(FileProblem { path, problem });
+        }
+    }
+    Ok(found)
+}
+
+fn check_missing_records(contents: &BackupContents, found: &BTreeSet<String>, report: &mut VerifyReport) {
+    let paths = BackupPaths::new(&contents.manifest.backup);
+    for shard in &contents.shards {
+        let path = shard.shard.parse().map(|number| paths.shard(&shard.table, number)).unwrap_or_default();
+        if !found.contains(&path) {
+            report.problems.push(FileProblem { path, problem: "is missing".into() });
+        }
+    }
+}
+
+/// The catalogue must add up to what the manifest says, table by table.
+fn check_totals(contents: &BackupContents, report: &mut VerifyReport) {
+    let path = BackupPaths::new(&contents.manifest.backup).manifest();
+    for table in &contents.manifest.tables {
+        let mut files = Tally::default();
+        contents.files_of(&table.name).for_each(|file| files.add(&file.tally));
+        let mut shards = Tally::default();
+        contents.shards.iter().filter(|s| s.table == table.name).for_each(|s| shards.add(&s.tally));
+        for (sum, what) in [(files, "files"), (shards, "shards")] {
+            if !sum.same_cells(&table.tally) {
+                report.problems.push(FileProblem {
+                    path: path.clone(),
+                    problem: format!(
+                        "the {what} of table {} add up to {} cells, the manifest says {}",
+                        table.name, sum.cells, table.tally.cells
+                    ),
+                });
+            }
+        }
+    }
+}
+
+fn check_bytes(
+    plan: &VerifyPlan,
+    threads: &Threads,
+    path: &str,
+    size: u64,
+    hash: &str,
+    progress: &Progress,
+    problems: &mut Vec<FileProblem>,
+) -> Result<Option<Bytes>, FlowError> {
+    let problem = match threads.wait(plan.store.get(path)) {
+        Ok(bytes) => {
+            progress.read(bytes.len() as u64);
+            match difference(&bytes, size, hash) {
+                None => return Ok(Some(bytes)),
+                Some(problem) => problem,
+            }
+        }
+        Err(error) if error.is_not_found() => "is missing".into(),
+        Err(error) => return Err(error.into()),
+    };
+    problems.push(FileProblem { path: path.to_string(), problem });
+    Ok(None)
+}
+
+/// Every data file: bytes, and from level `cells` on what it decodes to.
+///
+/// # Errors
+/// The store's, or [`FlowError::Interrupted`].
+pub fn check_files(
+    plan: &VerifyPlan,
+    threads: &Threads,
+    contents: &BackupContents,
+    progress: &Progress,
+    cancel: &Cancel,
+    report: &mut VerifyReport,
+) -> Result<(), FlowError> {
+    progress.stage("reading files", contents.files.len() as u64);
+    warn_of_strays(plan, threads, contents, report)?;
+    let layout = contents.manifest.layout;
+    let queue = WorkQueue::new(&contents.files);
+    let found = Mutex::new(Ok((Vec::new(), 0u64)));
+    std::thread::scope(|scope| {
+        for _ in 0..plan.resources.connections.max(1) {
+            scope.spawn(|| {
+                while let Some(file) = queue.take() {
+                    let result = check_file(plan, threads, file, &layout, progress, cancel);
+                    progress.finished();
+                    queue.done();
+                    let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                    match (found.as_mut(), result) {
+                        (Ok((problems, cells)), Ok((more, count))) => {
+                            problems.extend(more);
+                            *cells += count;
+                        }
+                        (Ok(_), Err(error)) => {
+                            *found = Err(error);
+                            queue.close();
+                        }
+                        (Err(_), _) => {}
+                    }
+                }
+            });
+        }
+    });
+    let (mut problems, cells) = found.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+    problems.sort_by(|a: &FileProblem, b| a.path.cmp(&b.path));
+    report.files += contents.files.len() as u64;
+    report.cells += cells;
+    report.problems.extend(problems);
+    Ok(())
+}
+
+fn check_file(
+    plan: &VerifyPlan,
+    threads: &Threads,
+    file: &FileRow,
+    layout: &KeyLayout,
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<(Vec<FileProblem>, u64), FlowError> {
+    if cancel.is_set() {
+        return Err(FlowError::Interrupted);
+    }
+    let mut problems = Vec::new();
+    let bytes = check_bytes(plan, threads, &file.path, file.size, &file.blake3, progress, &mut problems)?;
+    let Some(bytes) = bytes.filter(|_| plan.level != VerifyLevel::Files && !file.kind.is_catalogue()) else {
+        return Ok((problems, 0));
+    };
+    let mut hasher = CellHasher::new();
+    let mut tally = Tally::default();
+    let read = cells_of(bytes, file.kind, layout, &mut |block| {
+        tally.add(&tally_block(block, &mut hasher));
+        progress.counted(block.cell_count() as u64, 0);
+        if cancel.is_set() { Err(FlowError::Interrupted) } else { Ok(()) }
+    });
+    let problem = match read {
+        Err(FlowError::Interrupted) => return Err(FlowError::Interrupted),
+        Err(error) => Some(format!("does not decode: {error}")),
+        Ok(()) if !tally.same_cells(&file.tally) => Some(format!(
+            "decodes to {} cells with checksum {:016x} instead of {} with {:016x}",
+            tally.cells, tally.checksum, file.tally.cells, file.tally.checksum
+        )),
+        Ok(()) => None,
+    };
+    problems.extend(problem.map(|problem| FileProblem { path: file.path.clone(), problem }));
+    Ok((problems, tally.cells))
+}
+
+/// Files that nothing names: left by attempts that did not finish. Harmless, but somebody may want to know.
+fn warn_of_strays(
+    plan: &VerifyPlan,
+    threads: &Threads,
+    contents: &BackupContents,
+    report: &mut VerifyReport,
+) -> Result<(), FlowError> {
+    let paths = BackupPaths::new(&contents.manifest.backup);
+    let known: BTreeSet<&str> = contents
+        .files
+        .iter()
+        .map(|file| file.path.as_str())
+        .chain(contents.manifest.catalogue.iter().map(|file| file.path.as_str()))
+        .collect();
+    let (manifest, records) = (paths.manifest(), format!("{}/", paths.shards()));
+    let strays = threads
+        .wait(plan.store.list(paths.folder()))?
+        .into_iter()
+        .filter(|entry| entry.path != manifest && !entry.path.starts_with(&records) && !known.contains(entry.path.as_str()))
+        .count();
+    if strays > 0 {
+        report.warnings.push(format!("{strays} files in the backup's folder belong to no shard; they are not used"));
+    }
+    Ok(())
+}

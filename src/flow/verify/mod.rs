@@ -1,0 +1,57 @@
+//! Three levels of verification; each catches what the one before misses.
+//!
+//! | level | reads | finds |
+//! | --- | --- | --- |
+//! | files | every byte of the repository | a file that is missing, cut, changed, exchanged or edited |
+//! | cells | and decodes every file | a file whose cells are not those that were backed up |
+//! | source | and the live cluster | cells that the cluster holds otherwise, by name |
+
+mod differences;
+mod files;
+mod source;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::flow::rss::peak_rss_bytes;
+use crate::flow::threads::Threads;
+use crate::flow::{Cancel, FlowError, Progress, VerifyLevel, VerifyPlan, VerifyReport};
+
+/// Verifies a backup.
+///
+/// # Errors
+/// What keeps it from finding out: no such backup, no gateway. Damage is not an error but in the report, except a
+/// manifest that cannot be read at all.
+pub fn verify(plan: &VerifyPlan, progress: &Progress, cancel: &Cancel) -> Result<VerifyReport, FlowError> {
+    let begun = Instant::now();
+    let threads = Threads::new(plan.resources.cpu)?;
+    let mut report = VerifyReport {
+        backup: String::new(),
+        level: plan.level,
+        files: 0,
+        cells: 0,
+        differences: 0,
+        problems: Vec::new(),
+        by_kind: BTreeMap::new(),
+        cells_named: Vec::new(),
+        warnings: Vec::new(),
+        seconds: 0.0,
+        bytes_read: 0,
+        peak_rss_bytes: 0,
+    };
+    let contents = files::check_metadata(plan, &threads, progress, &mut report)?;
+    if let Some(contents) = contents {
+        files::check_files(plan, &threads, &contents, progress, cancel, &mut report)?;
+        if plan.level == VerifyLevel::Source {
+            let gateways = plan.gateways.as_ref().ok_or_else(|| {
+                FlowError::input("verify --level source compares with a live cluster; name its gateway with --gateway")
+            })?;
+            source::compare(plan, gateways, &threads, &contents, progress, cancel, &mut report)?;
+        }
+    }
+    report.differences = report.problems.len() as u64 + report.by_kind.values().sum::<u64>();
+    report.seconds = begun.elapsed().as_secs_f64();
+    report.bytes_read = progress.view().bytes_read;
+    report.peak_rss_bytes = peak_rss_bytes();
+    Ok(report)
+}

@@ -1,0 +1,57 @@
+//! Names that nobody else gives.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+
+use crate::model::time::now_ms;
+
+/// Random lower-case hex digits, 64 at most: a hash over keys from the system's random source, the process and the time.
+pub(super) fn random_hex(digits: usize) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for word in 0..4_u64 {
+        hasher.update(&RandomState::new().hash_one(word).to_le_bytes());
+    }
+    hasher.update(&std::process::id().to_le_bytes()).update(&now_ms().to_le_bytes());
+    hasher.finalize().to_hex().chars().take(digits).collect()
+}
+
+/// A name for one try at a shard or a backup: 12 hex digits.
+pub fn new_attempt() -> String {
+    random_hex(12)
+}
+
+/// The id of a backup that begins now: `20250102T030405Z-1a2b3c4d`. Ids sort by time.
+pub(super) fn new_backup() -> String {
+    let time = timestamp(now_ms()).strftime("%Y%m%dT%H%M%SZ").to_string();
+    format!("{time}-{}", random_hex(8))
+}
+
+/// RFC 3339, UTC, milliseconds: `2025-01-02T03:04:05.678Z`.
+pub(super) fn rfc3339(ms: i64) -> String {
+    format!("{:.3}", timestamp(ms))
+}
+
+fn timestamp(ms: i64) -> jiff::Timestamp {
+    // Out of the calendar's range only with a broken clock; the number of milliseconds is kept beside the text.
+    jiff::Timestamp::from_millisecond(ms).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_described() {
+        assert_eq!(rfc3339(1_735_786_800_678), "2025-01-02T03:00:00.678Z");
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn ids_differ_and_have_their_shape() {
+        let ids: std::collections::HashSet<String> = (0..1000).map(|_| new_attempt()).collect();
+        assert_eq!(ids.len(), 1000);
+        let id = new_backup();
+        let (time, short) = id.split_once('-').unwrap();
+        assert!(time.len() == 16 && time.ends_with('Z') && short.len() == 8, "{id}");
+    }
+}

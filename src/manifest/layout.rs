@@ -1,0 +1,171 @@
+//! Where everything lies in a repository. Every path of the format is made here.
+//!
+//! Table names are escaped in file names: ASCII letters, digits, `_`, `.` and `-` stay, except that a leading `_`, `.`
+//! or `-` is escaped too (Spark and Hadoop skip files whose names begin so); every other byte becomes `!` and two
+//! lower-case hex digits, so `ns:tsdb` is `ns!3atsdb`. The escape is reversible, and as the parts behind the table name
+//! hold no `-`, a file name is read from its end.
+
+use super::hex;
+use crate::model::FileKind;
+
+/// What the repository is, written once.
+pub const REPOSITORY: &str = "repository.json";
+/// The folder that holds all backups.
+pub const BACKUPS: &str = "backups";
+/// The folder for locks.
+pub const LOCKS: &str = "locks";
+/// The folder for the reports of drills.
+pub const DRILLS: &str = "drills";
+const MANIFEST: &str = "manifest.json";
+
+/// The name parts of a shard's file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FileName {
+    /// HBase table.
+    pub table: String,
+    /// Number of the shard in its table.
+    pub shard: u32,
+    /// Attempt at the shard: lower-case hex digits.
+    pub attempt: String,
+    /// Number of the file in its attempt and folder.
+    pub number: u32,
+}
+
+/// The paths of one backup, relative to the repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupPaths {
+    folder: String,
+}
+
+impl BackupPaths {
+    /// The paths of the backup with this id.
+    pub fn new(backup: &str) -> Self {
+        Self { folder: format!("{BACKUPS}/{backup}") }
+    }
+
+    /// The backup's folder.
+    pub fn folder(&self) -> &str {
+        &self.folder
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> String {
+        format!("{}/{MANIFEST}", self.folder)
+    }
+
+    /// The folder of the shard records.
+    pub fn shards(&self) -> String {
+        format!("{}/shards", self.folder)
+    }
+
+    /// The record of a shard.
+    pub fn shard(&self, table: &str, shard: u32) -> String {
+        format!("{}/shards/{}-{shard:05}.json", self.folder, escape_table(table))
+    }
+
+    /// The folder of the Parquet files of a kind.
+    pub fn files(&self, kind: FileKind) -> String {
+        format!("{}/{}", self.folder, kind.name())
+    }
+
+    /// A Parquet file of a shard: `<table>-<shard>-<attempt>-<n>.parquet`.
+    pub fn file(&self, kind: FileKind, name: &FileName) -> String {
+        let table = escape_table(&name.table);
+        let FileName { shard, attempt, number, .. } = name;
+        format!("{}/{}/{table}-{shard:05}-{attempt}-{number}.parquet", self.folder, kind.name())
+    }
+
+    /// The folder of the catalogue.
+    pub fn catalogue_folder(&self) -> String {
+        format!("{}/catalogue", self.folder)
+    }
+
+    /// A Parquet file of the catalogue: `catalogue/<kind>-<attempt>-<n>.parquet`.
+    pub fn catalogue(&self, kind: FileKind, attempt: &str, number: u32) -> String {
+        format!("{}/catalogue/{}-{attempt}-{number}.parquet", self.folder, kind.name())
+    }
+
+    /// The SQL that names every table for DuckDB.
+    pub fn views(&self) -> String {
+        format!("{}/views.sql", self.folder)
+    }
+}
+
+impl FileName {
+    /// Reads the last part of a path, or `None` when it is not such a name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let name = name.rsplit('/').next()?.strip_suffix(".parquet")?;
+        let mut parts = name.rsplitn(4, '-');
+        let number = parts.next()?.parse().ok()?;
+        let attempt = parts.next()?.to_owned();
+        let shard = parts.next()?.parse().ok()?;
+        let table = unescape_table(parts.next()?)?;
+        Some(Self { table, shard, attempt, number })
+    }
+}
+
+/// A table name as it stands in file names.
+pub fn escape_table(table: &str) -> String {
+    let mut name = String::with_capacity(table.len());
+    for (at, byte) in table.bytes().enumerate() {
+        let plain = byte.is_ascii_alphanumeric() || (at > 0 && matches!(byte, b'_' | b'.' | b'-'));
+        if plain {
+            name.push(char::from(byte));
+        } else {
+            name.push_str(&format!("!{byte:02x}"));
+        }
+    }
+    name
+}
+
+/// The table name behind its escaped form, or `None` when it is none.
+pub fn unescape_table(name: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let [first, after @ ..] = rest {
+        if *first != b'!' {
+            bytes.push(*first);
+            rest = after;
+            continue;
+        }
+        let (digits, after) = after.split_at_checked(2)?;
+        bytes.push(hex::byte(digits)?);
+        rest = after;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_names_survive() {
+        for table in ["tsdb", "ns:tsdb", "_t", ".t", "-a-b", "tsdb-rollup-1h", "a!b", "größe", "%2e/x", "a_b.c"] {
+            let name = escape_table(table);
+            assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-!".contains(&b)), "{name}");
+            assert!(!name.starts_with(['_', '.', '-']), "{name}");
+            assert_eq!(unescape_table(&name).as_deref(), Some(table));
+        }
+        assert_eq!(escape_table("ns:tsdb-uid"), "ns!3atsdb-uid");
+    }
+
+    #[test]
+    fn file_names_are_read_back() {
+        let name =
+            FileName { table: "ns:tsdb-rollup-1h".into(), shard: 123_456, attempt: "0a1b2c3d".into(), number: 7 };
+        let path = BackupPaths::new("b").file(FileKind::Points, &name);
+        assert_eq!(path, "backups/b/points/ns!3atsdb-rollup-1h-123456-0a1b2c3d-7.parquet");
+        assert_eq!(FileName::parse(&path), Some(name));
+        for bad in ["x.parquet", "a-1-b.parquet", "a-x-b-1.parquet", "a-1-b-1.json", "!z-1-b-1.parquet"] {
+            assert_eq!(FileName::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn kinds_have_the_names_that_json_gives_them() {
+        for kind in FileKind::ALL {
+            assert_eq!(serde_json::to_string(kind).unwrap(), format!("\"{}\"", kind.name()));
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What a backup is: the format of a repository, and the functions that read and write it.
+//!
+//! This page is the specification. A reader needs it, a JSON parser, a Parquet reader and BLAKE3.
+//!
+//! # The tree
+//!
+//! ```text
+//! <repository>/
+//!   repository.json                                   what this is; written once
+//!   backups/<id>/                                     id: 20250102T030405Z-1a2b3c4d, UTC and 8 random hex digits
+//!     manifest.json                                   commits the backup; written last, once
+//!     shards/<table>-<shard>.json                     one record per finished shard; written once
+//!     points/ series/ rollups/ annotations/ histograms/ uids/ meta/ tree/ cells/
+//!       <table>-<shard>-<attempt>-<n>.parquet
+//!     catalogue/<files|shards|metrics>-<attempt>-<n>.parquet
+//!     views.sql                                       one view per Parquet table, for DuckDB
+//!   locks/  drills/                                   no part of a backup
+//! ```
+//!
+//! `<shard>` is decimal, at least 5 digits. `<attempt>` is 12 lower-case hex digits, new for each try at a shard.
+//! `<n>` counts the files of an attempt. `<table>` is escaped as [`layout`] says. Every path inside a JSON file is
+//! relative to the repository.
+//!
+//! # What counts
+//!
+//! - A backup exists when its `manifest.json` exists. A folder without one is running or was interrupted.
+//! - A Parquet file counts when a shard record names it, a shard record when the backup exists. Other files are strays
+//!   of attempts that were lost; a reader skips them, so it goes by the records or by the catalogue, never by a listing.
+//! - Nothing is ever changed or overwritten. `repository.json`, manifests and shard records are created with a
+//!   create-only put (`If-None-Match: *`, or a hard link on disk). Of two attempts that race the loser reads the
+//!   winner's file and compares `attempt`: its own means that an earlier answer was lost.
+//! - Tables are read in the order of `order`, UIDs last: every UID that a data row names is in the backup. Restore goes
+//!   the other way round.
+//!
+//! # JSON in general
+//!
+//! UTF-8, indented by two spaces, one line feed at the end. Numbers are integers below 2^63 except where said. Times
+//! whose names end in `_ms` are milliseconds since 1970, UTC. Keys of rows are lower-case hex without prefix. A reader
+//! looks at `format` first and refuses a greater number than it knows; fields that it does not know it skips. A field
+//! that may be missing a value holds `null`.
+//!
+//! **Own hash.** All JSON files end with the field `self_blake3`: the BLAKE3 (64 lower-case hex
+//! digits) of all bytes of the file without these 64 digits. The file therefore ends with `"self_blake3": "`, the
+//! digits, `"`, line feed, `}`, line feed, and no parser is needed to check it. It notices accidents and careless edits;
+//! it is not a signature.
+//!
+//! **Tally.** `{rows, cells, points, bytes, checksum}`, for a set of cells: `bytes` counts row key (once per cell),
+//! family, qualifier and value; `checksum`, 16 lower-case hex digits, is the wrapping 64-bit sum of the XXH3-64 (seed 0)
+//! of every cell, over
+//!
+//! ```text
+//! u32 LE row length | row | u8 family length | family | u32 LE qualifier length | qualifier |
+//! i64 LE timestamp in ms | u8 type (4 put, 8 delete, 10 delete family version, 12 delete column, 14 delete family) | value
+//! ```
+//!
+//! Sums of tallies are field by field, `checksum` wrapping. The tallies of the shards of a table add up to the table's;
+//! the tallies of the files of a shard add up to the shard's in `cells`, `bytes` and `checksum`, because every cell has
+//! exactly one file from which restore takes it.
+//!
+//! # repository.json
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `format` | 1 |
+//! | `what` | `tsdb-ark repository` |
+//! | `id` | 32 random hex digits |
+//! | `created`, `created_ms` | RFC 3339 and ms |
+//! | `tool_version` | version that created it |
+//! | `sealing` | `none`: files lie as they are |
+//! | `self_blake3` | own hash |
+//!
+//! # manifest.json
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `format` | 1 |
+//! | `repository`, `backup` | ids; `backup` is the folder's name |
+//! | `attempt` | unique to the process that committed |
+//! | `tool_version`, `kind`, `parent` | version that committed; `full`; `null`, or the id of the backup that this one adds to |
+//! | `started`, `started_ms`, `finished`, `finished_ms` | RFC 3339 and ms |
+//! | `raw` | true: delete markers and overwritten versions were read as well |
+//! | `exactness` | what is exact about it, one sentence for people |
+//! | `layout` | `metric_width`, `tagk_width`, `tagv_width` (bytes of a UID), `salt_width` (bytes, 0 none), `salt_buckets` |
+//! | `layout_source` | how it became known: `conf`, `flags` or `detected` |
+//! | `server` | `cluster_id`, `hbase_version` (or `null`), `api` (`thrift2`, `thrift1`), `transport`, `addresses` |
+//! | `opentsdb_conf` | the keys of the TSD's configuration that matter, with their values |
+//! | `rollup_config` | the TSD's rollup configuration, JSON as text, or `null` |
+//! | `tables` | one object per table, below |
+//! | `catalogue` | `path`, `size`, `blake3` of each file of the catalogue and of `views.sql` |
+//! | `totals` | `seconds` (a fraction), `bytes_read`, `bytes_written`, `peak_rss_bytes` |
+//! | `self_blake3` | own hash |
+//!
+//! Each of `tables`:
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `name` | full name, `namespace:name` outside the default namespace |
+//! | `kind` | `data`, `rollup`, `uid`, `meta`, `tree` or `other`: how cells were decoded |
+//! | `order` | position in the order of reading, from 0 |
+//! | `descriptor` | `attributes`, and `families` with `name`, `attributes`, `configuration`: what is needed to create the table |
+//! | `split_keys` | first keys of all regions but the first, hex, sorted |
+//! | `versions` | versions of a column that the scan asked for |
+//! | `shards` | number of shard records |
+//! | `tally` | what the scan read |
+//! | `raw_cells` | cells in `cells/` by reason |
+//! | `rows_by_kind` | Parquet rows by kind of file (the folder's name) |
+//! | `files`, `bytes_written` | Parquet files and their bytes |
+//! | `first_point_ms`, `last_point_ms` | times of the first and last point, or `null` |
+//!
+//! In `descriptor`, names and values are bytes written as text: printable ASCII except the backslash stands for itself,
+//! every other byte is `\x` and two upper-case hex digits (so in JSON `\\x00`). `configuration` is plain text.
+//!
+//! # shards/\<table\>-\<shard\>.json
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `format`, `backup` | 1; the backup's id |
+//! | `attempt` | the attempt that finished the shard, part of its files' names |
+//! | `table`, `shard` | table, unescaped; number from 0 |
+//! | `start`, `stop` | keys, hex: first inclusive, last exclusive; an empty `stop` is the table's end |
+//! | `started_ms`, `finished_ms` | ms |
+//! | `tally`, `raw_cells` | as in the manifest |
+//! | `files` | `path`, `kind` (the folder's name), `size`, `blake3`, `rows` (of Parquet), `tally` (cells that restore takes from here), `first_row`, `last_row` (hex or `null`), `first_ms`, `last_ms` (or `null`) |
+//! | `metrics` | the up to 1,000 metrics with most points, by name: `metric`, `points`, `first_ms`, `last_ms` |
+//! | `metrics_left_out` | how many more there are; the catalogue has all |
+//! | `self_blake3` | own hash |
+//!
+//! # Parquet tables
+//!
+//! Columns are self-describing; which tables there are:
+//!
+//! | folder | rows | source for restore |
+//! |---|---|---|
+//! | `points` | decoded points | those marked `exact` |
+//! | `series` | series: number, TSUID, metric, tags as a map | no |
+//! | `rollups`, `annotations`, `histograms`, `uids`, `meta`, `tree` | decoded cells beside their exact bytes | yes |
+//! | `cells` | cells kept as bytes, with the reason | yes |
+//! | `catalogue/files` | one row per Parquet file: what the shard records say | no |
+//! | `catalogue/shards` | one row per shard | no |
+//! | `catalogue/metrics` | one row per metric: points, first and last time | no |
+
+mod error;
+mod hex;
+mod id;
+pub mod layout;
+mod record;
+mod repository;
+mod sealed;
+
+pub use error::{RepositoryError, RepositoryErrorKind};
+pub use hex::HexBytes;
+pub use id::new_attempt;
+pub use layout::{BackupPaths, FileName};
+pub use record::{
+    BackupSummary, DescriptorRecord, FamilyRecord, FileRecord, HashedFile, LayoutSource, METRICS_PER_RECORD, Manifest,
+    MetricCount, RepositoryRecord, ServerFacts, ShardRecord, TableRecord, Totals,
+};
+pub use repository::{BackupWriter, Repository, ShardOutcome};
+
+/// The format that this program writes, and the newest one that it reads.
+pub const FORMAT: u32 = 1;
+/// How `repository.json` tells itself apart from other files of that name.
+pub const WHAT: &str = "tsdb-ark repository";
+const TOOL_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A value as one line of JSON, for reports.
+///
+/// # Errors
+/// [`RepositoryError::Encode`] for a value that JSON cannot express.
+pub fn to_json<T: serde::Serialize>(value: &T) -> Result<String, RepositoryError> {
+    serde_json::to_string(value)
+        .map_err(|e| RepositoryError::Encode { path: "a report".to_owned(), reason: e.to_string() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,380 @@
+//! The values behind each JSON file; the format is described in [`crate::manifest`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::hex::{HexBytes, escape, unescape};
+use crate::model::{FamilyDescriptor, FileKind, KeyLayout, TableDescriptor, TableKind, Tally};
+use crate::store::StoredFile;
+
+/// How many metrics a shard record counts one by one; the rest is left to the catalogue.
+pub const METRICS_PER_RECORD: usize = 1_000;
+
+/// `repository.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepositoryRecord {
+    /// [`super::FORMAT`].
+    pub format: u32,
+    /// Always [`super::WHAT`].
+    pub what: String,
+    /// Random, 32 hex digits.
+    pub id: String,
+    /// RFC 3339, UTC.
+    pub created: String,
+    /// Milliseconds, UTC.
+    pub created_ms: i64,
+    /// Version of the program that created it.
+    pub tool_version: String,
+    /// How files are sealed: `none`.
+    pub sealing: String,
+    /// Hash of the file without these digits. Must stay the last field.
+    pub self_blake3: String,
+}
+
+/// How the key layout became known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LayoutSource {
+    /// From the TSD's configuration file.
+    Conf,
+    /// From flags.
+    Flags,
+    /// From the data.
+    #[default]
+    Detected,
+}
+
+impl LayoutSource {
+    /// The name in JSON and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Conf => "conf",
+            Self::Flags => "flags",
+            Self::Detected => "detected",
+        }
+    }
+}
+
+/// What the backup was read from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServerFacts {
+    /// HBase's cluster id, when the gateway tells it.
+    pub cluster_id: Option<String>,
+    /// HBase's version, when the gateway tells it.
+    pub hbase_version: Option<String>,
+    /// `thrift2` or `thrift1`.
+    pub api: String,
+    /// How bytes travel, for example `framed` or `buffered`.
+    pub transport: String,
+    /// Gateways, `host:port`.
+    pub addresses: Vec<String>,
+}
+
+/// A table descriptor whose bytes survive JSON: names and values are escaped text (see [`crate::manifest`]).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DescriptorRecord {
+    /// Table attributes.
+    pub attributes: BTreeMap<String, String>,
+    /// Families, sorted by name.
+    pub families: Vec<FamilyRecord>,
+}
+
+/// A column family of a [`DescriptorRecord`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FamilyRecord {
+    /// Name, escaped.
+    pub name: String,
+    /// Attributes, escaped.
+    pub attributes: BTreeMap<String, String>,
+    /// Settings, plain text.
+    pub configuration: BTreeMap<String, String>,
+}
+
+impl From<&TableDescriptor> for DescriptorRecord {
+    fn from(table: &TableDescriptor) -> Self {
+        let families = table.families.iter().map(|family| FamilyRecord {
+            name: escape(&family.name),
+            attributes: escape_map(&family.attributes),
+            configuration: family.configuration.iter().cloned().collect(),
+        });
+        Self { attributes: escape_map(&table.attributes), families: families.collect() }
+    }
+}
+
+impl DescriptorRecord {
+    /// The descriptor of a table called `name`, or `None` when an escape is broken.
+    pub fn descriptor(&self, name: &str) -> Option<TableDescriptor> {
+        let families = self.families.iter().map(|family| {
+            Some(FamilyDescriptor {
+                name: unescape(&family.name)?,
+                attributes: unescape_map(&family.attributes)?,
+                configuration: family.configuration.clone().into_iter().collect(),
+            })
+        });
+        Some(TableDescriptor {
+            name: name.to_owned(),
+            attributes: unescape_map(&self.attributes)?,
+            families: families.collect::<Option<_>>()?,
+        })
+    }
+}
+
+fn escape_map(map: &[(Vec<u8>, Vec<u8>)]) -> BTreeMap<String, String> {
+    map.iter().map(|(name, value)| (escape(name), escape(value))).collect()
+}
+
+fn unescape_map(map: &BTreeMap<String, String>) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    let pairs = map.iter().map(|(name, value)| Some((unescape(name)?, unescape(value)?)));
+    let mut pairs = pairs.collect::<Option<Vec<_>>>()?;
+    pairs.sort();
+    Some(pairs)
+}
+
+/// One table of a backup.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TableRecord {
+    /// Full name, `namespace:name` outside the default namespace.
+    pub name: String,
+    /// How its cells were decoded.
+    pub kind: TableKind,
+    /// Its position in the order in which the tables were read, from 0; restore goes the other way round.
+    pub order: u32,
+    /// As HBase described it.
+    pub descriptor: DescriptorRecord,
+    /// First keys of all regions but the first, sorted.
+    pub split_keys: Vec<HexBytes>,
+    /// Versions of each column that the scan asked for.
+    pub versions: i32,
+    /// Shards, each with a record.
+    pub shards: u64,
+    /// What the scan read.
+    pub tally: Tally,
+    /// Raw cells by the name of their reason.
+    pub raw_cells: BTreeMap<String, u64>,
+    /// Parquet rows by kind of file.
+    pub rows_by_kind: BTreeMap<FileKind, u64>,
+    /// Parquet files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes_written: u64,
+    /// Time of the first point, ms UTC.
+    pub first_point_ms: Option<i64>,
+    /// Time of the last point, ms UTC.
+    pub last_point_ms: Option<i64>,
+}
+
+/// A file and its hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HashedFile {
+    /// Relative to the repository.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// BLAKE3, 64 hex digits.
+    pub blake3: String,
+}
+
+impl From<StoredFile> for HashedFile {
+    fn from(file: StoredFile) -> Self {
+        Self { path: file.path, size: file.size, blake3: file.blake3 }
+    }
+}
+
+/// What a backup took.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Totals {
+    /// Wall-clock seconds.
+    pub seconds: f64,
+    /// Bytes read from the gateways.
+    pub bytes_read: u64,
+    /// Bytes written to the repository.
+    pub bytes_written: u64,
+    /// Greatest memory use of the process.
+    pub peak_rss_bytes: u64,
+}
+
+/// `manifest.json`. [`super::BackupWriter::commit`] fills in the fields that it owns.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`super::FORMAT`]; filled in by commit.
+    pub format: u32,
+    /// The repository's id; filled in by commit.
+    pub repository: String,
+    /// The backup's id; filled in by commit.
+    pub backup: String,
+    /// The process that committed, unique; filled in by commit.
+    pub attempt: String,
+    /// Version of the program that committed; filled in by commit.
+    pub tool_version: String,
+    /// `full`; filled in by commit.
+    pub kind: String,
+    /// Id of the backup that this one adds to; `None` for a full one.
+    pub parent: Option<String>,
+    /// Beginning, RFC 3339; filled in by commit from `started_ms`.
+    pub started: String,
+    /// Beginning, ms UTC.
+    pub started_ms: i64,
+    /// End, RFC 3339; filled in by commit from `finished_ms`.
+    pub finished: String,
+    /// End, ms UTC.
+    pub finished_ms: i64,
+    /// Delete markers and overwritten versions were asked for.
+    pub raw: bool,
+    /// What is exact about it, for people.
+    pub exactness: String,
+    /// UID widths and salt.
+    pub layout: KeyLayout,
+    /// How the layout became known.
+    pub layout_source: LayoutSource,
+    /// What it was read from.
+    pub server: ServerFacts,
+    /// The keys of the TSD's configuration that matter, with their values.
+    pub opentsdb_conf: BTreeMap<String, String>,
+    /// The TSD's rollup configuration, JSON as text.
+    pub rollup_config: Option<String>,
+    /// Tables in the order in which they were read.
+    pub tables: Vec<TableRecord>,
+    /// Files of the catalogue.
+    pub catalogue: Vec<HashedFile>,
+    /// What it took.
+    pub totals: Totals,
+    /// Hash of the file without these digits; filled in by commit. Must stay the last field.
+    pub self_blake3: String,
+}
+
+/// A Parquet file of a shard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Relative to the repository.
+    pub path: String,
+    /// What it holds.
+    pub kind: FileKind,
+    /// Bytes.
+    pub size: u64,
+    /// BLAKE3, 64 hex digits.
+    pub blake3: String,
+    /// Rows of the Parquet table.
+    pub rows: u64,
+    /// The cells that restore takes from this file.
+    pub tally: Tally,
+    /// Smallest row key.
+    pub first_row: Option<HexBytes>,
+    /// Greatest row key.
+    pub last_row: Option<HexBytes>,
+    /// Smallest time, ms UTC.
+    pub first_ms: Option<i64>,
+    /// Greatest time, ms UTC.
+    pub last_ms: Option<i64>,
+}
+
+/// Points of a metric in a shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricCount {
+    /// Name, or the UID in hex when it has none.
+    pub metric: String,
+    /// Points.
+    pub points: u64,
+    /// Time of the first, ms UTC.
+    pub first_ms: i64,
+    /// Time of the last, ms UTC.
+    pub last_ms: i64,
+}
+
+/// `shards/<table>-<shard>.json`. [`super::BackupWriter::put_shard_record`] fills in `format`, `backup` and the hash.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ShardRecord {
+    /// [`super::FORMAT`]; filled in.
+    pub format: u32,
+    /// The backup's id; filled in.
+    pub backup: String,
+    /// Attempt at this shard, as in the names of its files.
+    pub attempt: String,
+    /// Table.
+    pub table: String,
+    /// Number of the shard in its table, from 0.
+    pub shard: u32,
+    /// First key.
+    pub start: HexBytes,
+    /// First key behind it; empty: the table's end.
+    pub stop: HexBytes,
+    /// Beginning, ms UTC.
+    pub started_ms: i64,
+    /// End, ms UTC.
+    pub finished_ms: i64,
+    /// What the scan read.
+    pub tally: Tally,
+    /// Raw cells by the name of their reason.
+    pub raw_cells: BTreeMap<String, u64>,
+    /// Files; none for an empty shard.
+    pub files: Vec<FileRecord>,
+    /// The metrics with most points, [`METRICS_PER_RECORD`] at most, sorted by name.
+    pub metrics: Vec<MetricCount>,
+    /// How many metrics found no room in `metrics`.
+    pub metrics_left_out: u64,
+    /// Hash of the file without these digits; filled in. Must stay the last field.
+    pub self_blake3: String,
+}
+
+impl ShardRecord {
+    /// Sets `metrics` to the greatest ones and counts the others.
+    pub fn set_metrics(&mut self, mut metrics: Vec<MetricCount>) {
+        metrics.sort_by(|a, b| b.points.cmp(&a.points).then_with(|| a.metric.cmp(&b.metric)));
+        self.metrics_left_out = metrics.len().saturating_sub(METRICS_PER_RECORD) as u64;
+        metrics.truncate(METRICS_PER_RECORD);
+        metrics.sort_by(|a, b| a.metric.cmp(&b.metric));
+        self.metrics = metrics;
+    }
+}
+
+/// What a list of backups shows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BackupSummary {
+    /// Id.
+    pub backup: String,
+    /// Beginning, RFC 3339.
+    pub started: String,
+    /// Beginning, ms UTC.
+    pub started_ms: i64,
+    /// End, ms UTC.
+    pub finished_ms: i64,
+    /// `full`.
+    pub kind: String,
+    /// Delete markers and overwritten versions included.
+    pub raw: bool,
+    /// Names of the tables.
+    pub tables: Vec<String>,
+    /// All tables together.
+    pub tally: Tally,
+    /// Raw cells of all tables.
+    pub raw_cells: u64,
+    /// Parquet files.
+    pub files: u64,
+    /// Bytes of the Parquet files.
+    pub bytes: u64,
+    /// Version of the program that committed.
+    pub tool_version: String,
+}
+
+impl From<&Manifest> for BackupSummary {
+    fn from(manifest: &Manifest) -> Self {
+        let mut tally = Tally::default();
+        manifest.tables.iter().for_each(|table| tally.add(&table.tally));
+        Self {
+            backup: manifest.backup.clone(),
+            started: manifest.started.clone(),
+            started_ms: manifest.started_ms,
+            finished_ms: manifest.finished_ms,
+            kind: manifest.kind.clone(),
+            raw: manifest.raw,
+            tables: manifest.tables.iter().map(|table| table.name.clone()).collect(),
+            tally,
+            raw_cells: manifest.tables.iter().flat_map(|table| table.raw_cells.values()).sum(),
+            files: manifest.tables.iter().map(|table| table.files).sum(),
+            bytes: manifest.tables.iter().map(|table| table.bytes_written).sum(),
+            tool_version: manifest.tool_version.clone(),
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Repositories and the backups inside.
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use super::error::RepositoryError;
+use super::id;
+use super::layout::{BACKUPS, BackupPaths, REPOSITORY};
+use super::record::{BackupSummary, Manifest, RepositoryRecord, ShardRecord};
+use super::sealed::{is_json, parse, seal, unseal};
+use super::{FORMAT, TOOL_VERSION, WHAT};
+use crate::model::Retry;
+use crate::model::time::now_ms;
+use crate::store::{Store, StoreError};
+
+/// Small files that are fetched at the same time: a backup has thousands of shard records, S3 takes 20 ms for each.
+const READS_AT_ONCE: usize = 16;
+
+/// A store that holds backups. Clones are cheap.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    store: Store,
+    id: String,
+}
+
+impl Repository {
+    /// Opens the repository in the store, creating it in an empty one, and proves that the store honours create-only
+    /// puts. For commands that write.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NotARepository`] when there are backups or a foreign `repository.json`,
+    /// [`RepositoryError::NewerFormat`], [`RepositoryError::NotCreateOnly`], and whatever the store says.
+    pub async fn init_or_open(store: Store) -> Result<Self, RepositoryError> {
+        if store.size(REPOSITORY).await?.is_none() {
+            Self::init(&store).await?;
+        }
+        let repository = Self::open(store).await?;
+        repository.check_create_only().await?;
+        Ok(repository)
+    }
+
+    async fn init(store: &Store) -> Result<(), RepositoryError> {
+        if !store.folders(BACKUPS).await?.is_empty() {
+            let reason = format!("there are backups, but {REPOSITORY} is missing; restore it from a copy");
+            return Err(RepositoryError::NotARepository { place: store.place().to_owned(), reason });
+        }
+        let created_ms = now_ms();
+        let record = RepositoryRecord {
+            format: FORMAT,
+            what: WHAT.to_owned(),
+            id: id::random_hex(32),
+            created: id::rfc3339(created_ms),
+            created_ms,
+            tool_version: TOOL_VERSION.to_owned(),
+            sealing: "none".to_owned(),
+            self_blake3: String::new(),
+        };
+        match store.put_new(REPOSITORY, seal(&record, REPOSITORY)?).await {
+            // Another process was faster; its record counts.
+            Err(error) if error.is_already_exists() => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// Opens the repository in the store; writes nothing.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NotARepository`], [`RepositoryError::NewerFormat`], and whatever the store says.
+    pub async fn open(store: Store) -> Result<Self, RepositoryError> {
+        let not_ours = |reason: String| RepositoryError::NotARepository { place: store.place().to_owned(), reason };
+        let text = match store.get(REPOSITORY).await {
+            Ok(text) => text,
+            Err(error) if error.is_not_found() => return Err(not_ours(format!("there is no {REPOSITORY}"))),
+            Err(error) => return Err(error.into()),
+        };
+        let what = serde_what(&text);
+        if what.as_deref() != Some(WHAT) {
+            return Err(not_ours(format!("{REPOSITORY} is not one of ours")));
+        }
+                let record: RepositoryRecord = unseal(&text, REPOSITORY)?;
+        if record.sealing != "none" {
+            return Err(not_ours(format!(
+                "its files are sealed by {}, which this version cannot open",
+                record.sealing
+            )));
+        }
+        Ok(Self { store, id: record.id })
+    }
+
+    /// A put of what is already there, byte for byte, so that a store that overwrites does no harm.
+    async fn check_create_only(&self) -> Result<(), RepositoryError> {
+        let text = self.store.get(REPOSITORY).await?;
+        match self.store.put_new(REPOSITORY, text).await {
+            Err(error) if error.is_already_exists() => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(()) => Err(RepositoryError::NotCreateOnly { place: self.store.place().to_owned() }),
+        }
+    }
+
+    /// The store below.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The repository's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Begins a backup under a new id. Nothing is written until its first file.
+    pub fn begin_backup(&self) -> BackupWriter {
+        self.writer(id::new_backup())
+    }
+
+    /// Goes on with a backup that has no manifest yet.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NoBackup`] when nothing of it exists, [`RepositoryError::AlreadyCommitted`], and whatever the
+    /// store says.
+    pub async fn resume_backup(&self, backup: &str) -> Result<BackupWriter, RepositoryError> {
+        if !self.store.folders(BACKUPS).await?.iter().any(|id| id == backup) {
+            return Err(self.no_backup(backup));
+        }
+        let writer = self.writer(backup.to_owned());
+        if self.store.size(&writer.paths.manifest()).await?.is_some() {
+            return Err(RepositoryError::AlreadyCommitted { backup: backup.to_owned() });
+        }
+        Ok(writer)
+    }
+
+    fn writer(&self, backup: String) -> BackupWriter {
+        let paths = BackupPaths::new(&backup);
+        BackupWriter { repository: self.clone(), paths, backup, attempt: id::new_attempt() }
+    }
+
+    /// All committed backups, oldest first.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load): one damaged manifest fails the list, so that it is noticed.
+    pub async fn list(&self) -> Result<Vec<BackupSummary>, RepositoryError> {
+        let mut summaries = Vec::new();
+        for backup in self.ids(true).await? {
+            summaries.push(BackupSummary::from(&self.manifest(&backup).await?));
+        }
+        Ok(summaries)
+    }
+
+    /// Ids of backups without a manifest, oldest first: begun and interrupted, or still running.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn unfinished(&self) -> Result<Vec<String>, RepositoryError> {
+        self.ids(false).await
+    }
+
+    /// Ids of the backups with (or without) a manifest, oldest first.
+    async fn ids(&self, committed: bool) -> Result<Vec<String>, RepositoryError> {
+        let mut ids = Vec::new();
+        for backup in self.store.folders(BACKUPS).await? {
+            let manifest = BackupPaths::new(&backup).manifest();
+            if self.store.size(&manifest).await?.is_some() == committed {
+                ids.push(backup);
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The manifest of a committed backup: `latest`, an id, or the unique beginning of one.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NoBackup`], [`RepositoryError::Ambiguous`], [`RepositoryError::Edited`],
+    /// [`RepositoryError::NewerFormat`], [`RepositoryError::Damaged`], and whatever the store says.
+    pub async fn load(&self, wanted: &str) -> Result<Manifest, RepositoryError> {
+        let ids = self.ids(true).await?;
+        if wanted == "latest" {
+            let latest = ids.last().ok_or_else(|| self.no_backup(wanted))?;
+            return self.manifest(latest).await;
+        }
+        let exact = ids.iter().filter(|id| *id == wanted);
+        let mut found: Vec<&String> = exact.collect();
+        if found.is_empty() && !wanted.is_empty() {
+            found = ids.iter().filter(|id| id.starts_with(wanted)).collect();
+        }
+        match found.as_slice() {
+            [] => Err(self.no_backup(wanted)),
+            [id] => self.manifest(id).await,
+            _ => Err(RepositoryError::Ambiguous { wanted: wanted.to_owned(), count: found.len() }),
+        }
+    }
+
+    fn no_backup(&self, wanted: &str) -> RepositoryError {
+        RepositoryError::NoBackup { place: self.store.place().to_owned(), wanted: wanted.to_owned() }
+    }
+
+    async fn manifest(&self, backup: &str) -> Result<Manifest, RepositoryError> {
+        let path = BackupPaths::new(backup).manifest();
+        let manifest: Manifest = unseal(&self.store.get(&path).await?, &path)?;
+        if manifest.backup != backup {
+            let reason = format!("it belongs to backup {}", manifest.backup);
+            return Err(RepositoryError::Damaged { path, reason });
+        }
+        Ok(manifest)
+    }
+
+    /// The records of all finished shards of a backup, committed or not, by table and number.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Edited`], [`RepositoryError::NewerFormat`], [`RepositoryError::Damaged`], and whatever the
+    /// store says.
+    pub async fn shard_records(&self, backup: &str) -> Result<Vec<ShardRecord>, RepositoryError> {
+        let entries = self.store.list(&BackupPaths::new(backup).shards()).await?;
+        let paths = entries.into_iter().map(|entry| entry.path).filter(|path| path.ends_with(".json"));
+        let reads = stream::iter(paths.map(|path| self.shard_record(path))).buffer_unordered(READS_AT_ONCE);
+        let mut records: Vec<ShardRecord> = reads.try_collect().await?;
+        records.sort_by(|a, b| (&a.table, a.shard).cmp(&(&b.table, b.shard)));
+        Ok(records)
+    }
+
+    /// Every shard record of a backup with what is wrong with it, if anything: path, problem.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn check_shard_records(&self, backup: &str) -> Result<Vec<(String, Option<String>)>, RepositoryError> {
+        let paths = BackupPaths::new(backup);
+        let mut checked = Vec::new();
+        for entry in self.store.list(&paths.shards()).await? {
+            let problem = match self.shard_record(entry.path.clone()).await {
+                Err(RepositoryError::Store(error)) => return Err(error.into()),
+                Err(error) => Some(error.to_string()),
+                Ok(record) if paths.shard(&record.table, record.shard) != entry.path || record.backup != backup => {
+                    Some(format!("it is the record of shard {} of table {}", record.shard, record.table))
+                }
+                Ok(_) => None,
+            };
+            checked.push((entry.path, problem));
+        }
+        Ok(checked)
+    }
+
+    async fn shard_record(&self, path: String) -> Result<ShardRecord, RepositoryError> {
+        unseal(&self.store.get(&path).await?, &path)
+    }
+}
+
+fn serde_what(text: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct What {
+        what: String,
+    }
+    is_json(text).then(|| parse::<What>(text, REPOSITORY).ok().map(|what| what.what)).flatten()
+}
+
+/// What became of a shard record.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ShardOutcome {
+    /// It is the record of the shard.
+    Recorded,
+    /// Another attempt was faster; its record counts and the files of this one are strays.
+    AlreadyRecorded(Box<ShardRecord>),
+}
+
+/// A backup that is being written.
+#[derive(Debug, Clone)]
+pub struct BackupWriter {
+    repository: Repository,
+    paths: BackupPaths,
+    backup: String,
+    attempt: String,
+}
+
+impl BackupWriter {
+    /// The backup's id.
+    pub fn id(&self) -> &str {
+        &self.backup
+    }
+
+    /// Where its files go.
+    pub fn paths(&self) -> &BackupPaths {
+        &self.paths
+    }
+
+    /// The store to write them to.
+    pub fn store(&self) -> &Store {
+        &self.repository.store
+    }
+
+    /// This process's try at the backup; clones of the writer share it.
+    pub fn attempt(&self) -> &str {
+        &self.attempt
+    }
+
+    /// Records a finished shard, once; all its files must be stored. Safe to call again after an error.
+    ///
+    /// # Errors
+    /// Whatever the store says. When another attempt recorded the shard before, that is no error.
+    pub async fn put_shard_record(&self, mut record: ShardRecord) -> Result<ShardOutcome, RepositoryError> {
+        record.format = FORMAT;
+        record.backup.clone_from(&self.backup);
+        record.self_blake3.clear();
+        let path = self.paths.shard(&record.table, record.shard);
+        let Some(stored) = self.put_once(&path, seal(&record, &path)?).await? else {
+            return Ok(ShardOutcome::Recorded);
+        };
+        let winner: ShardRecord = unseal(&stored, &path)?;
+        if winner.attempt == record.attempt {
+            return Ok(ShardOutcome::Recorded);
+        }
+        Ok(ShardOutcome::AlreadyRecorded(Box::new(winner)))
+    }
+
+    /// Makes the backup exist. Fills in the fields that the manifest's documentation says so of, and returns it whole.
+    /// Safe to call again after an error.
+    ///
+    /// # Errors
+    /// [`RepositoryError::AlreadyCommitted`] when another attempt committed, and whatever the store says.
+    pub async fn commit(&self, mut manifest: Manifest) -> Result<Manifest, RepositoryError> {
+        manifest.format = FORMAT;
+        manifest.repository.clone_from(&self.repository.id);
+        manifest.backup.clone_from(&self.backup);
+        manifest.attempt.clone_from(&self.attempt);
+        manifest.tool_version = TOOL_VERSION.to_owned();
+        manifest.kind = "full".to_owned();
+        manifest.started = id::rfc3339(manifest.started_ms);
+        manifest.finished = id::rfc3339(manifest.finished_ms);
+        manifest.self_blake3.clear();
+        let path = self.paths.manifest();
+        let text = seal(&manifest, &path)?;
+        let stored = self.put_once(&path, text.clone()).await?.unwrap_or(text);
+        let stored: Manifest = unseal(&stored, &path)?;
+        if stored.attempt != self.attempt {
+            return Err(RepositoryError::AlreadyCommitted { backup: self.backup.clone() });
+        }
+        Ok(stored)
+    }
+
+    /// Creates a file. `None`: created now. Otherwise what is there instead, which is this very text when an earlier
+    /// try arrived and its answer was lost.
+    async fn put_once(&self, path: &str, text: Bytes) -> Result<Option<Bytes>, StoreError> {
+        let error = match self.store().put_new(path, text).await {
+            Ok(()) => return Ok(None),
+            Err(error) => error,
+        };
+        let in_doubt = error.is_already_exists() || error.retry() != Retry::Permanent;
+        if !in_doubt {
+            return Err(error);
+        }
+        match self.store().get(path).await {
+            Ok(stored) => Ok(Some(stored)),
+            // Nothing arrived: the first error is the news. Otherwise it stays open what is there.
+            Err(missing) if missing.is_not_found() => Err(error),
+            Err(unread) => Err(unread),
+        }
+    }
+}

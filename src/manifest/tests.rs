@@ -1,0 +1,287 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::model::{FamilyDescriptor, FileKind, KeyLayout, Retry, TableDescriptor, TableKind, Tally};
+use crate::store::{Store, StoreError};
+
+async fn repository() -> Repository {
+    Repository::init_or_open(Store::in_memory()).await.unwrap()
+}
+
+fn tally(cells: u64) -> Tally {
+    Tally { rows: 1, cells, points: 2, bytes: 3, checksum: 0xfedc_ba98_7654_3210 }
+}
+
+fn descriptor() -> TableDescriptor {
+    TableDescriptor {
+        name: "ns:tsdb".into(),
+        attributes: vec![(vec![0, 255, b'\\'], vec![1, 2]), (b"IS_META".to_vec(), b"false".to_vec())],
+        families: vec![FamilyDescriptor {
+            name: b"t".to_vec(),
+            attributes: vec![(b"VERSIONS".to_vec(), b"1".to_vec())],
+            configuration: vec![("a".into(), "b".into())],
+        }],
+    }
+}
+
+fn manifest() -> Manifest {
+    let table = TableRecord {
+        name: "ns:tsdb".into(),
+        kind: TableKind::Data,
+        order: 0,
+        descriptor: DescriptorRecord::from(&descriptor()),
+        split_keys: vec![HexBytes(vec![0, 0, 1]), HexBytes(vec![0, 1])],
+        versions: 1,
+        shards: 3,
+        tally: tally(7),
+        raw_cells: [("old_version".to_owned(), 2)].into(),
+        rows_by_kind: [(FileKind::Points, 2), (FileKind::Cells, 2)].into(),
+        files: 4,
+        bytes_written: 1000,
+        first_point_ms: Some(1_735_786_800_678),
+        last_point_ms: None,
+    };
+    Manifest {
+        started_ms: 1_735_786_800_678,
+        finished_ms: 1_735_786_801_000,
+        exactness: "every cell".into(),
+        layout: KeyLayout { metric_width: 4, ..KeyLayout::default() },
+        layout_source: LayoutSource::Conf,
+        server: ServerFacts { api: "thrift2".into(), addresses: vec!["h:9090".into()], ..ServerFacts::default() },
+        rollup_config: Some("{\"a\": 1}".into()),
+        tables: vec![table],
+        catalogue: vec![HashedFile {
+            path: "backups/x/catalogue/files-a-0.parquet".into(),
+            size: 5,
+            blake3: "ab".into(),
+        }],
+        totals: Totals { seconds: 1.5, ..Totals::default() },
+        ..Manifest::default()
+    }
+}
+
+fn shard(attempt: &str) -> ShardRecord {
+    ShardRecord {
+        attempt: attempt.into(),
+        table: "ns:tsdb".into(),
+        shard: 2,
+        start: HexBytes(vec![1]),
+        tally: tally(7),
+        files: vec![FileRecord {
+            path: "backups/x/points/a".into(),
+            kind: FileKind::Points,
+            size: 1,
+            blake3: "cd".into(),
+            rows: 2,
+            tally: tally(7),
+            first_row: Some(HexBytes(vec![1, 2])),
+            last_row: None,
+            first_ms: Some(1),
+            last_ms: Some(2),
+        }],
+        ..ShardRecord::default()
+    }
+}
+
+#[tokio::test]
+async fn a_repository_is_created_once() {
+    let store = Store::in_memory();
+    let first = Repository::init_or_open(store.clone()).await.unwrap();
+    let again = Repository::init_or_open(store.clone()).await.unwrap();
+    let read = Repository::open(store).await.unwrap();
+    assert!(first.id().len() == 32 && first.id() == again.id() && first.id() == read.id());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn racing_creators_agree_on_the_repository() {
+    let store = Store::in_memory();
+    let racers: Vec<_> = (0..16).map(|_| tokio::spawn(Repository::init_or_open(store.clone()))).collect();
+    let mut ids = std::collections::HashSet::new();
+    for racer in racers {
+        ids.insert(racer.await.unwrap().unwrap().id().to_owned());
+    }
+    assert_eq!(ids.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_not_ours_is_refused() {
+    let error = Repository::open(Store::in_memory()).await.unwrap_err();
+    assert_eq!(error.kind(), RepositoryErrorKind::NotOurs, "{error}");
+    for text in ["", "[]", "{\"format\": 1}", "{\"format\": 1, \"what\": \"restic\"}"] {
+        let store = Store::in_memory();
+        store.put_new(layout::REPOSITORY, Bytes::from(text)).await.unwrap();
+        let error = Repository::init_or_open(store).await.unwrap_err();
+        assert!(matches!(error, RepositoryError::NotARepository { .. }), "{text}: {error}");
+    }
+    let store = Store::in_memory();
+    store.put_new("backups/x/manifest.json", Bytes::from_static(b"{}")).await.unwrap();
+    let error = Repository::init_or_open(store).await.unwrap_err();
+    assert!(matches!(error, RepositoryError::NotARepository { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_newer_repository_is_refused_and_a_later_field_is_not() {
+    for (format, opens) in [(FORMAT, true), (FORMAT + 1, false)] {
+        let store = Store::in_memory();
+        let text = format!(
+            "{{\"format\": {format}, \"what\": \"{WHAT}\", \"id\": \"x\", \"created\": \"\", \"created_ms\": 0,
+               \"tool_version\": \"9\", \"sealing\": \"none\", \"later\": true}}"
+        );
+        store.put_new(layout::REPOSITORY, Bytes::from(text)).await.unwrap();
+        match Repository::open(store).await {
+            Ok(_) => assert!(opens),
+            Err(error) => {
+                assert!(!opens && matches!(error, RepositoryError::NewerFormat { .. }), "{error}");
+                assert_eq!(error.kind(), RepositoryErrorKind::NotOurs);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_comes_back_as_it_was() {
+    let repository = repository().await;
+    let writer = repository.begin_backup();
+    let written = writer.commit(manifest()).await.unwrap();
+    assert_eq!(written.started, "2025-01-02T03:00:00.678Z");
+    for wanted in ["latest", writer.id(), &writer.id()[..10]] {
+        assert_eq!(repository.load(wanted).await.unwrap(), written);
+    }
+    let read = &written.tables[0];
+    assert_eq!(read.descriptor.descriptor(&read.name).unwrap(), descriptor());
+    let expected = Manifest { self_blake3: String::new(), ..written.clone() };
+    let mut given = manifest();
+    given.format = FORMAT;
+    given.repository = repository.id().into();
+    given.backup = writer.id().into();
+    given.attempt = writer.attempt().into();
+    given.tool_version = TOOL_VERSION.into();
+    given.kind = "full".into();
+    (given.started, given.finished) = (written.started.clone(), written.finished.clone());
+    assert_eq!(expected, given);
+}
+
+#[tokio::test]
+async fn an_edited_manifest_is_noticed() {
+    let repository = repository().await;
+    let writer = repository.begin_backup();
+    writer.commit(manifest()).await.unwrap();
+    let path = writer.paths().manifest();
+    let text = String::from_utf8(repository.store().get(&path).await.unwrap().to_vec()).unwrap();
+    let edits = [
+        text.replace("\"cells\": 7", "\"cells\": 8"),
+        text.replace("\"raw\": false", "\"raw\": false, \"more\": 1"),
+        text.replace("  ", " "),
+        text.trim_end().to_owned(),
+    ];
+    for edited in edits {
+        assert_ne!(edited, text);
+        repository.store().delete(&path).await.unwrap();
+        repository.store().put_new(&path, Bytes::from(edited)).await.unwrap();
+        let error = repository.load("latest").await.unwrap_err();
+        assert!(matches!(error, RepositoryError::Edited { .. }), "{error}");
+    }
+    // A whole manifest in the wrong folder is noticed too.
+    let other = BackupPaths::new("20000101T000000Z-00000000").manifest();
+    repository.store().put_new(&other, Bytes::from(text)).await.unwrap();
+    let error = repository.load("20000101").await.unwrap_err();
+    assert!(matches!(error, RepositoryError::Damaged { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_racing_commits_exactly_one_succeeds() {
+    let repository = repository().await;
+    let first = repository.begin_backup();
+    first.put_shard_record(shard("a")).await.unwrap();
+    let mut racers = Vec::new();
+    for _ in 0..16 {
+        let writer = repository.resume_backup(first.id()).await.unwrap();
+        racers.push(tokio::spawn(async move { (writer.attempt().to_owned(), writer.commit(manifest()).await) }));
+    }
+    let mut winners = Vec::new();
+    for racer in racers {
+        match racer.await.unwrap() {
+            (attempt, Ok(manifest)) => {
+                assert_eq!(attempt, manifest.attempt);
+                winners.push(attempt);
+            }
+            (_, Err(error)) => assert!(matches!(error, RepositoryError::AlreadyCommitted { .. }), "{error}"),
+        }
+    }
+    assert_eq!(winners.len(), 1, "{winners:?}");
+    assert_eq!(repository.load(first.id()).await.unwrap().attempt, winners[0]);
+    let error = repository.resume_backup(first.id()).await.unwrap_err();
+    assert!(matches!(error, RepositoryError::AlreadyCommitted { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_was_lost_can_be_repeated() {
+    let repository = repository().await;
+    let writer = repository.begin_backup();
+    let first = writer.commit(manifest()).await.unwrap();
+    assert_eq!(writer.commit(manifest()).await.unwrap(), first);
+}
+
+#[tokio::test]
+async fn unfinished_backups_are_not_listed() {
+    let repository = repository().await;
+    let (done, open) = (repository.begin_backup(), repository.begin_backup());
+    assert_eq!(repository.list().await.unwrap(), []);
+    for writer in [&done, &open] {
+        assert_eq!(writer.put_shard_record(shard("a")).await.unwrap(), ShardOutcome::Recorded);
+    }
+    done.commit(manifest()).await.unwrap();
+    let listed = repository.list().await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!((listed[0].backup.as_str(), listed[0].raw_cells, listed[0].files), (done.id(), 2, 4));
+    assert_eq!(repository.unfinished().await.unwrap(), [open.id()]);
+    let error = repository.load(open.id()).await.unwrap_err();
+    assert!(matches!(error, RepositoryError::NoBackup { .. }), "{error}");
+    let error = repository.resume_backup("nothing").await.unwrap_err();
+    assert_eq!(error.kind(), RepositoryErrorKind::NoBackup, "{error}");
+}
+
+#[tokio::test]
+async fn a_beginning_must_be_unique() {
+    let repository = repository().await;
+    for _ in 0..2 {
+        repository.begin_backup().commit(manifest()).await.unwrap();
+    }
+    let error = repository.load("2").await.unwrap_err();
+    assert!(matches!(error, RepositoryError::Ambiguous { count: 2, .. }), "{error}");
+    assert!(matches!(repository.load("").await.unwrap_err(), RepositoryError::NoBackup { .. }));
+}
+
+#[tokio::test]
+async fn a_shard_is_recorded_once() {
+    let repository = repository().await;
+    let writer = repository.begin_backup();
+    assert_eq!(writer.put_shard_record(shard("a")).await.unwrap(), ShardOutcome::Recorded);
+    assert_eq!(writer.put_shard_record(shard("a")).await.unwrap(), ShardOutcome::Recorded);
+    let ShardOutcome::AlreadyRecorded(winner) = writer.put_shard_record(shard("b")).await.unwrap() else {
+        panic!("two attempts recorded one shard");
+    };
+    assert_eq!(winner.attempt, "a");
+    let records = repository.shard_records(writer.id()).await.unwrap();
+    assert_eq!(records, [*winner]);
+    assert_eq!(ShardRecord { format: 0, backup: "".into(), self_blake3: "".into(), ..records[0].clone() }, shard("a"));
+}
+
+#[test]
+fn metrics_of_a_record_are_bounded() {
+    let count = |at: u64| MetricCount { metric: format!("m{at:05}"), points: at, first_ms: 0, last_ms: 0 };
+    let mut record = ShardRecord::default();
+    record.set_metrics((0..1500).map(count).collect());
+    assert_eq!((record.metrics.len(), record.metrics_left_out), (METRICS_PER_RECORD, 500));
+    assert_eq!(record.metrics[0].metric, "m00500");
+}
+
+#[test]
+fn errors_say_what_end_they_are() {
+    let (place, path) = ("/x".to_owned(), String::new());
+    let absent = RepositoryError::from(StoreError::NotFound { place: place.clone(), path });
+    assert_eq!(absent.kind(), RepositoryErrorKind::NotOurs);
+    let busy = StoreError::Throttled { operation: "read", place, path: "a".into(), source: "503".into() };
+    let busy = RepositoryError::from(busy);
+    assert_eq!((busy.kind(), busy.retry()), (RepositoryErrorKind::Temporary, Retry::Throttled));
+}

@@ -1,0 +1,48 @@
+//! What a finished file adds up to.
+
+use std::io::Write;
+
+/// A finished file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FileSummary {
+    /// Rows.
+    pub rows: u64,
+    /// Row groups.
+    pub row_groups: u64,
+    /// Size in bytes, footer included.
+    pub bytes: u64,
+    /// Earliest and latest point in ms UTC; `None` without points and for other tables.
+    pub times: Option<(i64, i64)>,
+}
+
+impl FileSummary {
+    pub(super) fn add_times(&mut self, times: &[i64]) {
+        let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else { return };
+        let (low, high) = self.times.unwrap_or((*first, *last));
+        self.times = Some((low.min(*first), high.max(*last)));
+    }
+}
+
+/// Counts the bytes that pass to the caller's sink.
+pub(super) struct Counted<W> {
+    pub(super) inner: W,
+    pub(super) bytes: u64,
+}
+
+impl<W: Write> Counted<W> {
+    pub(super) fn new(inner: W) -> Self {
+        Self { inner, bytes: 0 }
+    }
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        let taken = self.inner.write(buf)?;
+        self.bytes += taken as u64;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
+}

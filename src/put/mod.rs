@@ -1,0 +1,250 @@
+//! Cells back into a table: checked one by one, collected per region, written in batches.
+//!
+//! Delete markers travel in requests of their own; their order against the puts does not matter to HBase. A batch that
+//! fails is repeated as a whole by the client, which is exact because every cell carries its timestamp.
+
+mod check;
+
+use std::collections::HashMap;
+
+use crate::cluster::{Client, ClusterError, Durability, encoded_cell_len, encoded_row_len};
+use crate::model::{Cell, CellBlock, CellHasher, Region, Retry, Tally, kind};
+
+pub use check::Refusal;
+
+/// How cells are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PutOptions {
+    /// When the write-ahead log must have a put.
+    pub durability: Durability,
+    /// Encoded bytes of a batch to aim at; stays below the 2 MB that a framed gateway accepts.
+    pub batch_bytes: usize,
+    /// Rows of a batch at most; region servers warn above 5000.
+    pub batch_rows: usize,
+    /// Encoded bytes that may wait for their batches to fill.
+    pub pending_bytes: usize,
+}
+
+impl Default for PutOptions {
+    fn default() -> Self {
+        Self { durability: Durability::default(), batch_bytes: 1_500_000, batch_rows: 5_000, pending_bytes: 12_000_000 }
+    }
+}
+
+/// Why a cell was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// A cell that HBase would refuse, or store in a way that damages the table.
+    #[error("table {table}: cell {row} {family}:{qualifier} at {timestamp} cannot be written: {reason}")]
+    Cell {
+        /// Table.
+        table: String,
+        /// Row key in hex.
+        row: String,
+        /// Family in hex.
+        family: String,
+        /// Qualifier in hex.
+        qualifier: String,
+        /// Timestamp in milliseconds.
+        timestamp: i64,
+        /// What is wrong.
+        reason: Refusal,
+    },
+    /// The gateway or HBase.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+}
+
+impl PutError {
+    /// True when the stop flag ended the put.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Cluster(error) if error.is_interrupted())
+    }
+
+    /// Whether another try may succeed.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Cell { .. } => Retry::Permanent,
+            Self::Cluster(error) => error.retry(),
+        }
+    }
+}
+
+/// Cells that wait to be sent to one region.
+#[derive(Debug, Default)]
+struct Batch {
+    puts: CellBlock,
+    markers: CellBlock,
+    /// Encoded bytes of both.
+    bytes: usize,
+    tally: Tally,
+}
+
+/// Writes cells to one table. Cells in key order make the best batches; any order is right.
+#[derive(Debug)]
+pub struct CellWriter<'c> {
+    client: &'c mut Client,
+    table: String,
+    families: Vec<Vec<u8>>,
+    /// Start keys of the regions but the first, ascending.
+    boundaries: Vec<Vec<u8>>,
+    options: PutOptions,
+    /// By number of the region.
+    pending: HashMap<usize, Batch>,
+    pending_bytes: usize,
+    spare: Vec<Batch>,
+    hasher: CellHasher,
+    row: Option<Vec<u8>>,
+    region: usize,
+    sent: Tally,
+}
+
+impl<'c> CellWriter<'c> {
+    /// A writer for a table with these families and regions. Without regions all cells share their batches.
+    pub fn new(
+        client: &'c mut Client,
+        table: impl Into<String>,
+        families: Vec<Vec<u8>>,
+        regions: &[Region],
+        options: PutOptions,
+    ) -> Self {
+        let starts = regions.iter().map(|region| region.range.start.clone()).filter(|start| !start.is_empty());
+        let mut boundaries: Vec<Vec<u8>> = starts.collect();
+        boundaries.sort();
+        Self {
+            client,
+            table: table.into(),
+            families,
+            boundaries,
+            options,
+            pending: HashMap::new(),
+            pending_bytes: 0,
+            spare: Vec::new(),
+            hasher: CellHasher::new(),
+            row: None,
+            region: 0,
+            sent: Tally::default(),
+        }
+    }
+
+    /// What HBase has accepted so far.
+    pub fn sent(&self) -> Tally {
+        self.sent
+    }
+
+    /// Takes a cell, and sends a batch when one is full.
+    ///
+    /// # Errors
+    /// [`PutError::Cell`] refuses this cell and changes nothing; [`PutError::Cluster`] means that a batch could not be
+    /// written, the cells of which are lost to this writer.
+    pub fn write(&mut self, cell: &Cell<'_>) -> Result<(), PutError> {
+        check::check(cell, &self.families).map_err(|reason| refused(&self.table, cell, reason))?;
+        let new_row = self.row.as_deref() != Some(cell.row);
+        if new_row {
+            self.region = self.boundaries.partition_point(|start| start.as_slice() <= cell.row);
+            self.hasher.row(cell.row);
+            let row = self.row.get_or_insert_default();
+            row.clear();
+            row.extend_from_slice(cell.row);
+        }
+        let more = encoded_cell_len(cell.family, cell.qualifier, cell.value) + encoded_row_len(cell.row);
+        let region = self.region;
+        if self.is_full(region, more) {
+            self.send(region)?;
+        }
+        let hash = self.hasher.cell(cell.family, cell.qualifier, cell.timestamp, cell.kind, cell.value);
+        let batch = self.pending.entry(region).or_insert_with(|| self.spare.pop().unwrap_or_default());
+        batch.tally.rows += u64::from(new_row);
+        batch.tally.add_cell(cell, hash);
+        let added = batch.add(cell)?;
+        self.pending_bytes += added;
+        if self.pending_bytes > self.options.pending_bytes {
+            self.send_largest()?;
+        }
+        Ok(())
+    }
+
+    /// Sends everything that waits.
+    ///
+    /// # Errors
+    /// [`PutError::Cluster`].
+    pub fn flush(&mut self) -> Result<(), PutError> {
+        let mut regions: Vec<usize> = self.pending.keys().copied().collect();
+        regions.sort_unstable();
+        regions.into_iter().try_for_each(|region| self.send(region))
+    }
+
+    /// Sends everything that waits and says what was sent in all.
+    ///
+    /// # Errors
+    /// [`PutError::Cluster`].
+    pub fn finish(mut self) -> Result<Tally, PutError> {
+        self.flush()?;
+        Ok(self.sent)
+    }
+
+    fn is_full(&self, region: usize, more: usize) -> bool {
+        self.pending.get(&region).is_some_and(|batch| {
+            let rows = batch.puts.row_count().max(batch.markers.row_count());
+            batch.bytes + more > self.options.batch_bytes || rows >= self.options.batch_rows
+        })
+    }
+
+    fn send_largest(&mut self) -> Result<(), PutError> {
+        let largest = self.pending.iter().max_by_key(|(_, batch)| batch.bytes).map(|(region, _)| *region);
+        largest.map_or(Ok(()), |region| self.send(region))
+    }
+
+    fn send(&mut self, region: usize) -> Result<(), PutError> {
+        let Some(mut batch) = self.pending.remove(&region) else { return Ok(()) };
+        self.pending_bytes = self.pending_bytes.saturating_sub(batch.bytes);
+        let durability = self.options.durability;
+        if !batch.puts.is_empty() {
+            self.client.put_multiple(&self.table, &batch.puts, durability)?;
+        }
+        if !batch.markers.is_empty() {
+            self.client.delete_multiple(&self.table, &batch.markers, durability)?;
+        }
+        self.sent.add(&batch.tally);
+        batch.clear();
+        self.spare.push(batch);
+        Ok(())
+    }
+}
+
+impl Batch {
+    /// Adds a cell; returns the bytes by which the encoded batch grew.
+    fn add(&mut self, cell: &Cell<'_>) -> Result<usize, PutError> {
+        let block = if cell.kind == kind::PUT { &mut self.puts } else { &mut self.markers };
+        let last = block.row_count().checked_sub(1).and_then(|last| block.row(last));
+        let mut more = encoded_cell_len(cell.family, cell.qualifier, cell.value);
+        if last.is_none_or(|last| last.key != cell.row) {
+            block.push_row(cell.row).map_err(ClusterError::from)?;
+            more += encoded_row_len(cell.row);
+        }
+        block
+            .push_cell(cell.family, cell.qualifier, cell.timestamp, cell.kind, cell.value)
+            .map_err(ClusterError::from)?;
+        self.bytes += more;
+        Ok(more)
+    }
+
+    fn clear(&mut self) {
+        self.puts.clear();
+        self.markers.clear();
+        self.bytes = 0;
+        self.tally = Tally::default();
+    }
+}
+
+fn refused(table: &str, cell: &Cell<'_>, reason: Refusal) -> PutError {
+    use crate::cluster::hex;
+    PutError::Cell {
+        table: table.to_owned(),
+        row: hex(cell.row),
+        family: hex(cell.family),
+        qualifier: hex(cell.qualifier),
+        timestamp: cell.timestamp,
+        reason,
+    }
+}

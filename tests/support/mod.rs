@@ -1,0 +1,13 @@
+//! What the tests against real servers share: the test bed, TSDs, bytes of a real OpenTSDB, and a workload.
+//!
+//! A test file says `mod support;` and asks [`bed::Bed::shared`] for a cluster. A bed that does not start fails the test.
+#![allow(dead_code, reason = "each test binary uses its own part of this module")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a broken test bed fails the test")]
+
+pub mod answers;
+pub mod ark;
+pub mod bed;
+pub mod golden;
+pub mod http;
+pub mod tsd;
+pub mod workload;
