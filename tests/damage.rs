@@ -257,9 +257,9 @@ fn impossible_timestamps_are_refused_by_name() {
     for timestamp in [-1, i64::MIN, i64::MAX] {
         let mut corpus = Corpus::default();
         corpus.put(key(1), "t", "0010", timestamp, "05");
-        let families = [b"t".to_vec()];
-        let mut writer = CellWriter::new(&mut client, &tables.data(), &regions, &families, PutOptions::default());
-        let refused = writer.add(&corpus.cells[0].as_cell()).and_then(|()| writer.finish().map(drop));
+        let families = vec![b"t".to_vec()];
+        let mut writer = CellWriter::new(&mut client, tables.data(), families, &regions, PutOptions::default());
+        let refused = writer.write(&corpus.cells[0].as_cell()).and_then(|()| writer.finish().map(drop));
         let text = refused.expect_err("an impossible timestamp is refused").to_string();
         assert!(text.contains("0010") && text.contains(&timestamp.to_string()), "{text}");
     }

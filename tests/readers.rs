@@ -4,6 +4,8 @@
 //! width, one and many pages, wholly and partly null columns, read back with the sums that were written. The test fails
 //! when the readers cannot be installed.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helper functions too")]
+
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -73,7 +75,7 @@ fn push_segment(batch: &mut PointBatch, shape: &Shape, number: usize, row: usize
         (batch.timestamps.len(), batch.ints.len(), batch.floats.len(), batch.delays.len());
     for point in 0..shape.len {
         batch.timestamps.push(i64::from(base) * 1000 + (point * 3_599_999 / shape.len) as i64);
-        let float = shape.mix == 2 || shape.mix == 0 && (number + point) % 3 == 0;
+        let float = shape.mix == 2 || shape.mix == 0 && (number + point).is_multiple_of(3);
         if float {
             batch.floats.push((point * 7 + number) as f64 * 0.25 - 5.0);
         } else {

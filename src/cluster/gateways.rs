@@ -105,9 +105,9 @@ impl Gateways {
 
     /// Probes every gateway that is not known yet; for reports and preflight checks.
     pub fn survey(&self) -> Vec<(GatewayAddress, Result<GatewayInfo, ClusterError>)> {
-        let found = |slot: usize, entry: &Entry| match entry.state().info.clone() {
-            Some(info) => Ok(info),
-            None => self.open(slot).map(|(_, info)| info),
+        let found = |slot: usize, entry: &Entry| {
+            let known = entry.state().info.clone();
+            known.map_or_else(|| self.open(slot).map(|(_, info)| info), Ok)
         };
         self.0.entries.iter().enumerate().map(|(slot, entry)| (entry.address.clone(), found(slot, entry))).collect()
     }

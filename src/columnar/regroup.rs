@@ -165,3 +165,63 @@ impl Regroup {
 fn value(column: &'static str, value: i64) -> ColumnError {
     ColumnError::Value { column, value: value.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(timestamp: i64) -> PointRow<'static> {
+        PointRow {
+            tsuid: b"00000A",
+            form: 1,
+            timestamp,
+            value: PointValue::Int(1),
+            flags: 0,
+            exact: true,
+            superseded: false,
+            written: Written::At(5),
+        }
+    }
+
+    #[test]
+    fn a_segment_ends_with_its_hour_series_form_and_write_time() {
+        let mut regroup = Regroup::new();
+        let single = PointRow { form: 0, written: Written::After(1), ..row(3_600_002) };
+        let rows = [
+            row(1),
+            row(2),
+            row(3_600_000),
+            PointRow { written: Written::At(6), ..row(3_600_001) },
+            single,
+            PointRow { written: Written::After(9), ..single },
+            PointRow { exact: false, ..single },
+            PointRow { tsuid: b"00000B", ..single },
+        ];
+        rows.iter().for_each(|row| regroup.push(row).unwrap());
+        let batch = regroup.finish();
+        let shape: Vec<(u32, u32, usize)> = batch.segments.iter().map(|s| (s.series, s.base, s.len)).collect();
+        assert_eq!(shape, [(0, 0, 2), (0, 3600, 1), (0, 3600, 1), (0, 3600, 2), (0, 3600, 1), (1, 3600, 1)]);
+        assert_eq!(batch.segments[4].write_time, WriteTime::Delays(2));
+        assert_eq!(batch.series, [[0, 0, 10], [0, 0, 11]]);
+    }
+
+    #[test]
+    fn impossible_rows_are_errors() {
+        let bad = [
+            PointRow { tsuid: b"0", ..row(1) },
+            PointRow { tsuid: b"xx", ..row(1) },
+            PointRow { form: 7, ..row(1) },
+            PointRow { form: -1, ..row(1) },
+            PointRow { flags: 0x20, ..row(1) },
+            PointRow { flags: 0x08, ..row(1) },
+            PointRow { value: PointValue::Float(1.0), ..row(1) },
+            PointRow { written: Written::After(1), ..row(1) },
+            PointRow { form: 0, ..row(1) },
+            row(-1),
+            row(i64::MAX),
+        ];
+        for row in bad {
+            assert!(Regroup::new().push(&row).is_err(), "{row:?}");
+        }
+    }
+}

@@ -102,3 +102,60 @@ fn copy_segment(batch: &PointBatch, segment: &Segment, sorted: &mut PointBatch) 
     sorted.delays.extend_from_slice(delays);
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Form;
+
+    /// One segment per (series, base); its points are 2 integers and a float that name it.
+    fn batch(segments: &[(u32, u32)], single: bool) -> PointBatch {
+        let series = [vec![0, 2, 9], vec![0, 1, 7], vec![0, 2, 1]];
+        let mut batch = PointBatch { series: series.to_vec(), ..PointBatch::default() };
+        for (index, &(series, base)) in segments.iter().enumerate() {
+            let name = (index * 10) as i64;
+            batch.segments.push(Segment {
+                series,
+                base,
+                start: batch.timestamps.len(),
+                len: 3,
+                int_start: batch.ints.len(),
+                float_start: batch.floats.len(),
+                form: if single { Form::Single } else { Form::Compacted },
+                exact: true,
+                write_time: if single { WriteTime::Delays(batch.delays.len()) } else { WriteTime::Shared(name) },
+                checksum: index as u64,
+            });
+            batch.timestamps.extend([name, name + 2, name + 1]);
+            batch.flags.extend([0x00, 0x0f, 0x00]);
+            batch.ints.extend([name, name + 1]);
+            batch.floats.push(name as f64);
+            if single {
+                batch.delays.extend([name, name + 1, name + 2]);
+            }
+        }
+        batch
+    }
+
+    #[test]
+    fn metrics_come_together_then_series_in_order_of_appearance() {
+        for single in [false, true] {
+            let sorted = sort_points(batch(&[(0, 7200), (2, 3600), (1, 3600), (0, 3600), (0, 3600)], single), 2);
+            let order: Vec<u64> = sorted.segments.iter().map(|segment| segment.checksum).collect();
+            assert_eq!(order, [2, 3, 4, 0, 1]);
+            assert_eq!(sorted.timestamps[..6], [20, 22, 21, 30, 32, 31]);
+            assert_eq!(sorted.ints, [20, 21, 30, 31, 40, 41, 0, 1, 10, 11]);
+            assert_eq!(sorted.floats, [20.0, 30.0, 40.0, 0.0, 10.0]);
+            assert_eq!(sorted.delays.len(), if single { 15 } else { 0 });
+            assert_eq!(sorted.segments[1].start, 3);
+            assert_eq!(sort_points(sorted.clone(), 2), sorted);
+        }
+    }
+
+    #[test]
+    fn a_batch_that_contradicts_itself_is_left_alone() {
+        let mut broken = batch(&[(0, 7200), (1, 3600)], false);
+        broken.ints.pop();
+        assert_eq!(sort_points(broken.clone(), 2), broken);
+    }
+}

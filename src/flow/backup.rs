@@ -30,7 +30,8 @@ use crate::scan::ScanOptions;
 /// What every manifest says about its exactness.
 const EXACTNESS: &str = "every cell that the scan returned is rebuilt byte for byte: from typed columns where a proof at export \
                          showed that they rebuild it, from kept bytes otherwise";
-const EXACTNESS_THRIFT1: &str = "latest versions only, read through a Thrift1 gateway; every cell that it returned is rebuilt byte for byte";
+const EXACTNESS_THRIFT1: &str =
+    "latest versions only, read through a Thrift1 gateway; every cell that it returned is rebuilt byte for byte";
 /// Bytes that a point takes in a batch, its share of vectors that grow included.
 const BYTES_PER_POINT: u64 = 48;
 
@@ -62,7 +63,9 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
     }
     let repository = threads.wait(Repository::init_or_open(plan.store.clone()))?;
     for unfinished in threads.wait(repository.unfinished())? {
-        report.warnings.push(format!("backup {unfinished} was begun and not finished, or is still running; it is not used"));
+        report
+            .warnings
+            .push(format!("backup {unfinished} was begun and not finished, or is still running; it is not used"));
     }
     let writer = repository.begin_backup();
     let run = Run { plan, survey: &survey, threads: &threads, writer: &writer, progress, cancel };

@@ -57,9 +57,8 @@ fn cells_of_points(
                     full = block.push_row(cell.row);
                     key = Some(Vec::new());
                 }
-                full = full.and_then(|()| {
-                    block.push_cell(cell.family, cell.qualifier, cell.timestamp, cell.kind, cell.value)
-                });
+                full = full
+                    .and_then(|()| block.push_cell(cell.family, cell.qualifier, cell.timestamp, cell.kind, cell.value));
             };
             rebuild_segment(&batch, segment, layout, &mut scratch, collect)
                 .map_err(|e| FlowError::damaged(e.to_string()))?;

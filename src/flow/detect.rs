@@ -190,7 +190,8 @@ fn detect_buckets(
     let best = (1..=MAX_BUCKETS).max_by_key(|buckets| (agreeing(*buckets), std::cmp::Reverse(*buckets))).unwrap_or(20);
     let agree = agreeing(best);
     layout.salt_buckets = best;
-    let text = format!("row keys have {} salt byte(s) of {best} buckets ({agree} of {count} keys agree)", layout.salt_width);
+    let text =
+        format!("row keys have {} salt byte(s) of {best} buckets ({agree} of {count} keys agree)", layout.salt_width);
     if agree == count && count >= 16 { sure.push(text) } else { warnings.push(text) }
 }
 
@@ -218,7 +219,8 @@ fn has_salt(key: &[u8], layout: &KeyLayout) -> bool {
 /// The layout for a sentence.
 pub fn words(layout: &KeyLayout) -> String {
     let KeyLayout { metric_width, tagk_width, tagv_width, salt_width, salt_buckets } = layout;
-    let salt = if *salt_width == 0 { "no salt".into() } else { format!("{salt_width} salt byte(s), {salt_buckets} buckets") };
+    let salt =
+        if *salt_width == 0 { "no salt".into() } else { format!("{salt_width} salt byte(s), {salt_buckets} buckets") };
     format!("UID widths {metric_width}/{tagk_width}/{tagv_width} and {salt}")
 }
 

@@ -55,9 +55,8 @@ impl OpentsdbConf {
     /// # Errors
     /// [`FlowError::Input`] when a file cannot be read or the rollup configuration is not what a TSD takes.
     pub fn read(path: &Path) -> Result<Self, FlowError> {
-        let text = std::fs::read_to_string(path).map_err(|e| {
-            FlowError::input(format!("cannot read the OpenTSDB configuration {}: {e}", path.display()))
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| FlowError::input(format!("cannot read the OpenTSDB configuration {}: {e}", path.display())))?;
         let mut conf = Self { values: properties(&text), ..Self::default() };
         if let Some(value) = conf.values.get("tsd.rollups.config").cloned() {
             let text = if value.trim_end().ends_with(".json") {
@@ -119,7 +118,8 @@ impl OpentsdbConf {
 
     fn number<T: std::str::FromStr>(&self, key: &str, default: T) -> Result<T, FlowError> {
         self.get(key).map_or(Ok(default), |text| {
-            text.parse().map_err(|_| FlowError::input(format!("{key} = {text} in the OpenTSDB configuration is no number")))
+            text.parse()
+                .map_err(|_| FlowError::input(format!("{key} = {text} in the OpenTSDB configuration is no number")))
         })
     }
 }

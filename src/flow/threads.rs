@@ -33,11 +33,8 @@ impl Threads {
             .thread_name(|n| format!("cpu-{n}"))
             .build()
             .map_err(io::Error::other)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("store")
-            .enable_all()
-            .build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("store").enable_all().build()?;
         Ok(Self { pool: Arc::new(pool), runtime: Arc::new(runtime) })
     }
 

@@ -77,7 +77,7 @@ impl Repository {
         if what.as_deref() != Some(WHAT) {
             return Err(not_ours(format!("{REPOSITORY} is not one of ours")));
         }
-                let record: RepositoryRecord = unseal(&text, REPOSITORY)?;
+        let record: RepositoryRecord = unseal(&text, REPOSITORY)?;
         if record.sealing != "none" {
             return Err(not_ours(format!(
                 "its files are sealed by {}, which this version cannot open",

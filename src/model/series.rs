@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-/// A series in words. A name that no UID row gives is left out of `tags` and `tags_json`, or `None` for the metric.
+/// A series in words. A tag key or value without a name is shown as its UID in upper-case hex; a metric without one is
+/// `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SeriesLabel {
     /// Metric name; `None` when its UID has no name.

@@ -62,7 +62,8 @@ impl PointsReader {
     }
 }
 
-/// The library panics on some damaged pages (a bit width or a level where none can be); they are errors like the rest.
+/// The library checks most of what it reads but promises no more than that; should it panic on damaged pages, that is an
+/// error of this file like the rest.
 pub(super) fn guarded<T>(read: impl FnOnce() -> Result<T, FileError>) -> Result<T, FileError> {
     // Nothing of a panicked read is used again: the caller gets the error alone.
     catch_unwind(AssertUnwindSafe(read)).unwrap_or(Err(FileError::Undecodable))

@@ -163,11 +163,11 @@ fn check_with_page_index(bytes: &Bytes, sorted: &PointBatch) {
     let forms: i64 = column::<Int32Type>(bytes, at::FORM).iter().map(|form| i64::from(*form)).sum();
     let expected: i64 = sorted.segments.iter().map(|s| s.form as i64 * s.len as i64).sum();
     assert_eq!(forms, expected);
-    check_bounds(bytes);
+    check_indexes(bytes);
 }
 
-/// Every page's bounds hold its values, for the columns whose pages are made here.
-fn check_bounds(bytes: &Bytes) {
+/// Every chunk has statistics and both indexes, and its pages add up to it.
+fn check_indexes(bytes: &Bytes) {
     let options = ReadOptionsBuilder::new().with_page_index().build();
     let reader = SerializedFileReader::new_with_options(bytes.clone(), options).unwrap();
     for (index, group) in reader.metadata().row_groups().iter().enumerate() {
@@ -228,6 +228,47 @@ fn dictionary_pages_have_the_expected_bit_width() {
 }
 
 #[test]
+fn every_kind_of_value_takes_its_own_encoding() {
+    let encoding = |values: &dyn Fn(usize, &mut PointBatch)| {
+        let mut batch = PointBatch { series: vec![vec![0, 0, 1]], ..PointBatch::default() };
+        for point in 0..30_000 {
+            values(point, &mut batch);
+            batch.timestamps.push(1_700_000_000_000 + point as i64);
+        }
+        batch.flags = vec![if batch.ints.is_empty() { 0x0f } else { 0x07 }; 30_000];
+        let write_time = WriteTime::Shared(0);
+        let (form, exact) = (Form::Compacted, true);
+        let segment = Segment {
+            len: 30_000,
+            form,
+            exact,
+            write_time,
+            series: 0,
+            base: 0,
+            start: 0,
+            int_start: 0,
+            float_start: 0,
+            checksum: 0,
+        };
+        batch.segments.push(segment);
+        let (bytes, _) = write(&[batch]);
+        let reader = SerializedFileReader::new(bytes).unwrap();
+        let columns = [at::VALUE_INT, at::VALUE_FLOAT]
+            .map(|at| reader.metadata().row_group(0).column(at).encodings().collect::<Vec<_>>());
+        columns.concat()
+    };
+    use parquet::basic::Encoding::{BYTE_STREAM_SPLIT, DELTA_BINARY_PACKED, RLE_DICTIONARY};
+    let noise = |n: usize| (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 12;
+    assert!(encoding(&|n, batch| batch.ints.push((n * n) as i64)).contains(&DELTA_BINARY_PACKED));
+    assert!(encoding(&|n, batch| batch.ints.push(((noise(n) % 2) << 50) as i64)).contains(&RLE_DICTIONARY));
+    assert!(encoding(&|n, batch| batch.floats.push((noise(n) % 100) as f64 / 100.0)).contains(&RLE_DICTIONARY));
+    assert!(
+        encoding(&|n, batch| batch.floats.push(1.0 + noise(n) as f64 / (1u64 << 52) as f64))
+            .contains(&BYTE_STREAM_SPLIT)
+    );
+}
+
+#[test]
 fn an_empty_file_is_a_file() {
     let (bytes, summary) = write(&[PointBatch::default()]);
     assert_eq!((summary.rows, summary.row_groups, summary.times), (0, 0, None));
@@ -283,7 +324,7 @@ fn damaged_points_are_errors_or_points_but_no_panic() {
     let (bytes, _) = write(&[sort_points(batch(12, 10, 40), 3)]);
     std::panic::set_hook(Box::new(|_| ()));
     let mut seed = 1u64;
-    let mut errors = 0;
+    let (mut errors, mut panics) = (0, 0);
     for _ in 0..400 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let mut damaged = bytes.to_vec();
@@ -297,11 +338,15 @@ fn damaged_points_are_errors_or_points_but_no_panic() {
             match reader.next_group() {
                 Ok(Some(_)) => {}
                 Ok(None) => break,
-                Err(_) => errors += 1,
+                Err(error) => {
+                    errors += 1;
+                    panics += usize::from(matches!(error, FileError::Undecodable));
+                }
             }
         }
     }
     let _ = std::panic::take_hook();
+    println!("{errors} errors, {panics} of them caught panics of the library");
     assert!(errors > 50, "only {errors} of 400 damages were noticed");
     assert!(PointsReader::open(bytes.slice(..bytes.len() / 2)).is_err());
     assert!(PointsReader::open(Bytes::new()).is_err());

@@ -93,10 +93,7 @@ mod tests {
     fn the_rest_of_a_finished_range_is_nothing() {
         let range = KeyRange::new([1], [9]);
         assert!(split_rest(vec![9], &range, Some(&[8]), 2).is_empty());
-        assert_eq!(
-            split_rest(vec![2], &range, Some(&[8]), 2),
-            [KeyRange::new([2], [5]), KeyRange::new([5], [9])]
-        );
+        assert_eq!(split_rest(vec![2], &range, Some(&[8]), 2), [KeyRange::new([2], [5]), KeyRange::new([5], [9])]);
         assert_eq!(split_rest(vec![2], &range, None, 2), [KeyRange::new([2], [9])]);
     }
 }

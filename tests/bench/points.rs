@@ -4,6 +4,8 @@
 //! integer, 1 full-precision noise. Times are 60 s apart, jittered ones move by up to a second. Times are CPU-bound
 //! wall clock of one thread.
 
+#![expect(clippy::unwrap_used, reason = "a benchmark stops at the first error")]
+
 use std::time::Instant;
 
 use tsdb_ark::columnar::sort_points;

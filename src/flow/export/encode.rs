@@ -7,7 +7,9 @@ use crate::codec::prove;
 use crate::columnar::{TableRows, hex, sort_points, unhex};
 use crate::flow::FlowError;
 use crate::manifest::FileRecord;
-use crate::model::{CellHasher, FileKind, OwnedCell, PointBatch, RawReason, SeriesLabel, SeriesLabels, SeriesRow, Tally, TypedRows};
+use crate::model::{
+    CellHasher, FileKind, OwnedCell, PointBatch, RawReason, SeriesLabel, SeriesLabels, SeriesRow, Tally, TypedRows,
+};
 use crate::parquet_file::{PointsWriter, TableWriter};
 
 use super::chunk_buffer::ChunkBuffer;
@@ -94,7 +96,9 @@ impl ShardEncoder {
         let sorted = sort_points(points, layout.metric_width);
         // Sorted columns are what is written; from here on restore has nothing else, so they are what must rebuild.
         prove(&sorted, &layout).map_err(|e| {
-            FlowError::damaged(format!("points do not rebuild to the cells they came from ({e}); this is a defect, please report it"))
+            FlowError::damaged(format!(
+                "points do not rebuild to the cells they came from ({e}); this is a defect, please report it"
+            ))
         })?;
         let mut labels = Vec::with_capacity(sorted.series.len());
         for tsuid in &sorted.series {
@@ -121,11 +125,7 @@ impl ShardEncoder {
     }
 
     /// Numbers for the series of a batch; those that the open file does not name yet go to the series table.
-    fn number_series(
-        &mut self,
-        batch: &PointBatch,
-        labels: &[SeriesLabel],
-    ) -> Result<Vec<i64>, FlowError> {
+    fn number_series(&mut self, batch: &PointBatch, labels: &[SeriesLabel]) -> Result<Vec<i64>, FlowError> {
         let mut ids = Vec::with_capacity(batch.series.len());
         let mut fresh = Vec::new();
         for (tsuid, label) in batch.series.iter().zip(labels) {
@@ -134,9 +134,10 @@ impl ShardEncoder {
                 continue;
             }
             let id = i64::from(self.context.first_shard + self.shard) << 32 | i64::from(self.next_series);
-            self.next_series = self.next_series.checked_add(1).ok_or_else(|| {
-                FlowError::damaged("a shard holds more than 2^32 series entries; use smaller shards")
-            })?;
+            self.next_series = self
+                .next_series
+                .checked_add(1)
+                .ok_or_else(|| FlowError::damaged("a shard holds more than 2^32 series entries; use smaller shards"))?;
             self.series.insert(tsuid.clone(), id);
             fresh.push(SeriesRow { series_id: id, tsuid: hex(tsuid), label: label.clone() });
             ids.push(id);

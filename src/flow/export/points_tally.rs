@@ -26,10 +26,8 @@ pub fn tally_of_points(batch: &PointBatch, layout: &KeyLayout) -> Tally {
 /// Bytes of the qualifiers and values of a segment.
 fn column_bytes(batch: &PointBatch, segment: &Segment) -> usize {
     let flags = batch.flags.get(segment.start..segment.start + segment.len).unwrap_or_default();
-    let entries: usize = flags
-        .iter()
-        .map(|flag| usize::from(flag & 7) + 1 + if flag & FLAG_MILLISECONDS == 0 { 2 } else { 4 })
-        .sum();
+    let entries: usize =
+        flags.iter().map(|flag| usize::from(flag & 7) + 1 + if flag & FLAG_MILLISECONDS == 0 { 2 } else { 4 }).sum();
     entries
         + match segment.form {
             Form::Single | Form::CompactedBare | Form::CompactedBareOdd => 0,

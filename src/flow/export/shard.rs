@@ -72,8 +72,7 @@ impl ExportContext {
         numbers: &mut BTreeMap<FileKind, u32>,
     ) -> (String, Vec<(String, String)>) {
         let number = numbers.entry(kind).or_default();
-        let name =
-            FileName { table: self.table.clone(), shard, attempt: attempt.to_string(), number: *number };
+        let name = FileName { table: self.table.clone(), shard, attempt: attempt.to_string(), number: *number };
         *number += 1;
         let mut footer = self.footer.clone();
         footer.push(("tsdb-ark.table".into(), self.table.clone()));

@@ -76,7 +76,8 @@ impl SendJob<'_> {
     fn send_file(&self, client: &mut Client, file: &FileRow) -> Result<Tally, FlowError> {
         let bytes = fetch(self.threads, &self.plan.store, file)?;
         self.progress.read(bytes.len() as u64);
-        let mut writer = CellWriter::new(client, self.table, self.families.clone(), &self.regions, PutOptions::default());
+        let mut writer =
+            CellWriter::new(client, self.table, self.families.clone(), &self.regions, PutOptions::default());
         let mut before = 0;
         cells_of(bytes, file.kind, &self.contents.manifest.layout, &mut |block| {
             if self.cancel.is_set() {

@@ -77,7 +77,8 @@ fn target_names<'a>(
 ) -> Result<Vec<(&'a TableRecord, String)>, FlowError> {
     let tables = &contents.manifest.tables;
     let known: BTreeSet<&str> = tables.iter().map(|t| t.name.as_str()).collect();
-    let unknown = plan.tables.iter().chain(plan.rename.iter().map(|(old, _)| old)).find(|n| !known.contains(n.as_str()));
+    let unknown =
+        plan.tables.iter().chain(plan.rename.iter().map(|(old, _)| old)).find(|n| !known.contains(n.as_str()));
     if let Some(name) = unknown {
         let have: Vec<&str> = known.into_iter().collect();
         return Err(FlowError::input(format!("the backup has no table {name}; it has: {}", have.join(", "))));
@@ -88,7 +89,10 @@ fn target_names<'a>(
     for table in tables.iter().filter(|t| plan.tables.is_empty() || plan.tables.contains(&t.name)) {
         let name = renamed.get(table.name.as_str()).copied().unwrap_or(&table.name).to_string();
         if let Some(other) = taken.insert(name.clone(), &table.name) {
-            return Err(FlowError::input(format!("tables {other} and {} would both be restored as {name}", table.name)));
+            return Err(FlowError::input(format!(
+                "tables {other} and {} would both be restored as {name}",
+                table.name
+            )));
         }
         names.push((table, name));
     }
@@ -174,7 +178,8 @@ fn warn_of_ttl(target: &Target<'_>, warnings: &mut Vec<String>) -> Result<(), Fl
 /// The descriptor that the manifest holds.
 pub fn saved_descriptor(table: &TableRecord) -> Result<TableDescriptor, FlowError> {
     let descriptor = table.descriptor.descriptor(&table.name);
-    descriptor.ok_or_else(|| FlowError::damaged(format!("the manifest's descriptor of table {} cannot be read", table.name)))
+    descriptor
+        .ok_or_else(|| FlowError::damaged(format!("the manifest's descriptor of table {} cannot be read", table.name)))
 }
 
 /// Refuses when a UID means something else in the target than in the backup.

@@ -49,7 +49,12 @@ pub fn check_metadata(
 }
 
 /// Shard records carry their own hash; a damaged one is a problem although a restore does not need it.
-fn check_records(plan: &VerifyPlan, threads: &Threads, backup: &str, report: &mut VerifyReport) -> Result<BTreeSet<String>, FlowError> {
+fn check_records(
+    plan: &VerifyPlan,
+    threads: &Threads,
+    backup: &str,
+    report: &mut VerifyReport,
+) -> Result<BTreeSet<String>, FlowError> {
     let repository = threads.wait(Repository::open(plan.store.clone()))?;
     let mut found = BTreeSet::new();
     for (path, problem) in threads.wait(repository.check_shard_records(backup))? {
@@ -220,7 +225,9 @@ fn warn_of_strays(
     let strays = threads
         .wait(plan.store.list(paths.folder()))?
         .into_iter()
-        .filter(|entry| entry.path != manifest && !entry.path.starts_with(&records) && !known.contains(entry.path.as_str()))
+        .filter(|entry| {
+            entry.path != manifest && !entry.path.starts_with(&records) && !known.contains(entry.path.as_str())
+        })
         .count();
     if strays > 0 {
         report.warnings.push(format!("{strays} files in the backup's folder belong to no shard; they are not used"));

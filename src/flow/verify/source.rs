@@ -13,7 +13,7 @@ use crate::flow::contents::cells_of;
 use crate::flow::queue::WorkQueue;
 use crate::flow::restore::read_options;
 use crate::flow::threads::Threads;
-use crate::flow::{CellDifference, Cancel, DifferenceKind, FlowError, Progress, VerifyPlan, VerifyReport};
+use crate::flow::{Cancel, CellDifference, DifferenceKind, FlowError, Progress, VerifyPlan, VerifyReport};
 use crate::manifest::TableRecord;
 use crate::model::{CellBlock, CellHasher, KeyRange, OwnedCell, ShardRow, Tally};
 use crate::scan::{ScanOptions, ShardScan};
@@ -154,9 +154,8 @@ impl Job<'_> {
             source = self.scan_ranges(client, &range, starts.clone())?;
             backup = self.backup_tallies(shard, starts)?.0;
         }
-        let differing: Vec<usize> = (0..source.starts.len())
-            .filter(|at| !source.tallies[*at].same_cells(&backup.tallies[*at]))
-            .collect();
+        let differing: Vec<usize> =
+            (0..source.starts.len()).filter(|at| !source.tallies[*at].same_cells(&backup.tallies[*at])).collect();
         for group in grouped(&differing, &source, &backup) {
             self.compare_group(client, shard, &range, &source, &group, &mut found)?;
         }
