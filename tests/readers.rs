@@ -278,7 +278,6 @@ fn write_catalogue(folder: &Path, series: usize) -> Vec<(FileKind, usize)> {
         uid: format!("{n:06X}"),
         metric: (n > 0).then(|| format!("metric.{n}")),
         points: 5,
-        series: 6,
         first_time: (n > 1).then_some(0),
         last_time: None,
     };
@@ -306,7 +305,9 @@ fn write_catalogue(folder: &Path, series: usize) -> Vec<(FileKind, usize)> {
     ];
     tables
         .map(|rows| {
-            write_table(&folder.join(format!("catalogue/{}.parquet", rows.kind().name())), rows);
+            let name = rows.kind().name();
+            let place = if rows.kind() == FileKind::Series { name } else { "catalogue" };
+            write_table(&folder.join(format!("{place}/{name}.parquet")), rows);
             (rows.kind(), rows.len())
         })
         .to_vec()

@@ -283,6 +283,11 @@ impl ClusterError {
             || matches!(self, Self::Connect { .. } | Self::NoTransport { .. } | Self::Silent { .. })
     }
 
+    /// True when the stop flag ended the call.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self.cause(), Self::Interrupted)
+    }
+
     /// The error behind [`Exhausted`](Self::Exhausted), or this one.
     pub fn cause(&self) -> &ClusterError {
         match self {

@@ -196,7 +196,6 @@ pub(super) fn metrics(rows: &[MetricRow]) -> Result<RecordBatch, ColumnError> {
     columns.text("uid", rows.iter().map(|row| row.uid.as_str()));
     columns.optional_text("metric", rows.iter().map(|row| row.metric.as_deref()));
     columns.int("points", rows.iter().map(|row| row.points as i64));
-    columns.int("series", rows.iter().map(|row| row.series as i64));
     columns.optional_time("first_time", rows.iter().map(|row| row.first_time));
     columns.optional_time("last_time", rows.iter().map(|row| row.last_time));
     columns.table()
@@ -209,7 +208,7 @@ pub(super) fn metrics(rows: &[MetricRow]) -> Result<RecordBatch, ColumnError> {
 pub fn read_metrics(table: &RecordBatch) -> Result<Vec<MetricRow>, ColumnError> {
     let found = Found(table);
     let (tables, uids, metrics) = (found.text("table")?, found.text("uid")?, found.optional_text("metric")?);
-    let (points, series) = (found.int("points")?, found.int("series")?);
+    let points = found.int("points")?;
     let (first_times, last_times) = (found.optional_time("first_time")?, found.optional_time("last_time")?);
     (0..table.num_rows())
         .map(|at| {
@@ -218,7 +217,6 @@ pub fn read_metrics(table: &RecordBatch) -> Result<Vec<MetricRow>, ColumnError> 
                 uid: uids.value(at).to_owned(),
                 metric: optional(metrics, at).map(str::to_owned),
                 points: count("points", points.value(at))?,
-                series: count("series", series.value(at))?,
                 first_time: optional_time(first_times, at),
                 last_time: optional_time(last_times, at),
             })

@@ -166,7 +166,6 @@ fn metric_table(result: &TableResult, names: &Names) -> Vec<MetricRow> {
             uid: hex(uid),
             metric: names.metric(uid),
             points: tally.points,
-            series: 0,
             first_time: Some(tally.first),
             last_time: Some(tally.last),
         })

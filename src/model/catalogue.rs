@@ -45,7 +45,7 @@ file_kinds! {
     Tree => "tree",
     /// Cells kept raw.
     Cells => "cells",
-    /// Catalogue: one row per series.
+    /// Series of the points files: one row per series and file.
     Series => "series",
     /// Catalogue: one row per file.
     Files => "files",
@@ -130,8 +130,6 @@ pub struct MetricRow {
     pub metric: Option<String>,
     /// Points.
     pub points: u64,
-    /// Series with at least one point.
-    pub series: u64,
     /// Earliest point in ms UTC.
     pub first_time: Option<i64>,
     /// Latest point in ms UTC.

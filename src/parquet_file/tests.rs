@@ -454,7 +454,6 @@ fn the_catalogue_comes_back() {
         uid: "000001".into(),
         metric: None,
         points: 9,
-        series: 2,
         first_time: Some(1),
         last_time: Some(2),
     };

@@ -7,7 +7,7 @@ use crate::model::FileKind;
 /// `views.sql`: a view for each kind of file that is present, over paths relative to the backup's folder, from which it
 /// is to be run (`.read views.sql`). A view over a kind without files would fail in DuckDB, so there is none.
 ///
-/// `points` has `value`, the write time of every point and, when the catalogue of series is there, the tags as a MAP;
+/// `points` has `value`, the write time of every point and, when the series table is there, the tags as a MAP;
 /// `readable_points` leaves out what a query of OpenTSDB would not show.
 pub fn views_sql(present: &[FileKind]) -> String {
     let mut sql = String::from("-- Run inside the folder of the backup: duckdb -init views.sql\n");
@@ -30,7 +30,7 @@ pub fn views_sql(present: &[FileKind]) -> String {
 
 fn source(kind: FileKind) -> String {
     let name = kind.name();
-    if kind.is_catalogue() {
+    if kind.is_catalogue() && kind != FileKind::Series {
         format!("read_parquet('catalogue/{name}*.parquet')")
     } else {
         format!("read_parquet('{name}/*.parquet')")
@@ -39,8 +39,8 @@ fn source(kind: FileKind) -> String {
 
 fn points(source: &str, series: bool) -> String {
     let (tag, join) = if series {
-        let catalogue = self::source(FileKind::Series);
-        (", s.tag", format!(" left join (select series_id, tag from {catalogue}) s using (series_id)"))
+        let table = self::source(FileKind::Series);
+        (", s.tag", format!(" left join (select series_id, tag from {table}) s using (series_id)"))
     } else {
         ("", String::new())
     };

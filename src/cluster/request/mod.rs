@@ -9,3 +9,6 @@ pub(crate) use batch::{deletes, encoded_cell_len, encoded_row_len, puts};
 pub(crate) use page::page;
 pub use page::{PageRequest, Pieces};
 pub(crate) use writer::{Kind, Writer, message};
+
+#[cfg(test)]
+mod tests;
