@@ -123,11 +123,31 @@ async fn what_is_not_ours_is_refused() {
 async fn a_newer_repository_is_refused_and_a_later_field_is_not() {
     for (format, opens) in [(FORMAT, true), (FORMAT + 1, false)] {
         let store = Store::in_memory();
-        let text = format!(
-            "{{\"format\": {format}, \"what\": \"{WHAT}\", \"id\": \"x\", \"created\": \"\", \"created_ms\": 0,
-               \"tool_version\": \"9\", \"sealing\": \"none\", \"later\": true}}"
-        );
-        store.put_new(layout::REPOSITORY, Bytes::from(text)).await.unwrap();
+        #[derive(serde::Serialize)]
+        struct Later {
+            format: u32,
+            what: &'static str,
+            id: &'static str,
+            created: &'static str,
+            created_ms: i64,
+            tool_version: &'static str,
+            sealing: &'static str,
+            later: bool,
+            self_blake3: &'static str,
+        }
+        let record = Later {
+            format,
+            what: WHAT,
+            id: "x",
+            created: "",
+            created_ms: 0,
+            tool_version: "9",
+            sealing: "none",
+            later: true,
+            self_blake3: "",
+        };
+        let text = super::sealed::seal(&record, layout::REPOSITORY).unwrap();
+        store.put_new(layout::REPOSITORY, text).await.unwrap();
         match Repository::open(store).await {
             Ok(_) => assert!(opens),
             Err(error) => {
