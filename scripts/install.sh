@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# install.sh [build] [bed] [thrift] [readers] [krb5] [all]     installs what is missing on Debian or Ubuntu
+# install.sh [build] [bed] [thrift] [readers] [all]     installs what is missing on Debian or Ubuntu
 #
 #   build    a C compiler and pkg-config, for crates with C in them (Rust itself comes from rustup, see below)
 #   bed      a JDK 17 and Maven, for the test bed
-#   thrift   the Thrift compiler, to regenerate src/cluster/gen
+#   thrift   the Thrift compiler, to regenerate src/cluster/generated
 #   readers  Python with venv, for the tests with other readers of Parquet
-#   krb5     a KDC and the GSSAPI headers, for the tests with a Kerberos gateway
 #
 # Without a name: build and bed. What is there already is left alone, so a second run does nothing.
 set -euo pipefail
@@ -27,9 +26,8 @@ for part in "$@"; do
     bed) want_jdk; want mvn maven; want flock util-linux ;;
     thrift) want thrift thrift-compiler ;;
     readers) want python3 python3; python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv) ;;
-    krb5) want kinit krb5-user; want krb5kdc krb5-kdc krb5-admin-server; want krb5-config libkrb5-dev ;;
-    all) exec bash "$0" build bed thrift readers krb5 ;;
-    *) echo "install.sh: unknown part $part; there are build bed thrift readers krb5 all" >&2; exit 2 ;;
+    all) exec bash "$0" build bed thrift readers ;;
+    *) echo "install.sh: unknown part $part; there are build bed thrift readers all" >&2; exit 2 ;;
   esac
 done
 

@@ -1,4 +1,54 @@
-//! tsdb-ark backs up, restores and verifies a whole OpenTSDB that lives on HBase.
+//! tsdb-ark backs up, restores and verifies a whole OpenTSDB that lives on HBase, through nothing but a Thrift gateway.
+//!
+//! # Data flow
+//!
+//! Read downwards it is a backup, upwards a restore. Each arrow carries a plain value from [`model`] and its tally
+//! (rows, cells, points, bytes and an order-independent checksum), so that every number is carried from the scan to the
+//! manifest and compared on the way back, never recomputed.
+//!
+//! ```text
+//!  cluster ─► shard ─► scan ─► codec ─► columnar ─► parquet_file ─► store ─► manifest     backup    flow::backup
+//!  cluster ◄─────────── put ◄─ codec ◄─ columnar ◄─ parquet_file ◄─ store ◄─ manifest     restore   flow::restore
+//! ```
+//!
+//! # Layers
+//!
+//! A row may import rows above it only; `tests/layers.rs` enforces the table and the doors of foreign crates.
+//!
+//! | rank | module | what it is | only door to |
+//! | --- | --- | --- | --- |
+//! | 0 | [`model`] | the vocabulary: cells, key ranges, points, tallies | |
+//! | 1 | [`codec`] | OpenTSDB's bytes and typed rows, both ways | |
+//! | 1 | [`cluster`] | HBase over its Thrift gateways | thrift, hbase-thrift |
+//! | 1 | [`store`] | bytes on disk or S3 | object_store |
+//! | 2 | [`shard`] | regions to even pieces of work | |
+//! | 2 | [`scan`] | one shard as pages of cells | |
+//! | 2 | [`put`] | batches of cells to a table | |
+//! | 2 | [`columnar`] | points and rows as columns | arrow |
+//! | 3 | [`parquet_file`] | columns as Parquet files | parquet |
+//! | 3 | [`manifest`] | what a backup is; **the format of a repository** | serde_json |
+//! | 4 | [`flow`] | the spine: threads, memory, the order of things | rayon, tokio |
+//! | 5 | `cli` (binary only) | words in, words out | clap, anyhow, toml, indicatif |
+//!
+//! Below `flow` nothing starts a thread: `cluster`, `scan` and `put` block, `codec`, `columnar` and `parquet_file` use
+//! the CPU only, `store` is asynchronous.
+//!
+//! # Words
+//!
+//! - *gateway*: an HBase Thrift server, the only thing of the cluster that is talked to. *Page*: one of its replies.
+//! - *shard*: one key range of one table, the unit of work and of retry. *Attempt*: one try at a shard; the names of its
+//!   files carry its id.
+//! - *cell*, *row key*, *base time*, *point*, *series*, *TSUID*, *UID*: as in HBase and OpenTSDB.
+//! - *exact*: proven at export to rebuild the cell byte for byte from the typed columns. *Raw cell*: kept as bytes.
+//! - *tally*: counts and checksum of a set of cells.
+//! - *repository*: the directory or S3 prefix that holds backups. *Backup*: one committed set. *Shard record*: the JSON
+//!   that says that one shard is done. *Manifest*: the JSON that makes a backup exist; written last, once.
+//!
+//! # What holds
+//!
+//! Every cell that a scan returned is in the backup and comes back with its row, column, timestamp and type. What does
+//! not decode is kept raw, counted and reported; it never stops a run. A command that did nothing, or only part, never
+//! exits with 0.
 
 pub mod cluster;
 pub mod codec;

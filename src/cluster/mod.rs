@@ -21,7 +21,7 @@ mod tables;
 
 pub use address::{Api, GatewayAddress, Transport};
 pub use client::Client;
-pub use data::PageStats;
+pub use data::{PageStats, parse_page};
 pub use error::ClusterError;
 pub(crate) use error::hex;
 pub use gateways::{GatewayInfo, Gateways};

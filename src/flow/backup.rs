@@ -56,6 +56,13 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
         bytes_written: 0,
         peak_rss_bytes: 0,
     };
+    if plan.raw && plan.max_versions == i32::MAX {
+        report.warnings.push(
+            "a raw backup of all versions: live append and counter rows hold every overwritten version until HBase flushes \
+             them, which can be many times the table; --max-versions sets a limit"
+                .into(),
+        );
+    }
     if plan.dry_run {
         report.tables = survey.found.tables.iter().map(|t| catalogue::planned_table(t, versions(plan, t))).collect();
         report.seconds = begun.elapsed().as_secs_f64();

@@ -63,6 +63,15 @@ pub enum RepositoryError {
         /// What was asked for.
         wanted: String,
     },
+    /// A backup was begun that has no manifest.
+    #[error(
+        "{path} is missing: the backup was not finished, is still running, or has lost this file; without it there is no \
+         backup"
+    )]
+    NotCommitted {
+        /// Path of the manifest.
+        path: String,
+    },
     /// Several backups begin so.
     #[error("{wanted} is the beginning of {count} backups; give more of the id")]
     Ambiguous {

@@ -168,13 +168,16 @@ impl Repository {
     /// The manifest of a committed backup: `latest`, an id, or the unique beginning of one.
     ///
     /// # Errors
-    /// [`RepositoryError::NoBackup`], [`RepositoryError::Ambiguous`], [`RepositoryError::Edited`],
-    /// [`RepositoryError::NewerFormat`], [`RepositoryError::Damaged`], and whatever the store says.
+    /// [`RepositoryError::NoBackup`], [`RepositoryError::NotCommitted`], [`RepositoryError::Ambiguous`],
+    /// [`RepositoryError::Edited`], [`RepositoryError::NewerFormat`], [`RepositoryError::Damaged`], and whatever the
+    /// store says.
     pub async fn load(&self, wanted: &str) -> Result<Manifest, RepositoryError> {
         let ids = self.ids(true).await?;
         if wanted == "latest" {
-            let latest = ids.last().ok_or_else(|| self.no_backup(wanted))?;
-            return self.manifest(latest).await;
+            return match ids.last() {
+                Some(latest) => self.manifest(latest).await,
+                None => Err(self.no_manifest(wanted).await?),
+            };
         }
         let exact = ids.iter().filter(|id| *id == wanted);
         let mut found: Vec<&String> = exact.collect();
@@ -182,10 +185,20 @@ impl Repository {
             found = ids.iter().filter(|id| id.starts_with(wanted)).collect();
         }
         match found.as_slice() {
-            [] => Err(self.no_backup(wanted)),
+            [] => Err(self.no_manifest(wanted).await?),
             [id] => self.manifest(id).await,
             _ => Err(RepositoryError::Ambiguous { wanted: wanted.to_owned(), count: found.len() }),
         }
+    }
+
+    /// Why there is no manifest to load: a backup whose manifest is missing is told apart from one that never was.
+    async fn no_manifest(&self, wanted: &str) -> Result<RepositoryError, RepositoryError> {
+        let unfinished = self.unfinished().await?;
+        let begun = unfinished.iter().rfind(|id| wanted == "latest" || !wanted.is_empty() && id.starts_with(wanted));
+        Ok(match begun {
+            Some(backup) => RepositoryError::NotCommitted { path: BackupPaths::new(backup).manifest() },
+            None => self.no_backup(wanted),
+        })
     }
 
     fn no_backup(&self, wanted: &str) -> RepositoryError {
@@ -216,23 +229,26 @@ impl Repository {
         Ok(records)
     }
 
-    /// Every shard record of a backup with what is wrong with it, if anything: path, problem.
+    /// Every shard record of a backup, by path, or what is wrong with it.
     ///
     /// # Errors
     /// Whatever the store says.
-    pub async fn check_shard_records(&self, backup: &str) -> Result<Vec<(String, Option<String>)>, RepositoryError> {
+    pub async fn check_shard_records(
+        &self,
+        backup: &str,
+    ) -> Result<Vec<(String, Result<ShardRecord, String>)>, RepositoryError> {
         let paths = BackupPaths::new(backup);
         let mut checked = Vec::new();
         for entry in self.store.list(&paths.shards()).await? {
-            let problem = match self.shard_record(entry.path.clone()).await {
+            let record = match self.shard_record(entry.path.clone()).await {
                 Err(RepositoryError::Store(error)) => return Err(error.into()),
-                Err(error) => Some(error.to_string()),
+                Err(error) => Err(error.to_string()),
                 Ok(record) if paths.shard(&record.table, record.shard) != entry.path || record.backup != backup => {
-                    Some(format!("it is the record of shard {} of table {}", record.shard, record.table))
+                    Err(format!("it is the record of shard {} of table {}", record.shard, record.table))
                 }
-                Ok(_) => None,
+                Ok(record) => Ok(record),
             };
-            checked.push((entry.path, problem));
+            checked.push((entry.path, record));
         }
         Ok(checked)
     }

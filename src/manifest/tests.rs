@@ -256,7 +256,7 @@ async fn unfinished_backups_are_not_listed() {
     assert_eq!((listed[0].backup.as_str(), listed[0].raw_cells, listed[0].files), (done.id(), 2, 4));
     assert_eq!(repository.unfinished().await.unwrap(), [open.id()]);
     let error = repository.load(open.id()).await.unwrap_err();
-    assert!(matches!(error, RepositoryError::NoBackup { .. }), "{error}");
+    assert!(matches!(error, RepositoryError::NotCommitted { .. }) && error.to_string().contains(open.id()), "{error}");
     let error = repository.resume_backup("nothing").await.unwrap_err();
     assert_eq!(error.kind(), RepositoryErrorKind::NoBackup, "{error}");
 }

@@ -9,5 +9,6 @@ pub mod ark;
 pub mod bed;
 pub mod golden;
 pub mod http;
+pub mod synthetic;
 pub mod tsd;
 pub mod workload;

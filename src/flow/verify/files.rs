@@ -1,6 +1,6 @@
 //! Files of the repository against what the manifest says, and their cells against their tallies.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -11,8 +11,8 @@ use crate::flow::queue::WorkQueue;
 use crate::flow::tally_scan::tally_block;
 use crate::flow::threads::Threads;
 use crate::flow::{Cancel, FileProblem, FlowError, Progress, VerifyLevel, VerifyPlan, VerifyReport};
-use crate::manifest::{BackupPaths, Repository};
-use crate::model::{CellHasher, FileRow, KeyLayout, Tally};
+use crate::manifest::{BackupPaths, Repository, ShardRecord};
+use crate::model::{CellHasher, FileRow, KeyLayout, ShardRow, Tally};
 
 /// Reads manifest, shard records, catalogue and views. `None` when the catalogue is too damaged to go on; the report
 /// then says so.
@@ -37,7 +37,7 @@ pub fn check_metadata(
     match read_catalogue(threads, &plan.store, manifest) {
         Ok(contents) => {
             check_totals(&contents, report);
-            check_missing_records(&contents, &records, report);
+            compare_records(&contents, &records, report);
             Ok(Some(contents))
         }
         Err(_) if damaged => {
@@ -48,55 +48,84 @@ pub fn check_metadata(
     }
 }
 
-/// Shard records carry their own hash; a damaged one is a problem although a restore does not need it.
+/// Shard records carry their own hash; a damaged one is a problem although a restore does not need it. Returns all by
+/// path, `None` for a damaged one.
 fn check_records(
     plan: &VerifyPlan,
     threads: &Threads,
     backup: &str,
     report: &mut VerifyReport,
-) -> Result<BTreeSet<String>, FlowError> {
+) -> Result<BTreeMap<String, Option<ShardRecord>>, FlowError> {
     let repository = threads.wait(Repository::open(plan.store.clone()))?;
-    let mut found = BTreeSet::new();
-    for (path, problem) in threads.wait(repository.check_shard_records(backup))? {
+    let mut found = BTreeMap::new();
+    for (path, record) in threads.wait(repository.check_shard_records(backup))? {
         report.files += 1;
-        found.insert(path.clone());
-        if let Some(problem) = problem {
-            report.problems.push(FileProblem { path, problem });
+        if let Err(problem) = &record {
+            report.problems.push(FileProblem { path: path.clone(), problem: problem.clone() });
         }
+        found.insert(path, record.ok());
     }
     Ok(found)
 }
 
-fn check_missing_records(contents: &BackupContents, found: &BTreeSet<String>, report: &mut VerifyReport) {
+/// Each shard of the catalogue has its record, and both say the same.
+fn compare_records(
+    contents: &BackupContents,
+    found: &BTreeMap<String, Option<ShardRecord>>,
+    report: &mut VerifyReport,
+) {
     let paths = BackupPaths::new(&contents.manifest.backup);
     for shard in &contents.shards {
         let path = shard.shard.parse().map(|number| paths.shard(&shard.table, number)).unwrap_or_default();
-        if !found.contains(&path) {
-            report.problems.push(FileProblem { path, problem: "is missing".into() });
-        }
+        let problem = match found.get(&path) {
+            None => "is missing",
+            Some(Some(record)) if !same_shard(contents, shard, record) => "does not say what the catalogue says",
+            Some(_) => continue,
+        };
+        report.problems.push(FileProblem { path, problem: problem.into() });
     }
+}
+
+fn same_shard(contents: &BackupContents, shard: &ShardRow, record: &ShardRecord) -> bool {
+    let (start, stop) = (Vec::from(record.start.clone()), Vec::from(record.stop.clone()));
+    let mut recorded: Vec<_> = record.files.iter().map(|f| (&f.path, f.size, &f.blake3, f.tally)).collect();
+    let of_shard = contents.files_of(&shard.table).filter(|file| file.shard == shard.shard);
+    let mut catalogued: Vec<_> = of_shard.map(|f| (&f.path, f.size, &f.blake3, f.tally)).collect();
+    recorded.sort_unstable_by_key(|file| file.0);
+    catalogued.sort_unstable_by_key(|file| file.0);
+    (&shard.start, &shard.stop, &shard.attempt, shard.tally) == (&start, &stop, &record.attempt, record.tally)
+        && recorded == catalogued
 }
 
 /// The catalogue must add up to what the manifest says, table by table.
 fn check_totals(contents: &BackupContents, report: &mut VerifyReport) {
     let path = BackupPaths::new(&contents.manifest.backup).manifest();
+    let mut tell = |problem: String| report.problems.push(FileProblem { path: path.clone(), problem });
     for table in &contents.manifest.tables {
-        let mut files = Tally::default();
+        let (mut files, mut shards) = (Tally::default(), Tally::default());
         contents.files_of(&table.name).for_each(|file| files.add(&file.tally));
-        let mut shards = Tally::default();
         contents.shards.iter().filter(|s| s.table == table.name).for_each(|s| shards.add(&s.tally));
-        for (sum, what) in [(files, "files"), (shards, "shards")] {
-            if !sum.same_cells(&table.tally) {
-                report.problems.push(FileProblem {
-                    path: path.clone(),
-                    problem: format!(
-                        "the {what} of table {} add up to {} cells, the manifest says {}",
-                        table.name, sum.cells, table.tally.cells
-                    ),
-                });
-            }
+        // A row may have cells in several files, so rows and points add up by shard alone.
+        let sums = [(files, files.same_cells(&table.tally), "files"), (shards, shards == table.tally, "shards")];
+        for (sum, _, what) in sums.iter().filter(|(_, agrees, _)| !agrees) {
+            tell(format!(
+                "the {what} of table {} add up to {}, the manifest says {}",
+                table.name,
+                words(sum),
+                words(&table.tally)
+            ));
         }
     }
+    let known: BTreeSet<&str> = contents.manifest.tables.iter().map(|table| table.name.as_str()).collect();
+    let catalogued: BTreeSet<&str> = contents.shards.iter().map(|shard| shard.table.as_str()).collect();
+    for table in catalogued.difference(&known) {
+        tell(format!("the catalogue has shards of table {table}, the manifest has no such table"));
+    }
+}
+
+fn words(tally: &Tally) -> String {
+    let Tally { rows, cells, points, bytes, checksum } = tally;
+    format!("{rows} rows, {cells} cells, {points} points, {bytes} bytes, checksum {checksum:016x}")
 }
 
 fn check_bytes(

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# bench.sh [--json FILE] [--points-single N] [--points-compacted N] [--runs N] [--connections N] [--offline]
+#
+# Measures the release build against a real HBase of its own (tests/testbed: a JDK 17 and Maven) and prints a table;
+# tests/bench/main.rs says what the figures are. --offline leaves HBase out. Full sizes take about a quarter of an hour,
+# 4 GiB of memory and as much disk; nothing else should run meanwhile.
+set -euo pipefail
+here=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+arguments=()
+while [ $# -gt 0 ]; do
+  arguments+=("$1")
+  # The file is named from where the caller stands.
+  if [ "$1" = --json ] && [ $# -gt 1 ]; then
+    shift
+    case $1 in /*) arguments+=("$1") ;; *) arguments+=("$here/$1") ;; esac
+  fi
+  shift
+done
+export TSDB_ARK_BED_BENCH=1
+exec cargo bench --quiet --bench bench -- ${arguments[@]+"${arguments[@]}"}

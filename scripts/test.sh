@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# test.sh [CARGO TEST ARGUMENTS...]     everything that has to pass, on real servers that it starts and stops itself
+#
+# Installs what is missing (Debian or Ubuntu), checks format, lints, licences and the generated code, then runs all tests
+# on HBase 2.6, a smoke test on HBase 2.5, and the demonstration. A server that does not start fails the run.
+# With arguments only those tests run, on HBase 2.6: scripts/test.sh --test roundtrip
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+
+step() { printf '\n== %s (%s s)\n' "$*" "$SECONDS"; }
+stop_bed() { scripts/bed.sh stop || true; }
+
+scripts/install.sh build bed thrift readers
+
+if [ $# -eq 0 ]; then
+  step "format"
+  cargo fmt --check
+  step "generated Thrift code"
+  scripts/generate-thrift.sh --check
+  step "lints"
+  cargo clippy --locked --all-targets -- -D warnings
+  step "licences, bans, sources"
+  command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny@0.20.2
+  cargo deny --config .config/deny.toml check bans licenses sources
+fi
+
+step "build"
+cargo test --locked --no-run
+
+step "HBase 2.6"
+trap stop_bed EXIT
+eval "$(scripts/bed.sh start)"
+if [ $# -gt 0 ]; then
+  cargo test --locked "$@"
+  exit
+fi
+cargo test --locked --no-fail-fast
+stop_bed
+
+step "HBase 2.5"
+export TSDB_ARK_HBASE=2.5
+eval "$(scripts/bed.sh start)"
+cargo test --locked --test roundtrip --test gateway -- golden paging descriptors
+stop_bed
+unset TSDB_ARK_HBASE TSDB_ARK_BED
+
+step "demonstration"
+TSDB_ARK_PROFILE=dev scripts/demo.sh
+step "all passed"

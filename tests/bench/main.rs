@@ -1,0 +1,227 @@
+//! How fast the program is and how large its backups are, against a real HBase: `scripts/bench.sh`.
+//!
+//! | figure | |
+//! |---|---|
+//! | `drain_ratio_*` | wall time of `tsdb-ark backup` over that of a loop on as many connections which skips through the same tables; medians of alternating runs |
+//! | `encode_*` | million points per CPU second of one thread from the bytes of a reply to a points file, proof included |
+//! | `bytes_per_point_*` | points file and series table; `without`: of compacted rows, less the columns of write times |
+//! | `peak_rss_mib` | the most that any backup, restore or verify held |
+//! | `restore_ratio*` | wall time of `tsdb-ark restore`, which creates its table, over that of a loop which puts the same batches, encoded before; medians of alternating runs |
+//!
+//! A missed aim is marked and is no failure: other machines and busy ones give other figures.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a benchmark stops at the first error")]
+
+mod ark;
+#[path = "../support/bed.rs"]
+#[allow(dead_code, clippy::unwrap_used, reason = "shared with the tests, which use all of it")]
+mod bed;
+mod cluster;
+mod encode;
+mod figures;
+mod mix;
+mod wire;
+
+use std::path::{Path, PathBuf};
+
+use cluster::{Cluster, batches};
+use encode::encode;
+use figures::{Aim, Figures, median};
+use mix::{Form, Mix};
+
+/// What is asked for.
+struct Options {
+    json: Option<PathBuf>,
+    single: u64,
+    compacted: u64,
+    runs: usize,
+    connections: usize,
+    /// Without a cluster: the figures of the library alone.
+    offline: bool,
+}
+
+const USAGE: &str =
+    "bench.sh [--json FILE] [--points-single N] [--points-compacted N] [--runs N] [--connections N] [--offline]";
+
+impl Options {
+    fn parse() -> Options {
+        let mut options =
+            Options { json: None, single: 5_000_000, compacted: 50_000_000, runs: 3, connections: 4, offline: false };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            let mut number = || -> u64 {
+                let text = arguments.next().unwrap_or_default().replace('_', "");
+                text.parse().unwrap_or_else(|_| panic!("{argument} needs a number\nusage: {USAGE}"))
+            };
+            match argument.as_str() {
+                "--json" => options.json = arguments.next().map(PathBuf::from),
+                "--points-single" => options.single = number(),
+                "--points-compacted" => options.compacted = number(),
+                "--runs" => options.runs = number() as usize,
+                "--connections" => options.connections = number() as usize,
+                "--offline" => options.offline = true,
+                // Added by cargo.
+                "--bench" => {}
+                _ => panic!("unknown argument {argument}\nusage: {USAGE}"),
+            }
+        }
+        options
+    }
+}
+
+fn main() {
+    let options = Options::parse();
+    let mut figures = Figures::default();
+    library(&options, &mut figures);
+    if !options.offline {
+        end_to_end(&options, &mut figures);
+    }
+    println!("\n{}", figures.table());
+    if let Some(path) = &options.json {
+        figures.write(path).expect("the figures can be written");
+    }
+}
+
+/// Speed and size of the library alone.
+fn library(options: &Options, figures: &mut Figures) {
+    for form in [Form::Compacted, Form::Single] {
+        for jitter in [false, true] {
+            let mix = Mix { jitter, ..Mix::new(form, options.single) };
+            eprintln!("encoding {} points, {form:?}{}", mix.points(), if jitter { ", jittered" } else { "" });
+            let found = encode(&mix);
+            let suffix = if jitter { "_jittered" } else { "" };
+            let (name, speed, least, most) = match form {
+                Form::Compacted => ("compacted", "encode_mpoints_per_core", 12.0, 1.9),
+                Form::Single => ("single", "encode_single_mpoints_per_core", 7.0, 3.2),
+            };
+            let aim = |aim: Aim| if jitter { Aim::None } else { aim };
+            figures.add(format!("{speed}{suffix}"), found.mpoints_per_core, aim(Aim::Least(least)));
+            figures.add(format!("bytes_per_point_{name}{suffix}"), found.bytes_per_point, aim(Aim::Most(most)));
+            if form == Form::Compacted {
+                figures.add(format!("bytes_per_point_without{suffix}"), found.bytes_without, aim(Aim::Most(1.8)));
+            }
+            for (stage, seconds) in ["parse", "decode", "sort", "prove", "write"].iter().zip(found.stages) {
+                figures.add(format!("cpu_ns_per_point_{stage}_{name}{suffix}"), seconds * 1000.0, Aim::None);
+            }
+        }
+    }
+}
+
+/// Everything that needs a cluster.
+fn end_to_end(options: &Options, figures: &mut Figures) {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench");
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder for the backups");
+    let cluster = Cluster::start(options.connections);
+    eprintln!("HBase {}, gateway {}, {} connections", cluster.version(), cluster.gateway, cluster.connections);
+    let mut rss: f64 = 0.0;
+    for (form, points) in [(Form::Single, options.single), (Form::Compacted, options.compacted)] {
+        let mut case = Case::new(&cluster, form, points, &folder, options.runs);
+        rss = rss.max(case.backups(figures)).max(case.restores(figures)).max(case.verification(figures));
+        case.drop_tables();
+    }
+    figures.add("peak_rss_mib", rss, Aim::Most(512.0));
+    std::fs::remove_dir_all(&folder).expect("the backups can be removed");
+}
+
+/// One kind of table, end to end.
+struct Case<'a> {
+    cluster: &'a Cluster,
+    mix: Mix,
+    name: &'static str,
+    data: String,
+    uids: String,
+    repository: PathBuf,
+    runs: usize,
+    /// Folder of the last backup.
+    backup: PathBuf,
+}
+
+impl<'a> Case<'a> {
+    fn new(cluster: &'a Cluster, form: Form, points: u64, folder: &Path, runs: usize) -> Case<'a> {
+        let name = if form == Form::Single { "single" } else { "compacted" };
+        let (data, uids) = (format!("{name}-tsdb"), format!("{name}-tsdb-uid"));
+        let mix = Mix::new(form, points);
+        eprintln!("writing {} points in {} cells to {data}", mix.points(), mix.cells());
+        cluster.fill(&mix, &data, &uids);
+        Case { cluster, mix, name, data, uids, repository: folder.join(name), runs, backup: PathBuf::new() }
+    }
+
+    /// Drains and backups in turn; returns the most memory.
+    fn backups(&mut self, figures: &mut Figures) -> f64 {
+        let (mut drains, mut backups, mut cpu, mut rss) = (Vec::new(), Vec::new(), Vec::new(), 0.0_f64);
+        let (mut wire, mut written) = (0, 0.0);
+        // The first of each warms the gateway's compiler and HBase's caches and does not count.
+        for run in 0..=self.runs {
+            let (seconds, bytes) = self.cluster.drain(&self.mix, &self.data, &self.uids);
+            let backup = ark::backup(self.cluster, &self.repository, &self.data, &self.uids);
+            let points = backup.json["tables"].as_array().and_then(|tables| tables.first()?["points"].as_u64());
+            assert_eq!(points, Some(self.mix.points()), "the backup is not of the whole table");
+            eprintln!("  drain {seconds:.2} s, backup {:.2} s, of it CPU {:.2} s", backup.seconds, backup.cpu);
+            let id = backup.json["backup"].as_str().expect("a backup has an id");
+            self.backup = self.repository.join("backups").join(id);
+            wire = bytes;
+            written = backup.json["bytes_written"].as_f64().unwrap_or_default();
+            rss = rss.max(backup.rss_mib());
+            if run > 0 {
+                drains.push(seconds);
+                backups.push(backup.seconds);
+                cpu.push(backup.cpu);
+            }
+        }
+        let name = self.name;
+        let (key, most) = match self.mix.form {
+            Form::Single => ("drain_ratio_uncompacted", 1.2),
+            Form::Compacted => ("drain_ratio_compacted", 1.8),
+        };
+        let (drain, backup) = (median(drains), median(backups));
+        figures.add(key, backup / drain, Aim::Most(most));
+        figures.add(format!("drain_seconds_{name}"), drain, Aim::None);
+        figures.add(format!("backup_seconds_{name}"), backup, Aim::None);
+        figures.add(format!("backup_cpu_seconds_{name}"), median(cpu), Aim::None);
+        figures.add(format!("backup_bytes_per_point_{name}"), written / self.mix.points() as f64, Aim::None);
+        figures.add(format!("wire_mib_{name}"), wire as f64 / f64::from(1 << 20), Aim::None);
+        rss
+    }
+
+    /// Restores and bare put loops in turn; returns the most memory.
+    fn restores(&mut self, figures: &mut Figures) -> f64 {
+        let (target, bare) = (format!("{}-restored", self.data), format!("{}-bare", self.data));
+        let batches = batches(&self.backup, &bare);
+        let (mut loops, mut restores, mut cpu, mut rss) = (Vec::new(), Vec::new(), Vec::new(), 0.0_f64);
+        for _ in 0..self.runs.clamp(1, 2) {
+            self.cluster.create_data(&bare);
+            let seconds = self.cluster.put_all(&batches);
+            self.cluster.drop_table(&bare);
+            let restore = ark::restore(self.cluster, &self.repository, &self.data, &target);
+            self.cluster.drop_table(&target);
+            eprintln!("  put loop {seconds:.2} s, restore {:.2} s, of it CPU {:.2} s", restore.seconds, restore.cpu);
+            loops.push(seconds);
+            restores.push(restore.seconds);
+            cpu.push(restore.cpu);
+            rss = rss.max(restore.rss_mib());
+        }
+        let name = self.name;
+        let (bare, restore) = (median(loops), median(restores));
+        let (key, aim) = match self.mix.form {
+            Form::Single => ("restore_ratio", Aim::Most(1.25)),
+            Form::Compacted => ("restore_ratio_compacted", Aim::None),
+        };
+        figures.add(key, restore / bare, aim);
+        figures.add(format!("put_loop_seconds_{name}"), bare, Aim::None);
+        figures.add(format!("restore_seconds_{name}"), restore, Aim::None);
+        figures.add(format!("restore_cpu_seconds_{name}"), median(cpu), Aim::None);
+        rss
+    }
+
+    fn verification(&self, figures: &mut Figures) -> f64 {
+        let verify = ark::verify(&self.repository);
+        figures.add(format!("verify_seconds_{}", self.name), verify.seconds, Aim::None);
+        verify.rss_mib()
+    }
+
+    fn drop_tables(&self) {
+        self.cluster.drop_table(&self.data);
+        self.cluster.drop_table(&self.uids);
+    }
+}

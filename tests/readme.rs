@@ -1,0 +1,77 @@
+//! The guide of the README, run as it stands.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::bed::Bed;
+use support::golden;
+use support::tsd::Tables;
+
+/// The fenced blocks of the guide: language and text.
+fn blocks() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let guide = text.split("\n## ").find(|part| part.starts_with("Guide")).expect("the README has a guide");
+    guide
+        .split("```")
+        .skip(1)
+        .step_by(2)
+        .map(|block| {
+            let (language, text) = block.split_once('\n').unwrap();
+            (language.to_owned(), text.to_owned())
+        })
+        .collect()
+}
+
+fn python() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let made = Command::new("sh").arg(root.join("scripts/readers.sh")).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    root.join(String::from_utf8(made.stdout).unwrap().trim())
+}
+
+#[test]
+fn the_guide_runs_as_it_stands() {
+    let bed = Bed::shared();
+    // The guide uses OpenTSDB's own table names; no other test does.
+    let (source, restored) = (Tables::named("", true), "restored-");
+    for name in bed.must("tables").iter().filter(|name| name.starts_with("tsdb") || name.starts_with(restored)) {
+        bed.must(&format!("drop {name}"));
+    }
+    let set = "opentsdb-2.4.1";
+    source.create_in(bed, &[]);
+    for table in golden::tables(set) {
+        bed.must(&format!("load {table} {}", golden::folder(set).join(format!("{table}.cells.tsv.gz")).display()));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = |text: &str| {
+        text.replace("hbase-thrift:9090", &bed.thrift2_address())
+            .replace("/backup/opentsdb", folder.path().join("backup").to_str().unwrap())
+            .replace("/etc/opentsdb/opentsdb.conf", golden::folder(set).join("opentsdb.conf").to_str().unwrap())
+    };
+    let program = Path::new(env!("CARGO_BIN_EXE_tsdb-ark")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let blocks = blocks();
+    assert!(blocks.len() >= 7, "the guide has only {} blocks", blocks.len());
+    for (language, text) in blocks {
+        let mut command = match language.as_str() {
+            "sh" => Command::new("bash"),
+            "python" => Command::new(python()),
+            other => panic!("a block of {other} in the guide"),
+        };
+        let text = if language == "sh" { format!("set -euo pipefail\n{}", here(&text)) } else { here(&text) };
+        let ran = command.arg("-c").arg(&text).env("PATH", &path).current_dir(folder.path()).output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        assert!(ran.status.success(), "{text}\n{}\n{out}\n{err}", ran.status);
+    }
+    for name in source.names() {
+        let copy = name.replacen("tsdb-", "", 1);
+        let mut before = golden::dump(bed, &name, false);
+        let mut after = golden::dump(bed, &format!("{restored}{copy}"), false);
+        before.sort();
+        after.sort();
+        assert!(before == after, "{name}: {} cells, restored {}", before.len(), after.len());
+    }
+}
