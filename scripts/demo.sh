@@ -39,10 +39,13 @@ say "Building tsdb-ark ($profile)"
 cargo build --locked --profile "$profile"
 ark=${CARGO_TARGET_DIR:-target}/$([ "$profile" = dev ] && echo debug || echo "$profile")/tsdb-ark
 python=$(scripts/readers.sh)
+case $python in /*) ;; *) python=$root/$python ;; esac
 
 say "Starting HBase with its Thrift gateways"
 begin=$(now)
-eval "$(scripts/bed.sh start 2>"$work/bed.json")"
+# Not within eval: there a bed that does not start would go unnoticed.
+bed=$(scripts/bed.sh start 2>"$work/bed.json") || { cat "$work/bed.json" >&2; exit 1; }
+eval "$bed"
 gateway=127.0.0.1:$(sed -n 's/.*"thrift2":\([0-9]*\).*/\1/p' "$work/bed.json")
 steps+="$(printf '  %-44s %s' "Start HBase" "$(took "$begin")")"$'\n'
 
@@ -62,7 +65,7 @@ timed "Show what is in it" "$ark" show --repository "$work/repository" latest
 
 say "Ask DuckDB about the points"
 begin=$(now)
-(cd "$work"/repository/backups/*/ && "$root/$python" - <<'P'
+(cd "$work"/repository/backups/*/ && "$python" - <<'P'
 import duckdb
 query = """select metric, count(*) as points, round(avg(value), 2) as mean
 from readable_points where metric = 'mix.all' group by metric"""

@@ -11,6 +11,12 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
 step() { printf '\n== %s (%s s)\n' "$*" "$SECONDS"; }
 stop_bed() { scripts/bed.sh stop || true; }
+# Not within eval: there a bed that does not start would go unnoticed.
+start_bed() {
+  local exports
+  exports=$(scripts/bed.sh start)
+  eval "$exports"
+}
 
 scripts/install.sh build bed thrift readers
 
@@ -31,7 +37,7 @@ cargo test --locked --no-run
 
 step "HBase 2.6"
 trap stop_bed EXIT
-eval "$(scripts/bed.sh start)"
+start_bed
 if [ $# -gt 0 ]; then
   cargo test --locked "$@"
   exit
@@ -41,7 +47,7 @@ stop_bed
 
 step "HBase 2.5"
 export TSDB_ARK_HBASE=2.5
-eval "$(scripts/bed.sh start)"
+start_bed
 cargo test --locked --test roundtrip --test gateway -- golden paging descriptors
 stop_bed
 unset TSDB_ARK_HBASE TSDB_ARK_BED

@@ -31,6 +31,8 @@ impl Threads {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(cpu)
             .thread_name(|n| format!("cpu-{n}"))
+            // Without a handler a panic ends the process on the spot; with it the shard fails, and with it the backup.
+            .panic_handler(|_| tracing::error!("a CPU thread panicked"))
             .build()
             .map_err(io::Error::other)?;
         let runtime =

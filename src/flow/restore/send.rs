@@ -92,6 +92,8 @@ impl SendJob<'_> {
             before = sent;
             Ok(())
         })?;
-        Ok(writer.finish()?)
+        let sent = writer.finish()?;
+        self.progress.wrote(sent.bytes - before);
+        Ok(sent)
     }
 }
