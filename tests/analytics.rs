@@ -1,5 +1,12 @@
 //! An analyst's programs on a real backup: every table is read, and sums per metric are those of the TSD's own answers.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helper functions too"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;

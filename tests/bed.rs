@@ -1,5 +1,12 @@
 //! The test bed itself: what the other tests take for granted.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helper functions too"
+)]
+
 mod support;
 
 use std::time::Instant;

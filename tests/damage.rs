@@ -1,5 +1,12 @@
 //! Damaged and strange cells: nothing stops, nothing vanishes, each one comes back and is reported by its reason.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helper functions too"
+)]
+
 mod support;
 
 use std::io::Write;

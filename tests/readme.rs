@@ -1,5 +1,12 @@
 //! The guide of the README, run as it stands.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helper functions too"
+)]
+
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,12 @@
 //! Whatever happens to a file of a repository, `verify` notices and names the file; an intact copy raises no alarm.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helper functions too"
+)]
+
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,12 @@
 //! The main job on a real HBase: back up what a real OpenTSDB wrote, restore it, and find not one cell different.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helper functions too"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -55,8 +55,15 @@ impl Client {
         Ok((connection, info))
     }
 
-    /// The connection to a Thrift2 gateway.
+    /// The connection to a Thrift2 gateway; among several gateways those of the old API are passed over.
     pub(crate) fn thrift2(&mut self, what: &'static str) -> Result<&mut Connection, ClusterError> {
+        for _ in 1..self.gateways.len() {
+            if self.connected()?.1.api == Api::Thrift2 {
+                break;
+            }
+            self.open = None;
+            self.gateways.rest(self.slot);
+        }
         let (connection, info) = self.connected()?;
         match info.api {
             Api::Thrift2 => Ok(connection),

@@ -16,10 +16,14 @@ pub fn check(source: &Source, progress: &Progress, cancel: &Cancel) -> Result<Ch
     let mut warnings = Vec::new();
     let mut lost = Vec::new();
     let mut gateways = Vec::new();
-    for (address, found) in source.gateways.survey() {
+    let survey = source.gateways.survey();
+    let thrift2 = survey.iter().any(|(_, found)| found.as_ref().is_ok_and(|info| info.api == Api::Thrift2));
+    for (address, found) in survey {
         match found {
             Ok(info) => {
-                if info.api == Api::Thrift1 {
+                if info.api == Api::Thrift1 && thrift2 {
+                    warnings.push(format!("{address} speaks Thrift1 and is not used: others speak Thrift2"));
+                } else if info.api == Api::Thrift1 {
                     lost.push(format!(
                         "{address} speaks Thrift1: only the latest version of a cell can be read, and table descriptors \
                          lose most attributes; start a Thrift2 gateway (hbase thrift2 start)"

@@ -126,7 +126,7 @@ impl FlowError {
 fn store_code(error: &StoreError) -> Option<u8> {
     match error {
         StoreError::PermissionDenied { .. } => Some(12),
-        StoreError::NotFound { .. } => Some(10),
+        StoreError::NotFound { .. } | StoreError::Settings { .. } => Some(10),
         _ => None,
     }
 }

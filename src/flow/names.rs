@@ -128,7 +128,7 @@ impl Lookups {
         }
         let name = page
             .rows()
-            .flat_map(|row| read_uid_row(row).into_iter())
+            .flat_map(read_uid_row)
             .find(|(found, _, _)| *found == kind)
             .map(|(_, _, name)| name.to_string());
         Ok(name)

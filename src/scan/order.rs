@@ -47,7 +47,9 @@ mod tests {
     use super::*;
     use crate::model::kind;
 
-    fn block(rows: &[(&str, &[(&str, &str, i64, u8)])]) -> CellBlock {
+    type Cells<'a> = &'a [(&'a str, &'a str, i64, u8)];
+
+    fn block(rows: &[(&str, Cells<'_>)]) -> CellBlock {
         let mut block = CellBlock::new();
         for (key, cells) in rows {
             block.push_row(key.as_bytes()).unwrap();

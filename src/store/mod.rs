@@ -65,8 +65,8 @@ impl Store {
     /// further permission), web identity and instance roles.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] for a directory that does not exist, [`StoreError::Settings`] for S3 settings that do
-    /// not fit together.
+    /// [`StoreError::NotFound`] for a directory that does not exist, [`StoreError::Settings`] for one that is a file
+    /// and for S3 settings that do not fit together.
     pub fn open(url: &RepositoryUrl) -> Result<Self, StoreError> {
         match url {
             RepositoryUrl::Local(directory) => Self::open_local(directory.clone(), url.to_string()),
@@ -80,6 +80,7 @@ impl Store {
     /// As [`open`](Self::open), and what stands in the way of creating the directory.
     pub fn open_or_create(url: &RepositoryUrl) -> Result<Self, StoreError> {
         if let RepositoryUrl::Local(directory) = url {
+            Self::refuse_files(directory, &url.to_string())?;
             std::fs::create_dir_all(directory)
                 .map_err(|e| StoreError::from_io(e, Operation::Create, &url.to_string(), ""))?;
         }
@@ -95,7 +96,19 @@ impl Store {
         Self { inner: Arc::new(Inner { objects, place, root }) }
     }
 
+    /// The system says "exists" or "not found" of a path that leads through a file, which would send people astray.
+    fn refuse_files(directory: &std::path::Path, place: &str) -> Result<(), StoreError> {
+        match directory.ancestors().find(|path| path.exists()).filter(|path| !path.is_dir()) {
+            None => Ok(()),
+            Some(path) => {
+                let reason = format!("{} is not a directory", path.display());
+                Err(StoreError::Settings { place: place.to_owned(), reason })
+            }
+        }
+    }
+
     fn open_local(directory: PathBuf, place: String) -> Result<Self, StoreError> {
+        Self::refuse_files(&directory, &place)?;
         let files = LocalFileSystem::new_with_prefix(&directory)
             .map_err(|e| StoreError::from_object_store(e, Operation::Open, &place, ""))?
             .with_fsync(true);

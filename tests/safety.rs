@@ -1,0 +1,40 @@
+//! What must not happen does not: half a backup is none, a restore destroys nothing, a difference is not overlooked, and
+//! whoever asks for the impossible is told so.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helper functions too"
+)]
+
+mod support;
+
+#[path = "safety/interruption.rs"]
+mod interruption;
+#[path = "safety/refusals.rs"]
+mod refusals;
+#[path = "safety/source_level.rs"]
+mod source_level;
+#[path = "safety/usage.rs"]
+mod usage;
+
+use std::sync::{OnceLock, RwLock};
+
+use support::bed::Bed;
+use support::synthetic::Synthetic;
+use support::tsd::Tables;
+use tsdb_ark::model::KeyLayout;
+
+/// 100,000 rows of three cells each.
+const LONG: Synthetic = Synthetic { layout: PLAIN, metrics: 4, series: 250, hours: 100, points: 3 };
+/// OpenTSDB's own defaults.
+const PLAIN: KeyLayout = KeyLayout { metric_width: 3, tagk_width: 3, tagv_width: 3, salt_width: 0, salt_buckets: 20 };
+/// Held to read by who relies on the cells of [`LONG`], to write by who alters one for a while.
+static LONG_CELLS: RwLock<()> = RwLock::new(());
+
+/// The tables of [`LONG`].
+fn long_tables(bed: &Bed) -> &'static Tables {
+    static TABLES: OnceLock<Tables> = OnceLock::new();
+    TABLES.get_or_init(|| LONG.load(bed, &[]))
+}

@@ -1,0 +1,222 @@
+//! Wrong places and wrong names: the exit code fits, the message helps, and nothing is left behind.
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::ark::{self, Repository, Run};
+use crate::support::bed::Bed;
+use crate::support::synthetic::Synthetic;
+use crate::support::tsd::Tables;
+use crate::{LONG_CELLS, long_tables};
+
+fn backup_to(bed: &Bed, tables: &Tables, folder: &Path) -> Run {
+    let (gateway, folder) = (bed.thrift2_address(), folder.to_str().unwrap());
+    let mut words = vec!["backup", "--json", "--gateway", &gateway, "--repository", folder];
+    let flags = ark::table_flags(tables);
+    words.extend(flags.iter().map(String::as_str));
+    ark::run(&words)
+}
+
+#[track_caller]
+fn assert_told(run: Run, code: i32, texts: &[&str]) {
+    let run = run.expect(code);
+    for text in texts {
+        assert!(run.err.contains(text), "{text:?} is not in: {}", run.err);
+    }
+    assert_eq!(run.json["exit_code"], code);
+}
+
+#[test]
+fn no_gateway_is_temporary_and_told_at_once() {
+    let bed = Bed::shared();
+    let small = Synthetic::default();
+    let tables = small.load(bed, &[]);
+    let repository = Repository::default();
+    repository.backup(bed, &tables, &[]).expect(0);
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let begun = Instant::now();
+    for (verb, more) in [("backup", &[][..]), ("restore", &["--into-existing"]), ("verify", &["--level", "source"])] {
+        let words = [&["--gateway", &dead, "--retry-for", "0s"], more].concat();
+        assert_told(repository.run(verb, &words), 75, &[&dead]);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_port_that_speaks_something_else_is_told() {
+    let bed = Bed::shared();
+    let zookeeper = bed.zk_quorum();
+    let begun = Instant::now();
+    let run = ark::run(&["check", "--json", "--gateway", &zookeeper, "--retry-for", "0s", "--read-timeout", "5s"]);
+    assert!(run.code == 75 || run.code == 1, "{} {}", run.code, run.err);
+    assert!(run.err.contains(&zookeeper), "{}", run.err);
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_table_that_is_not_there_is_named_beside_those_that_are() {
+    let bed = Bed::shared();
+    let tables = Synthetic::default().load(bed, &[]);
+    let repository = Repository::default();
+    let gateway = bed.thrift2_address();
+    let uid = format!("{}tsdb-uid", tables.prefix);
+    for (flag, name) in [("--data-table", "tsbd"), ("--uid-table", "tsbd-uid"), ("--table", "rollups")] {
+        let (data, uids) = (tables.data(), uid.clone());
+        let mut words = vec!["--gateway", &gateway];
+        if flag != "--data-table" {
+            words.extend(["--data-table", &data]);
+        }
+        if flag != "--uid-table" {
+            words.extend(["--uid-table", &uids]);
+        }
+        words.extend([flag, name]);
+        assert_told(
+            repository.run("backup", &words),
+            2,
+            &[&format!("table {name} does not exist"), &data, &uids, flag],
+        );
+    }
+    assert!(!repository.path().join("backups").exists());
+}
+
+#[test]
+fn a_file_in_place_of_the_repository_is_told() {
+    let bed = Bed::shared();
+    let tables = Synthetic::default().load(bed, &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("not-a-folder");
+    std::fs::write(&file, "mine").unwrap();
+    for place in [file.clone(), file.join("below")] {
+        let run = backup_to(bed, &tables, &place);
+        assert_told(run, 10, &["not-a-folder is not a directory"]);
+        let list = ark::run(&["list", "--json", "--repository", place.to_str().unwrap()]);
+        assert_told(list, 10, &["not-a-folder is not a directory"]);
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), b"mine");
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_not_taken_over() {
+    let bed = Bed::shared();
+    let tables = Synthetic::default().load(bed, &[]);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("repository.json"), "{\"what\": \"photos\"}").unwrap();
+    assert_told(backup_to(bed, &tables, folder.path()), 10, &["repository.json is not one of ours"]);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+/// JSON with its own hash, by the description of the format.
+fn sealed(mut value: Value) -> Vec<u8> {
+    value.as_object_mut().unwrap().remove("self_blake3");
+    let text = serde_json::to_string_pretty(&value).unwrap();
+    let head = format!("{},\n  \"self_blake3\": \"", text.strip_suffix("\n}").unwrap());
+    let digits = blake3::hash(format!("{head}\"\n}}\n").as_bytes()).to_hex();
+    format!("{head}{digits}\"\n}}\n").into_bytes()
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    let bed = Bed::shared();
+    let tables = Synthetic::default().load(bed, &[]);
+    let repository = Repository::default();
+    repository.backup(bed, &tables, &[]).expect(0);
+    let manifest = repository.files().into_iter().find(|file| file.ends_with("manifest.json")).unwrap();
+    for file in ["repository.json", manifest.as_str()] {
+        let path = repository.path().join(file);
+        let text = std::fs::read(&path).unwrap();
+        let mut value: Value = serde_json::from_slice(&text).unwrap();
+        value["format"] = 2.into();
+        std::fs::write(&path, sealed(value)).unwrap();
+        for verb in ["verify", "list", "show"] {
+            assert_told(repository.run(verb, &[]), 10, &[file, "format 2", "newer tsdb-ark"]);
+        }
+        if file == "repository.json" {
+            assert_told(backup_to(bed, &tables, &repository.path()), 10, &[file, "newer tsdb-ark"]);
+        }
+        std::fs::write(&path, text).unwrap();
+    }
+    assert_eq!(repository.files().iter().filter(|file| file.ends_with("manifest.json")).count(), 1);
+}
+
+/// A file system of one megabyte, unmounted when dropped. `None` with a reason on stderr where mounting is not allowed.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(options: &str) -> Option<SmallDisk> {
+        let folder = tempfile::tempdir().unwrap();
+        let words = ["-t", "tmpfs", "-o", options, "tmpfs", folder.path().to_str().unwrap()];
+        let mounted = Command::new("mount").args(words).output();
+        if mounted.as_ref().is_ok_and(|output| output.status.success()) {
+            return Some(SmallDisk(folder));
+        }
+        eprintln!("skipped: this user may not mount a small file system: {mounted:?}");
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_nothing_is_committed() {
+    let bed = Bed::shared();
+    let _unaltered = LONG_CELLS.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+    // Full at the first record, and at different places of the data.
+    for size in ["size=16k", "size=48k", "size=96k"] {
+        let Some(disk) = SmallDisk::mount(size) else { return };
+        let folder = disk.0.path().join("repository");
+        let run = backup_to(bed, long_tables(bed), &folder);
+        assert_eq!(run.code, 1, "{size}: {}{}", run.out, run.err);
+        assert!(run.err.contains("no space left") && run.err.contains("free some space"), "{}", run.err);
+        let list = ark::run(&["list", "--json", "--repository", folder.to_str().unwrap()]).expect(0).json;
+        assert_eq!(list["backups"].as_array().unwrap().len(), 0);
+        if size == "size=96k" {
+            // With room again, the next one succeeds.
+            let remount = ["-o", "remount,size=64m", disk.0.path().to_str().unwrap()];
+            assert!(Command::new("mount").args(remount).status().unwrap().success());
+            backup_to(bed, long_tables(bed), &folder).expect(0);
+            let verify = ark::run(&["verify", "--json", "--level", "files", "--repository", folder.to_str().unwrap()]);
+            assert_eq!(verify.expect(0).json["differences"], 0);
+        }
+    }
+}
+
+#[test]
+fn a_read_only_file_system_is_told() {
+    let Some(disk) = SmallDisk::mount("size=1m") else { return };
+    let bed = Bed::shared();
+    let tables = Synthetic::default().load(bed, &[]);
+    let folder = disk.0.path().join("repository");
+    backup_to(bed, &tables, &folder).expect(0);
+    let remount = ["-o", "remount,ro", disk.0.path().to_str().unwrap()];
+    assert!(Command::new("mount").args(remount).status().unwrap().success());
+    assert_told(backup_to(bed, &tables, &folder), 12, &["no permission", folder.to_str().unwrap()]);
+    // What is there can still be read.
+    let path = folder.to_str().unwrap();
+    assert_eq!(ark::run(&["verify", "--json", "--repository", path]).expect(0).json["differences"], 0);
+    assert_told(backup_to(bed, &tables, &disk.0.path().join("other")), 12, &["no permission", "other"]);
+}
+
+#[test]
+fn a_folder_without_permission_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("locked");
+    std::fs::create_dir(&path).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o500)).unwrap();
+    if std::fs::write(path.join("probe"), "x").is_ok() {
+        eprintln!("skipped: this user may write anywhere");
+        return;
+    }
+    let bed = Bed::shared();
+    let tables = Synthetic::default().load(bed, &[]);
+    assert_told(backup_to(bed, &tables, &path), 12, &["no permission", "locked"]);
+    assert_told(backup_to(bed, &tables, &path.join("below")), 12, &["no permission", "below"]);
+}

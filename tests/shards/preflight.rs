@@ -1,0 +1,149 @@
+//! `check` finds out what a backup needs to know, and refuses what contradicts the data.
+
+use serde_json::Value;
+
+use crate::support::ark::{self, Repository, Run};
+use crate::support::bed::Bed;
+use crate::support::golden;
+use crate::support::synthetic::{Synthetic, assert_tally, tally};
+use crate::support::tsd::Tables;
+
+fn check(gateway: &str, tables: &Tables, more: &[&str]) -> Run {
+    let flags = ark::table_flags(tables);
+    let mut words = vec!["check", "--json", "--gateway", gateway];
+    words.extend(flags.iter().map(String::as_str));
+    words.extend(more);
+    ark::run(&words)
+}
+
+fn widths(report: &Value) -> [u64; 4] {
+    let layout = &report["layout"];
+    ["metric_width", "tagk_width", "tagv_width", "salt_width"].map(|field| layout[field].as_u64().unwrap())
+}
+
+#[test]
+fn layouts_of_real_tables_are_found() {
+    let bed = Bed::shared();
+    for set in golden::SETS {
+        let tables = golden::load(bed, set);
+        let report = check(&bed.thrift2_address(), &tables, &[]).expect(0).json;
+        let salt = u64::from(set == "salted");
+        assert_eq!(widths(&report), [3, 3, 3, salt], "{set}: {report}");
+        if set == "salted" {
+            assert_eq!(report["layout"]["salt_buckets"], 8);
+            let sure = report["sure"].to_string();
+            assert!(sure.contains("1 salt byte(s) of 8 buckets"), "{report}");
+        }
+        assert_eq!(report["layout_from"], "detected");
+        let (sampled, fitting) = (report["keys_sampled"].as_u64().unwrap(), report["keys_fitting"].as_u64().unwrap());
+        assert!(sampled > 0 && fitting * 10 >= sampled * 9, "{set}: {fitting} of {sampled} keys fit");
+        assert!(report["gateways"][0].as_str().unwrap().to_lowercase().contains("thrift2"), "{report}");
+        assert_eq!(report["would_be_lost"].as_array().unwrap().len(), 0);
+        let names: Vec<&str> =
+            report["tables"].as_array().unwrap().iter().map(|table| table["table"].as_str().unwrap()).collect();
+        assert!(tables.names().iter().all(|name| names.contains(&name.as_str())), "{names:?}");
+        // The configuration of that TSD agrees.
+        let conf = golden::folder(set).join("opentsdb.conf");
+        let told = check(&bed.thrift2_address(), &tables, &["--opentsdb-conf", conf.to_str().unwrap()]).expect(0).json;
+        assert_eq!((widths(&told), told["layout_from"].as_str()), ([3, 3, 3, salt], Some("conf")), "{set}");
+    }
+}
+
+#[test]
+fn a_configuration_that_contradicts_the_data_is_refused() {
+    let bed = Bed::shared();
+    let salted = golden::load(bed, "salted");
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |settings: &str, text: &str| {
+        let path = folder.path().join("opentsdb.conf");
+        std::fs::write(&path, settings).unwrap();
+        let path = path.to_str().unwrap();
+        for verb in ["check", "backup"] {
+            let (gateway, repository) = (bed.thrift2_address(), folder.path().join("repository"));
+            let mut words = vec![verb, "--json", "--gateway", &gateway, "--opentsdb-conf", path];
+            if verb == "backup" {
+                words.extend(["--repository", repository.to_str().unwrap()]);
+            }
+            let flags = ark::table_flags(&salted);
+            words.extend(flags.iter().map(String::as_str));
+            let run = ark::run(&words).expect(2);
+            assert!(run.err.contains(text), "{text:?} is not in: {}", run.err);
+            assert!(!repository.join("backups").exists());
+        }
+    };
+    let salt = "tsd.storage.salt.width = 1\ntsd.storage.salt.buckets = 8\n";
+    refused(
+        &format!("{salt}tsd.storage.uid.width.metric = 4\n"),
+        "UIDs of metrics have 4 bytes, tsdb-uid holds UIDs of 3",
+    );
+    refused(&format!("{salt}tsd.storage.uid.width.tagv = 2\n"), "UIDs of tagv have 2 bytes");
+    refused("tsd.storage.enable_compaction = true\n", "sampled row keys fit UID widths 3/3/3 and no salt");
+    refused("tsd.storage.salt.width = 2\ntsd.storage.salt.buckets = 8\n", "sampled row keys fit");
+    refused("tsd.storage.salt.width = 1\ntsd.storage.salt.buckets = 7\n", "sampled row keys fit");
+    // The right one is taken.
+    std::fs::write(folder.path().join("opentsdb.conf"), salt).unwrap();
+    let conf = folder.path().join("opentsdb.conf");
+    check(&bed.thrift2_address(), &salted, &["--opentsdb-conf", conf.to_str().unwrap()]).expect(0);
+}
+
+#[test]
+fn absent_and_empty_tables_are_told() {
+    let bed = Bed::shared();
+    let tables = Synthetic::default().load(bed, &[]);
+    let gateway = bed.thrift2_address();
+    let (data, uid) = (tables.data(), format!("{}tsdb-uid", tables.prefix));
+    let report = ark::run(&["check", "--json", "--gateway", &gateway, "--data-table", &data, "--uid-table", &uid]);
+    let report = report.expect(0).json;
+    let absent = report["absent_tables"].to_string();
+    assert!(absent.contains("tsdb-meta") && absent.contains("tsdb-tree"), "{absent}");
+    assert_eq!(report["tables"].as_array().unwrap().len(), 2);
+    let gone = ark::run(&["check", "--json", "--gateway", &gateway, "--data-table", &data, "--uid-table", "gone"]);
+    let gone = gone.expect(2);
+    assert!(gone.err.contains("table gone does not exist") && gone.err.contains(&uid), "{}", gone.err);
+
+    let empty = Tables::create(bed, false, &[]);
+    let report = check(&gateway, &empty, &[]).expect(0).json;
+    let warnings = report["warnings"].to_string();
+    assert!(
+        warnings.contains("holds no UID of metrics") && warnings.contains("no row key could be read"),
+        "{warnings}"
+    );
+}
+
+/// A gateway of the old API alone is no source: each command says so and names the remedy.
+#[test]
+fn a_thrift1_gateway_is_told_apart() {
+    let bed = Bed::shared();
+    let tables = Synthetic::default().load(bed, &[]);
+    let address = bed.thrift1_address();
+    for gateway in [address.clone(), format!("thrift1://{address}"), format!("thrift2://{address}")] {
+        let run = check(&gateway, &tables, &["--retry-for", "0s"]).expect(1);
+        for text in [address.as_str(), "speaks Thrift1", "Thrift2 gateway"] {
+            assert!(run.err.contains(text), "{text:?} is not in: {}", run.err);
+        }
+    }
+    let repository = Repository::default();
+    let run = repository.run("backup", &["--gateway", &address, "--data-table", &tables.data()]).expect(1);
+    assert!(run.err.contains("speaks Thrift1"), "{}", run.err);
+    assert!(!repository.path().join("backups").exists());
+}
+
+#[test]
+fn a_thrift1_gateway_among_others_is_passed_over() {
+    let bed = Bed::shared();
+    let tables = Synthetic::default().load(bed, &[]);
+    let (old, new) = (bed.thrift1_address(), bed.thrift2_address());
+    for (first, second) in [(&old, &new), (&new, &old)] {
+        let report = check(first, &tables, &["--gateway", second]).expect(0).json;
+        assert_eq!(report["gateways"].as_array().unwrap().len(), 2);
+        let told = report["warnings"].to_string();
+        assert!(told.contains(&format!("{old} speaks Thrift1 and is not used")), "{told}");
+        let repository = Repository::default();
+        let run = repository.backup(bed, &tables, &["--gateway", first, "--gateway", second]).expect(0);
+        assert_tally(&run.json, &tables.data(), &tally(&Synthetic::default().data()));
+    }
+    // One that is down, in front of one that is well.
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let report = check(&dead, &tables, &["--gateway", &new]).expect(0).json;
+    assert!(report["warnings"].to_string().contains(&dead), "{report}");
+}
