@@ -2,7 +2,7 @@
 
 use crate::cluster::connection::{Connection, Generated};
 use crate::cluster::error::Call;
-use crate::cluster::generated::hbase2::{TNamespaceDescriptor, TTHBaseServiceSyncClient, TTableName};
+use crate::cluster::generated::hbase2::{TNamespaceDescriptor, TTHBaseServiceSyncClient};
 use crate::cluster::tables::{descriptor, full_name, table_name, wire_descriptor};
 use crate::cluster::{Api, ClusterError, GatewayInfo, Gateways, regions, retry};
 use crate::model::{Region, Retry, TableDescriptor};
@@ -44,31 +44,56 @@ impl Client {
     /// The connection: the one that is open, or a new one.
     fn connected(&mut self) -> Result<(&mut Connection, &GatewayInfo), ClusterError> {
         let idle_limit = self.gateways.options().idle_limit;
-        let opened = match self.open.take().filter(|(connection, _)| connection.idle() < idle_limit) {
+        let usable = |(connection, info): &(Connection, GatewayInfo)| {
+            connection.idle() < idle_limit && !self.gateways.passes_over(info.api)
+        };
+        let opened = match self.open.take().filter(usable) {
             Some(open) => open,
-            None => {
-                self.slot = self.gateways.pick(self.slot);
-                self.gateways.open(self.slot).inspect_err(|_| self.gateways.rest(self.slot))?
-            }
+            None => self.connect()?,
         };
         let (connection, info) = self.open.insert(opened);
         Ok((connection, info))
     }
 
-    /// The connection to a Thrift2 gateway; among several gateways those of the old API are passed over.
-    pub(crate) fn thrift2(&mut self, what: &'static str) -> Result<&mut Connection, ClusterError> {
-        for _ in 1..self.gateways.len() {
-            if self.connected()?.1.api == Api::Thrift2 {
-                break;
+    /// A new connection. Thrift1 carries less, so such a gateway is left for one of the others that speaks Thrift2.
+    fn connect(&mut self) -> Result<(Connection, GatewayInfo), ClusterError> {
+        loop {
+            self.slot = self.gateways.pick(self.slot);
+            let opened = self.gateways.open(self.slot).inspect_err(|_| self.gateways.rest(self.slot))?;
+            if opened.1.api == Api::Thrift1 {
+                self.gateways.ask_the_unknown();
             }
-            self.open = None;
-            self.gateways.rest(self.slot);
+            if !self.gateways.passes_over(opened.1.api) {
+                return Ok(opened);
+            }
         }
+    }
+
+    /// The service of the gateway that the next call goes to.
+    pub(crate) fn api(&mut self) -> Result<Api, ClusterError> {
+        self.connected().map(|(_, info)| info.api)
+    }
+
+    /// The connection, to a gateway of either service.
+    pub(crate) fn connection(&mut self) -> Result<&mut Connection, ClusterError> {
+        self.connected().map(|(connection, _)| connection)
+    }
+
+    /// The connection to a Thrift2 gateway.
+    pub(crate) fn thrift2(&mut self, what: &'static str) -> Result<&mut Connection, ClusterError> {
         let (connection, info) = self.connected()?;
         match info.api {
             Api::Thrift2 => Ok(connection),
-            Api::Thrift1 => Err(ClusterError::NotInThrift1 { gateway: info.address.clone(), what }),
+            Api::Thrift1 => Err(ClusterError::NotInThrift1 { gateway: info.address.clone(), what: what.into() }),
         }
+    }
+
+    /// Refuses when only Thrift1 gateways answer.
+    ///
+    /// # Errors
+    /// [`ClusterError::NotInThrift1`] with the gateway and `what` it cannot do; any other of connecting.
+    pub fn require_thrift2(&mut self, what: &'static str) -> Result<(), ClusterError> {
+        self.retried(|client, _| client.thrift2(what).map(|_| ()))
     }
 
     /// Draws the consequences of a failed call: a connection out of step is dropped, a failing gateway rests.
@@ -114,16 +139,6 @@ impl Client {
         connection.call(&Call { gateway: &gateway, method, table }, timeout, run)
     }
 
-    /// A call about a table.
-    fn of_table<T>(
-        &mut self,
-        method: &'static str,
-        table: &str,
-        run: impl Fn(&mut Generated<'_>, TTableName) -> thrift::Result<T>,
-    ) -> Result<T, ClusterError> {
-        self.retried(|client, _| client.once(method, table, Patience::Call, |wire| run(wire, table_name(table))))
-    }
-
     /// A change of tables. A repeated one whose first answer was lost meets its own work: `done` knows that error.
     fn change<T: Default>(
         &mut self,
@@ -143,9 +158,15 @@ impl Client {
     /// # Errors
     /// Any [`ClusterError`] of a call.
     pub fn cluster_id(&mut self) -> Result<String, ClusterError> {
-        self.retried(|client, _| match client.once("getClusterId", "", Patience::Call, |wire| wire.get_cluster_id()) {
-            Err(ClusterError::Application { kind: 1, .. }) => Ok(String::new()),
-            other => other,
+        self.retried(|client, _| {
+            let id = match client.api()? {
+                Api::Thrift2 => client.once("getClusterId", "", Patience::Call, |wire| wire.get_cluster_id()),
+                Api::Thrift1 => client.cluster_id_thrift1(),
+            };
+            match id {
+                Err(ClusterError::Application { kind: 1, .. }) => Ok(String::new()),
+                other => other,
+            }
         })
     }
 
@@ -154,12 +175,14 @@ impl Client {
     /// # Errors
     /// Any [`ClusterError`] of a call.
     pub fn table_names(&mut self) -> Result<Vec<String>, ClusterError> {
-        let names = self.retried(|client, _| {
-            client.once("getTableNamesByPattern", "", Patience::Call, |wire| {
-                wire.get_table_names_by_pattern(".*".into(), false)
-            })
+        let mut names = self.retried(|client, _| match client.api()? {
+            Api::Thrift1 => client.table_names_thrift1(),
+            Api::Thrift2 => {
+                let list = |wire: &mut Generated<'_>| wire.get_table_names_by_pattern(".*".into(), false);
+                let names = client.once("getTableNamesByPattern", "", Patience::Call, list)?;
+                Ok(names.iter().map(full_name).collect())
+            }
         })?;
-        let mut names: Vec<String> = names.iter().map(full_name).collect();
         names.sort();
         Ok(names)
     }
@@ -169,7 +192,16 @@ impl Client {
     /// # Errors
     /// Any [`ClusterError`] of a call.
     pub fn table_exists(&mut self, table: &str) -> Result<bool, ClusterError> {
-        self.of_table("tableExists", table, |wire, name| wire.table_exists(name))
+        self.retried(|client, _| client.exists_once(table))
+    }
+
+    fn exists_once(&mut self, table: &str) -> Result<bool, ClusterError> {
+        match self.api()? {
+            Api::Thrift2 => {
+                self.once("tableExists", table, Patience::Call, |wire| wire.table_exists(table_name(table)))
+            }
+            Api::Thrift1 => self.exists_thrift1(table),
+        }
     }
 
     /// Whether the table is enabled.
@@ -177,53 +209,77 @@ impl Client {
     /// # Errors
     /// [`ClusterError::TableMissing`] and any other [`ClusterError`] of a call.
     pub fn is_table_enabled(&mut self, table: &str) -> Result<bool, ClusterError> {
-        self.of_table("isTableEnabled", table, |wire, name| wire.is_table_enabled(name))
+        self.retried(|client, _| client.enabled_once(table))
     }
 
-    /// The table's descriptor: names, attributes and configuration as stored.
+    fn enabled_once(&mut self, table: &str) -> Result<bool, ClusterError> {
+        match self.api()? {
+            Api::Thrift2 => {
+                self.once("isTableEnabled", table, Patience::Call, |wire| wire.is_table_enabled(table_name(table)))
+            }
+            Api::Thrift1 => self.enabled_thrift1(table),
+        }
+    }
+
+    /// The table's descriptor: names, attributes and configuration as stored. Through Thrift1 it has six attributes per
+    /// family and nothing else.
     ///
     /// # Errors
     /// [`ClusterError::TableMissing`] and any other [`ClusterError`] of a call.
     pub fn table_descriptor(&mut self, table: &str) -> Result<TableDescriptor, ClusterError> {
-        self.of_table("getTableDescriptor", table, |wire, name| wire.get_table_descriptor(name)).map(descriptor)
+        self.retried(|client, _| match client.api()? {
+            Api::Thrift1 => client.descriptor_thrift1(table),
+            Api::Thrift2 => {
+                let get = |wire: &mut Generated<'_>| wire.get_table_descriptor(table_name(table));
+                client.once("getTableDescriptor", table, Patience::Call, get).map(descriptor)
+            }
+        })
     }
 
     /// The table's regions in key order, which cover all keys without hole or overlap. A list that does not is asked
-    /// for again, because a split or merge may run.
+    /// for again, because a split or merge may run. Thrift1 tells no start codes; they are 0 there.
     ///
     /// # Errors
     /// [`ClusterError::TableMissing`], [`ClusterError::Regions`] and any other [`ClusterError`] of a call.
     pub fn regions(&mut self, table: &str) -> Result<Vec<Region>, ClusterError> {
         self.retried(|client, _| {
-            let list = client.once("getAllRegionLocations", table, Patience::Call, |wire| {
-                wire.get_all_region_locations(table.as_bytes().to_vec())
-            })?;
+            let list = match client.api()? {
+                Api::Thrift1 => client.regions_thrift1(table)?,
+                Api::Thrift2 => {
+                    let name = table.as_bytes().to_vec();
+                    let list = |wire: &mut Generated<'_>| wire.get_all_region_locations(name);
+                    regions::first_replicas(client.once("getAllRegionLocations", table, Patience::Call, list)?)
+                }
+            };
             // A missing table has an empty list, without an error.
-            if list.is_empty()
-                && !client.once("tableExists", table, Patience::Call, |wire| wire.table_exists(table_name(table)))?
-            {
+            if list.is_empty() && !client.exists_once(table)? {
                 return Err(ClusterError::TableMissing { table: table.to_owned() });
             }
-            regions::regions(table, list)
+            regions::in_order(table, list)
         })
     }
 
     /// Creates a table with these split keys (the start keys of all regions but the first).
     ///
-    /// Only the attribute and configuration maps are sent, never the typed fields, which know fewer codecs.
+    /// Only the attribute and configuration maps are sent, never the typed fields, which know fewer codecs. Thrift1 can
+    /// create a table without splits whose other settings are HBase's defaults.
     ///
     /// # Errors
-    /// [`ClusterError::FramedCreate`] on a framed gateway, [`ClusterError::TableExists`], any other of a call.
+    /// [`ClusterError::FramedCreate`] on a framed gateway, [`ClusterError::TableExists`],
+    /// [`ClusterError::NotInThrift1`] naming what would be lost, any other of a call.
     pub fn create_table(&mut self, table: &TableDescriptor, splits: &[Vec<u8>]) -> Result<(), ClusterError> {
         let exists = |error: &ClusterError| matches!(error, ClusterError::TableExists { .. });
         self.retried(|client, failures| {
-            let connection = client.thrift2("create tables as they were")?;
+            let connection = client.connection()?;
             if connection.transport.framed {
                 return Err(ClusterError::FramedCreate { gateway: connection.gateway.to_string() });
             }
-            let created = client.once("createTable", &table.name, Patience::Put, |wire| {
-                wire.create_table(wire_descriptor(table), splits.to_vec())
-            });
+            let created = match client.api()? {
+                Api::Thrift1 => client.create_thrift1(table, splits),
+                Api::Thrift2 => client.once("createTable", &table.name, Patience::Put, |wire| {
+                    wire.create_table(wire_descriptor(table), splits.to_vec())
+                }),
+            };
             match created {
                 Err(error) if failures > 0 && exists(&error) => Ok(()),
                 other => other,
@@ -290,14 +346,12 @@ impl Client {
         if !matches!(error, ClusterError::Refused { retry: Retry::Transient, .. }) {
             return error;
         }
-        let exists = |wire: &mut Generated<'_>| wire.table_exists(table_name(table));
-        match self.once("tableExists", table, Patience::Call, exists) {
+        match self.exists_once(table) {
             Ok(false) => return ClusterError::TableMissing { table: table.to_owned() },
             Ok(true) => {}
             Err(_) => return error,
         }
-        let enabled = |wire: &mut Generated<'_>| wire.is_table_enabled(table_name(table));
-        match self.once("isTableEnabled", table, Patience::Call, enabled) {
+        match self.enabled_once(table) {
             Ok(false) => ClusterError::TableDisabled { table: table.to_owned() },
             _ => error,
         }

@@ -242,32 +242,49 @@ impl Connection {
         }
     }
 
-    /// One call through the generated client.
+    /// One call through the generated client of Thrift2.
     pub fn call<T>(
         &mut self,
         call: &Call<'_>,
         timeout: Duration,
         run: impl FnOnce(&mut Generated<'_>) -> thrift::Result<T>,
     ) -> Result<T, ClusterError> {
-        let fault = Cell::new(None);
+        let compact = self.transport.compact;
+        let talk = |reader: MessageReader<'_>, writer: MessageWriter<'_>| {
+            let (input, output) = protocols(compact, reader, writer);
+            run(&mut THBaseServiceSyncClient::new(input, output))
+        };
+        self.lend(call, timeout, talk, thrift_error).map(|(value, _)| value)
+    }
+
+    /// Lends the connection for one message each way to a client of any Thrift runtime, whose errors `fault` reads.
+    /// Returns its result and the bytes of the reply.
+    pub fn lend<T, E>(
+        &mut self,
+        call: &Call<'_>,
+        timeout: Duration,
+        talk: impl FnOnce(MessageReader<'_>, MessageWriter<'_>) -> Result<T, E>,
+        fault: impl FnOnce(&Call<'_>, E) -> ClusterError,
+    ) -> Result<(T, usize), ClusterError> {
+        let (trouble, taken) = (Cell::new(None), Cell::new(0));
         let failed = |error: io::Error| io_fault(call, error.kind(), &error.to_string(), timeout);
         self.stream.set_read_timeout(Some(timeout)).map_err(failed)?;
         self.out.clear();
         let framed = self.transport.framed;
         let stream = BufReader::with_capacity(BUFFER, &self.stream);
-        let reader = MessageReader { stream, framed, left: 0, fault: &fault };
-        let writer = MessageWriter { stream: &self.stream, framed, out: &mut self.out, fault: &fault };
-        let (input, output) = protocols(self.transport.compact, reader, writer);
-        let result = run(&mut THBaseServiceSyncClient::new(input, output));
-        match result {
+        let most = self.max_reply;
+        let reader = MessageReader { stream, framed, left: 0, most, taken: &taken, fault: &trouble };
+        let writer = MessageWriter { stream: &self.stream, framed, out: &mut self.out, fault: &trouble };
+        match talk(reader, writer) {
             Ok(value) => {
                 self.used = Instant::now();
                 self.fresh = false;
-                Ok(value)
+                Ok((value, taken.get()))
             }
-            Err(error) => Err(match fault.get() {
+            Err(error) => Err(match trouble.get() {
+                Some(io::ErrorKind::FileTooLarge) => self.too_long(call),
                 Some(kind) => io_fault(call, kind, &io::Error::from(kind).to_string(), timeout),
-                None => thrift_error(call, error),
+                None => fault(call, error),
             }),
         }
     }
@@ -341,7 +358,7 @@ fn protocols<'a>(
 }
 
 /// Collects a request and sends it, framed or not, at the flush that ends it.
-struct MessageWriter<'a> {
+pub(crate) struct MessageWriter<'a> {
     stream: &'a TcpStream,
     framed: bool,
     out: &'a mut Vec<u8>,
@@ -370,17 +387,31 @@ impl Write for MessageWriter<'_> {
     }
 }
 
-/// Reads one reply, framed or not, and remembers why reading failed, which the Thrift runtime turns into text.
-struct MessageReader<'a> {
+/// Reads one reply, framed or not, up to the limit, and remembers why reading failed, which the Thrift runtime turns
+/// into text.
+pub(crate) struct MessageReader<'a> {
     stream: BufReader<&'a TcpStream>,
     framed: bool,
     /// Bytes left of the frame.
     left: usize,
+    /// The longest reply that is read.
+    most: usize,
+    /// Bytes of the reply so far.
+    taken: &'a Cell<usize>,
     fault: &'a Cell<Option<io::ErrorKind>>,
 }
 
 impl MessageReader<'_> {
     fn read_on(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.taken.get() > self.most {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let count = self.read_piece(buffer)?;
+        self.taken.set(self.taken.get() + count);
+        Ok(count)
+    }
+
+    fn read_piece(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if !self.framed {
             return self.stream.read(buffer);
         }

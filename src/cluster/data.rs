@@ -8,11 +8,11 @@ use crate::cluster::reply::scan::{ScanOutcome, ScanReply};
 use crate::cluster::reply::simple::{Exception, Expected, nothing};
 use crate::cluster::reply::{Binary, Compact, Fault, Protocol};
 use crate::cluster::request::{Writer, deletes, page, puts};
-use crate::cluster::{Client, ClusterError, Durability, PageRequest, Pieces, Transport};
+use crate::cluster::{Api, Client, ClusterError, Durability, PageRequest, Pieces, Transport, thrift1};
 use crate::model::{CellBlock, Retry};
 
 /// A framed gateway drops the connection above 2 MiB per request.
-const FRAMED_LIMIT: usize = 2_000_000;
+pub(super) const FRAMED_LIMIT: usize = 2_000_000;
 /// Failures with a single row after which the row itself is thought to be the cause.
 const SUSPICIOUS: u32 = 2;
 /// How a row that could not be read at one go is cut: ten million cells at most.
@@ -95,9 +95,11 @@ impl Client {
     /// After failures that a page's size may have caused, fewer rows are asked for, and at last a single row in
     /// pieces: fewer rows are always a right answer to a stateless request.
     ///
+    /// Through Thrift1 a page holds the latest version of each cell however many are asked for; a raw one is refused.
+    ///
     /// # Errors
-    /// [`ClusterError::TableMissing`], [`ClusterError::FamilyMissing`], [`ClusterError::RowTooWide`] and any other
-    /// [`ClusterError`] of a call. The block is then empty.
+    /// [`ClusterError::TableMissing`], [`ClusterError::FamilyMissing`], [`ClusterError::RowTooWide`],
+    /// [`ClusterError::NotInThrift1`] and any other [`ClusterError`] of a call. The block is then empty.
     pub fn scan_page(&mut self, request: &PageRequest<'_>, block: &mut CellBlock) -> Result<PageStats, ClusterError> {
         request.check()?;
         let mut asked = *request;
@@ -130,6 +132,9 @@ impl Client {
         let (timeout, limit) = (self.gateways().options().scan_timeout, self.gateways().options().max_reply_bytes);
         let started = Instant::now();
         block.clear();
+        if self.api()? == Api::Thrift1 {
+            return self.page_thrift1(request, block);
+        }
         let connection = self.thrift2("scan statelessly")?;
         let gateway = connection.gateway.clone();
         let call = Call { gateway: &gateway, method: "getScannerResults", table: request.table };
@@ -144,35 +149,41 @@ impl Client {
 
     /// Writes all cells of the block with their own timestamps. The block holds puts only, every row has a cell.
     ///
+    /// Through Thrift1 this takes one call per timestamp, so nearly one per cell where each point is a cell of its own:
+    /// right, and slower by orders of magnitude.
+    ///
     /// # Errors
     /// [`ClusterError::TableMissing`], [`ClusterError::TableDisabled`], [`ClusterError::FamilyMissing`] and any other
     /// [`ClusterError`] of a call. Any part of the batch may have been written; writing it again changes nothing.
     pub fn put_multiple(&mut self, table: &str, cells: &CellBlock, durability: Durability) -> Result<(), ClusterError> {
-        self.batch("putMultiple", table, |writer| puts(writer, table, cells, durability))
+        let mut waiting = None;
+        self.retried(|client, _| {
+            let sent = match client.api()? {
+                Api::Thrift2 => {
+                    client.batch_once("putMultiple", table, |writer| puts(writer, table, cells, durability))
+                }
+                Api::Thrift1 => {
+                    client.put_thrift1(table, waiting.get_or_insert_with(|| thrift1::by_timestamp(cells)), durability)
+                }
+            };
+            sent.map_err(|error| client.look_at_table(table, error))
+        })
     }
 
     /// Writes all delete markers of the block with their own timestamps and types. The block holds markers only.
     ///
     /// # Errors
-    /// As [`put_multiple`](Self::put_multiple).
+    /// As [`put_multiple`](Self::put_multiple), and [`ClusterError::NotInThrift1`].
     pub fn delete_multiple(
         &mut self,
         table: &str,
         cells: &CellBlock,
         durability: Durability,
     ) -> Result<(), ClusterError> {
-        self.batch("deleteMultiple", table, |writer| deletes(writer, table, cells, durability))
-    }
-
-    fn batch(
-        &mut self,
-        method: &'static str,
-        table: &str,
-        arguments: impl Fn(&mut Writer<'_>),
-    ) -> Result<(), ClusterError> {
-        self.retried(|client, _| {
-            client.batch_once(method, table, &arguments).map_err(|error| client.look_at_table(table, error))
-        })
+        let delete = |client: &mut Self| {
+            client.batch_once("deleteMultiple", table, |writer| deletes(writer, table, cells, durability))
+        };
+        self.retried(|client, _| delete(client).map_err(|error| client.look_at_table(table, error)))
     }
 
     fn batch_once(
@@ -182,7 +193,7 @@ impl Client {
         arguments: impl Fn(&mut Writer<'_>),
     ) -> Result<(), ClusterError> {
         let (timeout, limit) = (self.gateways().options().put_timeout, self.gateways().options().max_reply_bytes);
-        let connection = self.thrift2("write cells with their own timestamps")?;
+        let connection = self.thrift2("write delete markers as they were")?;
         let gateway = connection.gateway.clone();
         let call = Call { gateway: &gateway, method, table };
         let Transport { framed, compact } = connection.transport;

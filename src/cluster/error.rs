@@ -4,6 +4,8 @@
 //! false for a disabled table that comes back. Texts cannot be trusted alone either: remote exceptions start with the
 //! Java class name, a missing table is an error whose whole text is the name of the table. So both are looked at.
 
+use std::borrow::Cow;
+
 use crate::model::{OutOfSpace, Retry};
 
 /// Attempts granted to faults that come from a broken peer rather than from a busy or restarting one.
@@ -120,7 +122,7 @@ pub enum ClusterError {
         /// Gateway.
         gateway: String,
         /// What was asked for.
-        what: &'static str,
+        what: Cow<'static, str>,
     },
     /// Tables cannot be created through a framed gateway.
     #[error(
@@ -251,7 +253,7 @@ impl ClusterError {
             Self::Silent { .. } | Self::Overloaded { .. } => Retry::Throttled,
             Self::Refused { retry, .. } => *retry,
             // The region list fails this way while a region is in transition.
-            Self::Application { method: "getAllRegionLocations", kind: 6, .. } => Retry::Transient,
+            Self::Application { method: "getAllRegionLocations" | "getTableRegions", kind: 6, .. } => Retry::Transient,
             Self::Exhausted { source, .. } => source.retry(),
             _ => Retry::Permanent,
         }

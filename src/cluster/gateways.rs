@@ -51,6 +51,8 @@ struct Shared {
     options: GatewayOptions,
     stop: Arc<AtomicBool>,
     next: AtomicUsize,
+    /// A gateway that answered speaks Thrift2.
+    thrift2: AtomicBool,
 }
 
 /// The gateways of one cluster; cheap to clone and shared by all threads. Connects to nothing by itself.
@@ -80,7 +82,13 @@ impl Gateways {
             return Err(ClusterError::NoGateway);
         }
         let entries = addresses.into_iter().map(|address| Entry { address, state: Mutex::default() }).collect();
-        Ok(Self(Arc::new(Shared { entries, options, stop, next: AtomicUsize::new(0) })))
+        Ok(Self(Arc::new(Shared {
+            entries,
+            options,
+            stop,
+            next: AtomicUsize::new(0),
+            thrift2: AtomicBool::new(false),
+        })))
     }
 
     /// A client of its own connection. Clients are spread over the gateways in turn.
@@ -112,15 +120,39 @@ impl Gateways {
         self.0.entries.iter().enumerate().map(|(slot, entry)| (entry.address.clone(), found(slot, entry))).collect()
     }
 
-    /// `wanted`, or the next one that is not left alone, or the one that is left alone for the shortest time.
+    /// `wanted`, or the next one that is not left alone, or the one that is left alone for the shortest time. One that
+    /// is passed over comes last.
     pub(crate) fn pick(&self, wanted: usize) -> usize {
         let now = Instant::now();
-        let rest = |slot: usize| {
-            let until = self.0.entries.get(slot).and_then(|entry| entry.state().resting_until);
-            until.map_or_else(Default::default, |until| until.saturating_duration_since(now))
+        let order = |slot: usize| {
+            let state = self.0.entries.get(slot).map(Entry::state);
+            let (info, until) =
+                state.map_or((None, None), |state| (state.info.as_ref().map(|i| i.api), state.resting_until));
+            let rest = until.map_or_else(Default::default, |until| until.saturating_duration_since(now));
+            (info.is_some_and(|api| self.passes_over(api)), rest)
         };
         let in_turn = (0..self.len()).map(|step| (wanted + step) % self.len());
-        in_turn.min_by_key(|slot| rest(*slot)).unwrap_or(wanted)
+        in_turn.min_by_key(|slot| order(*slot)).unwrap_or(wanted)
+    }
+
+    /// Whether gateways of this service are not used: Thrift1 as soon as one of the others was found to speak Thrift2,
+    /// and for ever after, so that no page of a scan is poorer than the page before.
+    pub(crate) fn passes_over(&self, api: Api) -> bool {
+        api == Api::Thrift1 && self.0.thrift2.load(Ordering::Relaxed)
+    }
+
+    /// Probes the gateways that are not known yet and not left alone.
+    pub(crate) fn ask_the_unknown(&self) {
+        for (slot, entry) in self.0.entries.iter().enumerate() {
+            let asked = {
+                let state = entry.state();
+                state.info.is_some() || state.resting_until.is_some_and(|until| until > Instant::now())
+            };
+            if !asked && let Err(error) = self.open(slot) {
+                tracing::debug!(%error, "a gateway does not say what it speaks");
+                self.rest(slot);
+            }
+        }
     }
 
     /// Leaves a gateway alone for a while.
@@ -146,6 +178,7 @@ impl Gateways {
             None => {
                 let (connection, info) = self.probe(entry)?;
                 tracing::info!(gateway = %info, "found");
+                self.0.thrift2.fetch_or(info.api == Api::Thrift2, Ordering::Relaxed);
                 let mut state = entry.state();
                 state.info = Some(info.clone());
                 state.resting_until = None;

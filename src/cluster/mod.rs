@@ -4,6 +4,10 @@
 //! them. Every method of the client repeats itself as [`RetryPolicy`] says; the pages of a scan and the batches of
 //! puts are idempotent, so repeating them is exact. The two hot messages, the reply of a scan and the request of a
 //! put, are read and written by hand (`reply`, `request`); all other calls use the code in `generated`.
+//!
+//! Where no gateway speaks Thrift2, one of Thrift1 serves behind the same methods (`thrift1`): latest versions only, one
+//! call per timestamp when writing, no delete markers, descriptors of six attributes. What would come out wrong there
+//! is refused with [`ClusterError::NotInThrift1`].
 
 mod address;
 mod client;
@@ -18,6 +22,7 @@ mod reply;
 mod request;
 mod retry;
 mod tables;
+mod thrift1;
 
 pub use address::{Api, GatewayAddress, Transport};
 pub use client::Client;

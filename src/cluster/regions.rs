@@ -5,10 +5,14 @@ use crate::cluster::error::hex;
 use crate::cluster::generated::hbase2::THRegionLocation;
 use crate::model::{KeyRange, Region};
 
-/// Sorts the locations and checks that they cover all keys once. Replicas other than the first are left out.
-pub(crate) fn regions(table: &str, locations: Vec<THRegionLocation>) -> Result<Vec<Region>, ClusterError> {
+/// The regions of these locations; replicas other than the first are left out.
+pub(crate) fn first_replicas(locations: Vec<THRegionLocation>) -> Vec<Region> {
     let first = |location: &THRegionLocation| location.region_info.replica_id.unwrap_or(0) == 0;
-    let mut regions: Vec<Region> = locations.into_iter().filter(first).map(region).collect();
+    locations.into_iter().filter(first).map(region).collect()
+}
+
+/// Sorts the regions and checks that they cover all keys once.
+pub(crate) fn in_order(table: &str, mut regions: Vec<Region>) -> Result<Vec<Region>, ClusterError> {
     regions.sort_by(|a, b| a.range.start.cmp(&b.range.start));
     check(table, &regions)?;
     Ok(regions)
@@ -50,6 +54,10 @@ fn check(table: &str, regions: &[Region]) -> Result<(), ClusterError> {
 mod tests {
     use super::*;
     use crate::cluster::generated::hbase2::{THRegionInfo, TServerName};
+
+    fn regions(table: &str, locations: Vec<THRegionLocation>) -> Result<Vec<Region>, ClusterError> {
+        in_order(table, first_replicas(locations))
+    }
 
     fn location(start: &[u8], end: &[u8], replica: i32) -> THRegionLocation {
         let info = THRegionInfo::new(0, b"t".to_vec(), start.to_vec(), end.to_vec(), false, false, replica);

@@ -6,10 +6,11 @@
 //! exist.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::cluster::{Api, Client};
 use crate::flow::budget::ByteBudget;
 use crate::flow::catalogue::{self, TableResult};
 use crate::flow::detect::{Detection, decide, sample_keys};
@@ -22,6 +23,7 @@ use crate::flow::rss::peak_rss_bytes;
 use crate::flow::tables::{SourceTable, SourceTables};
 use crate::flow::tally_scan::even_ranges;
 use crate::flow::threads::Threads;
+use crate::flow::workers::work_through;
 use crate::flow::{BackupPlan, BackupReport, Cancel, FlowError, OpentsdbConf, Progress, Resources};
 use crate::manifest::{BackupWriter, FORMAT, Manifest, Repository, ServerFacts, ShardRecord, Totals};
 use crate::model::{KeyRange, RawReason, time};
@@ -139,7 +141,7 @@ impl Survey {
             addresses: source.gateways.survey().into_iter().map(|(address, _)| address.to_string()).collect(),
             ..ServerFacts::default()
         };
-        let thrift1 = info.api == crate::cluster::Api::Thrift1;
+        let thrift1 = info.api == Api::Thrift1;
         let names = Arc::new(Names::new(names, client, &uid_table, detection.layout));
         Ok(Self { found, names, detection, server, thrift1 })
     }
@@ -163,30 +165,18 @@ impl Run<'_> {
         self.progress.stage(format!("backing up {}", table.name), ranges.len() as u64);
         let context = Arc::new(self.context(table, first_shard));
         let queue = WorkQueue::new(ranges.into_iter().map(|range| ShardTask { range }));
-        let results: Mutex<Result<TableResult, FlowError>> =
-            Mutex::new(Ok(TableResult::new(table, versions(self.plan, table))));
-        std::thread::scope(|scope| {
-            for _ in 0..connections {
-                scope.spawn(|| {
-                    let mut client = gateways.client();
-                    while let Some(task) = queue.take() {
-                        let range = task.range.clone();
-                        let outcome = self.shard(&context, &mut client, task, &queue);
-                        let outcome = outcome.map_err(|e| e.at(format!("shard {range}")));
-                        let failed = outcome.is_err();
-                        keep(&results, outcome);
-                        self.progress.finished();
-                        queue.done();
-                        if failed {
-                            // The others stop at their next page; their errors come after the one that is reported.
-                            queue.close();
-                            context.cancel_table.set();
-                        }
-                    }
-                });
-            }
-        });
-        results.into_inner().unwrap_or_else(PoisonError::into_inner)
+        let mut result = TableResult::new(table, versions(self.plan, table));
+        let work = |client: &mut Client, task: ShardTask| {
+            let range = task.range.clone();
+            self.shard(&context, client, task, &queue).map_err(|error| {
+                // The others stop at their next page.
+                context.cancel_table.set();
+                error.at(format!("shard {range}"))
+            })
+        };
+        let start = || gateways.client();
+        work_through(connections, &queue, self.progress, start, work, |outcome| result.add(outcome))?;
+        Ok(result)
     }
 
     fn context(&self, table: &SourceTable, first_shard: u32) -> ExportContext {
@@ -231,7 +221,7 @@ impl Run<'_> {
     fn shard(
         &self,
         context: &Arc<ExportContext>,
-        client: &mut crate::cluster::Client,
+        client: &mut Client,
         task: ShardTask,
         queue: &WorkQueue<ShardTask>,
     ) -> Result<ShardOutcome, FlowError> {
@@ -285,15 +275,6 @@ impl Run<'_> {
                 .collect(),
             ..Manifest::default()
         }
-    }
-}
-
-fn keep(results: &Mutex<Result<TableResult, FlowError>>, outcome: Result<ShardOutcome, FlowError>) {
-    let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-    match (results.as_mut(), outcome) {
-        (Ok(result), Ok(outcome)) => result.add(outcome),
-        (Ok(_), Err(error)) => *results = Err(error),
-        (Err(_), _) => {}
     }
 }
 

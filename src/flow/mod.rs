@@ -30,6 +30,7 @@ mod tables;
 mod tally_scan;
 mod threads;
 mod verify;
+mod workers;
 
 pub use backup::backup;
 pub use cancel::Cancel;

@@ -1,10 +1,8 @@
 //! The tally of a table in the cluster, by all connections.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
-
 use crate::cluster::{Client, Gateways};
 use crate::flow::queue::WorkQueue;
+use crate::flow::workers::work_through;
 use crate::flow::{Cancel, FlowError, Progress, Resources};
 use crate::model::{CellBlock, CellHasher, KeyRange, Tally};
 use crate::scan::{ScanOptions, ShardScan};
@@ -38,35 +36,11 @@ pub fn tally_table(
     let ranges = even_ranges(&mut gateways.client(), table, resources.connections)?;
     progress.stage(format!("reading {table} back"), ranges.len() as u64);
     let queue = WorkQueue::new(ranges);
-    let total = Mutex::new(Ok(Tally::default()));
-    std::thread::scope(|scope| {
-        for _ in 0..resources.connections {
-            scope.spawn(|| {
-                let mut client = gateways.client();
-                while let Some(range) = queue.take() {
-                    let result = tally_range(&mut client, table, range, options, progress, cancel);
-                    let failed = result.is_err();
-                    add(&total, result);
-                    progress.finished();
-                    queue.done();
-                    if failed {
-                        queue.close();
-                    }
-                }
-            });
-        }
-    });
-    total.into_inner().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Keeps the first error.
-fn add(total: &Mutex<Result<Tally, FlowError>>, result: Result<Tally, FlowError>) {
-    let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
-    match (total.as_mut(), result) {
-        (Ok(sum), Ok(part)) => sum.add(&part),
-        (Ok(_), Err(error)) => *total = Err(error),
-        (Err(_), _) => {}
-    }
+    let mut total = Tally::default();
+    let start = || gateways.client();
+    let work = |client: &mut Client, range| tally_range(client, table, range, options, progress, cancel);
+    work_through(resources.connections, &queue, progress, start, work, |part| total.add(&part))?;
+    Ok(total)
 }
 
 /// The tally of one key range.

@@ -1,12 +1,11 @@
 //! One table's files to the cluster, by all connections.
 
-use std::sync::{Mutex, PoisonError};
-
 use crate::cluster::Client;
 use crate::flow::backup_files::{BackupContents, fetch};
 use crate::flow::contents::cells_of;
 use crate::flow::queue::WorkQueue;
 use crate::flow::threads::Threads;
+use crate::flow::workers::work_through;
 use crate::flow::{Cancel, FlowError, Progress, RestorePlan};
 use crate::model::{FileRow, Region, Tally};
 use crate::put::{CellWriter, PutOptions};
@@ -30,35 +29,12 @@ pub fn send_table(
     let files: Vec<&FileRow> = contents.files_of(&target.table.name).filter(|f| !f.kind.is_catalogue()).collect();
     progress.stage(format!("restoring {}", target.name), files.len() as u64);
     let queue = WorkQueue::new(files);
-    let total: Mutex<Result<Tally, FlowError>> = Mutex::new(Ok(Tally::default()));
     let job = SendJob { plan, threads, contents, table: &target.name, regions, families, progress, cancel };
-    std::thread::scope(|scope| {
-        for _ in 0..plan.resources.connections {
-            scope.spawn(|| {
-                let mut client = plan.gateways.client();
-                while let Some(file) = queue.take() {
-                    let sent = job.send_file(&mut client, file).map_err(|e| e.at(file.path.clone()));
-                    let failed = sent.is_err();
-                    keep(&total, sent);
-                    progress.finished();
-                    queue.done();
-                    if failed {
-                        queue.close();
-                    }
-                }
-            });
-        }
-    });
-    total.into_inner().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn keep(total: &Mutex<Result<Tally, FlowError>>, sent: Result<Tally, FlowError>) {
-    let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
-    match (total.as_mut(), sent) {
-        (Ok(sum), Ok(part)) => sum.add(&part),
-        (Ok(_), Err(error)) => *total = Err(error),
-        (Err(_), _) => {}
-    }
+    let mut total = Tally::default();
+    let start = || plan.gateways.client();
+    let work = |client: &mut Client, file: &FileRow| job.send_file(client, file).map_err(|e| e.at(file.path.clone()));
+    work_through(plan.resources.connections, &queue, progress, start, work, |sent| total.add(&sent))?;
+    Ok(total)
 }
 
 struct SendJob<'a> {

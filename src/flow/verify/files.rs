@@ -1,7 +1,6 @@
 //! Files of the repository against what the manifest says, and their cells against their tallies.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
@@ -10,6 +9,7 @@ use crate::flow::contents::cells_of;
 use crate::flow::queue::WorkQueue;
 use crate::flow::tally_scan::tally_block;
 use crate::flow::threads::Threads;
+use crate::flow::workers::work_through;
 use crate::flow::{Cancel, FileProblem, FlowError, Progress, VerifyLevel, VerifyPlan, VerifyReport};
 use crate::manifest::{BackupPaths, Repository, ShardRecord};
 use crate::model::{CellHasher, FileRow, KeyLayout, ShardRow, Tally};
@@ -168,31 +168,19 @@ pub fn check_files(
     warn_of_strays(plan, threads, contents, report)?;
     let layout = contents.manifest.layout;
     let queue = WorkQueue::new(&contents.files);
-    let found = Mutex::new(Ok((Vec::new(), 0u64)));
-    std::thread::scope(|scope| {
-        for _ in 0..plan.resources.connections.max(1) {
-            scope.spawn(|| {
-                while let Some(file) = queue.take() {
-                    let result = check_file(plan, threads, file, &layout, progress, cancel);
-                    progress.finished();
-                    queue.done();
-                    let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                    match (found.as_mut(), result) {
-                        (Ok((problems, cells)), Ok((more, count))) => {
-                            problems.extend(more);
-                            *cells += count;
-                        }
-                        (Ok(_), Err(error)) => {
-                            *found = Err(error);
-                            queue.close();
-                        }
-                        (Err(_), _) => {}
-                    }
-                }
-            });
-        }
-    });
-    let (mut problems, cells) = found.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+    let (mut problems, mut cells) = (Vec::new(), 0);
+    let work = |(): &mut (), file: &FileRow| check_file(plan, threads, file, &layout, progress, cancel);
+    work_through(
+        plan.resources.connections,
+        &queue,
+        progress,
+        || (),
+        work,
+        |(more, count)| {
+            problems.extend(more);
+            cells += count;
+        },
+    )?;
     problems.sort_by(|a: &FileProblem, b| a.path.cmp(&b.path));
     report.files += contents.files.len() as u64;
     report.cells += cells;

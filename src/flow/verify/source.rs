@@ -5,7 +5,6 @@
 //! cell by cell.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use crate::cluster::{Client, Gateways};
 use crate::flow::backup_files::{BackupContents, fetch};
@@ -13,6 +12,7 @@ use crate::flow::contents::cells_of;
 use crate::flow::queue::WorkQueue;
 use crate::flow::restore::read_options;
 use crate::flow::threads::Threads;
+use crate::flow::workers::work_through;
 use crate::flow::{Cancel, CellDifference, DifferenceKind, FlowError, Progress, VerifyPlan, VerifyReport};
 use crate::manifest::TableRecord;
 use crate::model::{CellBlock, CellHasher, KeyRange, OwnedCell, ShardRow, Tally};
@@ -109,33 +109,15 @@ impl Ranges {
 impl Job<'_> {
     fn run(&self, gateways: &Gateways, shards: Vec<&ShardRow>) -> Result<Found, FlowError> {
         let queue = WorkQueue::new(shards);
-        let all: Mutex<Result<Found, FlowError>> = Mutex::new(Ok(Found::default()));
-        std::thread::scope(|scope| {
-            for _ in 0..self.plan.resources.connections.max(1) {
-                scope.spawn(|| {
-                    let mut client = gateways.client();
-                    while let Some(shard) = queue.take() {
-                        let found = self.shard(&mut client, shard);
-                        self.progress.finished();
-                        queue.done();
-                        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-                        match (all.as_mut(), found) {
-                            (Ok(sum), Ok(found)) => {
-                                sum.cells += found.cells;
-                                found.by_kind.iter().for_each(|(k, n)| *sum.by_kind.entry(*k).or_default() += n);
-                                sum.named.extend(found.named);
-                            }
-                            (Ok(_), Err(error)) => {
-                                *all = Err(error);
-                                queue.close();
-                            }
-                            (Err(_), _) => {}
-                        }
-                    }
-                });
-            }
-        });
-        all.into_inner().unwrap_or_else(PoisonError::into_inner)
+        let mut all = Found::default();
+        let start = || gateways.client();
+        let work = |client: &mut Client, shard: &ShardRow| self.shard(client, shard);
+        work_through(self.plan.resources.connections, &queue, self.progress, start, work, |found| {
+            all.cells += found.cells;
+            found.by_kind.iter().for_each(|(kind, count)| *all.by_kind.entry(*kind).or_default() += count);
+            all.named.extend(found.named);
+        })?;
+        Ok(all)
     }
 
     fn shard(&self, client: &mut Client, shard: &ShardRow) -> Result<Found, FlowError> {

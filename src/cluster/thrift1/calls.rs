@@ -1,0 +1,65 @@
+//! One call of the generated Thrift1 client over a connection.
+
+use std::time::Duration;
+
+use hbase_thrift::hbase::HbaseSyncClient;
+use thrift1_runtime::protocol::{
+    TBinaryInputProtocol, TBinaryOutputProtocol, TCompactInputProtocol, TCompactOutputProtocol, TInputProtocol,
+    TOutputProtocol,
+};
+
+use crate::cluster::connection::{Connection, MessageReader, MessageWriter};
+use crate::cluster::error::Call;
+use crate::cluster::thrift1::fault;
+use crate::cluster::thrift1::input::{Checked, Shared};
+use crate::cluster::{Client, ClusterError};
+
+/// The generated client over either protocol.
+pub(super) type Generated<'a> = HbaseSyncClient<Box<dyn TInputProtocol + 'a>, Box<dyn TOutputProtocol + 'a>>;
+
+impl Connection {
+    /// One call. Returns its result and the bytes of the reply.
+    pub(super) fn call_thrift1<T>(
+        &mut self,
+        call: &Call<'_>,
+        timeout: Duration,
+        run: impl FnOnce(&mut Generated<'_>) -> thrift1_runtime::Result<T>,
+    ) -> Result<(T, usize), ClusterError> {
+        let compact = self.transport.compact;
+        let talk = |reader: MessageReader<'_>, writer: MessageWriter<'_>| {
+            let (input, output) = protocols(compact, reader, writer);
+            run(&mut HbaseSyncClient::new(input, output))
+        };
+        self.lend(call, timeout, talk, fault::read)
+    }
+}
+
+impl Client {
+    /// One call, without retry.
+    pub(super) fn once_thrift1<T>(
+        &mut self,
+        method: &'static str,
+        table: &str,
+        timeout: Duration,
+        run: impl FnOnce(&mut Generated<'_>) -> thrift1_runtime::Result<T>,
+    ) -> Result<T, ClusterError> {
+        let connection = self.connection()?;
+        let gateway = connection.gateway.clone();
+        connection.call_thrift1(&Call { gateway: &gateway, method, table }, timeout, run).map(|(value, _)| value)
+    }
+}
+
+fn protocols<'a>(
+    compact: bool,
+    reader: MessageReader<'a>,
+    writer: MessageWriter<'a>,
+) -> (Box<dyn TInputProtocol + 'a>, Box<dyn TOutputProtocol + 'a>) {
+    let reader = Shared::new(reader);
+    if compact {
+        let input = Checked::new(TCompactInputProtocol::new(reader.clone()), reader, true);
+        (Box::new(input), Box::new(TCompactOutputProtocol::new(writer)))
+    } else {
+        let input = Checked::new(TBinaryInputProtocol::new(reader.clone(), true), reader, false);
+        (Box::new(input), Box::new(TBinaryOutputProtocol::new(writer, true)))
+    }
+}
