@@ -24,7 +24,7 @@ const LAYERS: &[Layer] = &[
     layer("model", &[], &[]),
     // Annotations, UIDMeta, TSMeta and trees are JSON inside cells, so the codec reads JSON as well.
     layer("codec", &["model"], &["serde_json"]),
-    layer("cluster", &["model"], &["thrift", "hbase_thrift", "rustls", "gssapi", "thread::sleep"]),
+    layer("cluster", &["model"], &["thrift", "thrift1_runtime", "hbase_thrift", "rustls", "gssapi", "thread::sleep"]),
     // tokio: the parts of an upload are tasks, so that they travel while the caller waits for the cluster.
     layer("store", &["model"], &["object_store", "tokio"]),
     layer("shard", &["model", "cluster"], &[]),
@@ -54,6 +54,7 @@ const LAYERS: &[Layer] = &[
 /// Foreign names that have a door. `arrow` stands for every crate whose name begins so.
 const GUARDED: &[&str] = &[
     "thrift",
+    "thrift1_runtime",
     "hbase_thrift",
     "rustls",
     "gssapi",

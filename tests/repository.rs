@@ -1,11 +1,6 @@
 //! Whatever happens to a file of a repository, `verify` notices and names the file; an intact copy raises no alarm.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking, in its helper functions too"
-)]
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
 mod support;
 
@@ -18,7 +13,7 @@ use serde_json::Value;
 use support::ark::{self, Repository, Run};
 use support::bed::Bed;
 use support::golden;
-use support::synthetic::{self, Dice, Synthetic};
+use support::synthetic::{self, Dice, Synthetic, sealed};
 use tsdb_ark::columnar::TableRows;
 use tsdb_ark::model::{FileKind, FileRow, kind};
 use tsdb_ark::parquet_file::{TableWriter, read_files};
@@ -87,17 +82,6 @@ impl Copy {
         change(&mut manifest);
         self.write(&path, &sealed(&manifest));
     }
-}
-
-/// JSON with its own hash, by the description of the format and not by the program's code. `serde_json` sorts the keys
-/// of a value, and the hash has to come last.
-fn sealed(value: &Value) -> Vec<u8> {
-    let mut value = value.clone();
-    value.as_object_mut().unwrap().remove("self_blake3");
-    let text = serde_json::to_string_pretty(&value).unwrap();
-    let head = format!("{},\n  \"self_blake3\": \"", text.strip_suffix("\n}").unwrap());
-    let digits = blake3::hash(format!("{head}\"\n}}\n").as_bytes()).to_hex();
-    format!("{head}{digits}\"\n}}\n").into_bytes()
 }
 
 /// The names by which a run must tell that these files are damaged.

@@ -1,12 +1,7 @@
 //! What must not happen does not: half a backup is none, a restore destroys nothing, a difference is not overlooked, and
 //! whoever asks for the impossible is told so.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking, in its helper functions too"
-)]
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
 mod support;
 

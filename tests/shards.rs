@@ -1,12 +1,7 @@
 //! How a table is divided must not matter: whatever its regions, its key layout and the limits of a run, each cell is read
 //! exactly once.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking, in its helper functions too"
-)]
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
 mod support;
 

@@ -46,6 +46,9 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
     let started_ms = time::now_ms();
     let threads = Threads::new(plan.resources.cpu)?;
     let survey = Survey::make(&plan.source, progress, cancel)?;
+    if plan.raw {
+        plan.source.gateways.client().require_thrift2("read delete markers and hidden versions (--raw)")?;
+    }
     let mut report = BackupReport {
         backup: None,
         tables: Vec::new(),
@@ -66,7 +69,8 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
         );
     }
     if plan.dry_run {
-        report.tables = survey.found.tables.iter().map(|t| catalogue::planned_table(t, versions(plan, t))).collect();
+        report.tables =
+            survey.found.tables.iter().map(|t| catalogue::planned_table(t, versions(plan, &survey, t))).collect();
         report.seconds = begun.elapsed().as_secs_f64();
         return Ok(report);
     }
@@ -109,9 +113,13 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
     Ok(report)
 }
 
-/// Versions per column that a scan of the table asks for.
-fn versions(plan: &BackupPlan, table: &SourceTable) -> i32 {
-    if plan.raw { plan.max_versions } else { table.versions() }
+/// Versions per column that a scan of the table asks for. Through Thrift1 there is one, and the manifest says so.
+fn versions(plan: &BackupPlan, survey: &Survey, table: &SourceTable) -> i32 {
+    match plan.raw {
+        true => plan.max_versions,
+        false if survey.thrift1 => 1,
+        false => table.versions(),
+    }
 }
 
 /// What is known before the first shard.
@@ -165,7 +173,7 @@ impl Run<'_> {
         self.progress.stage(format!("backing up {}", table.name), ranges.len() as u64);
         let context = Arc::new(self.context(table, first_shard));
         let queue = WorkQueue::new(ranges.into_iter().map(|range| ShardTask { range }));
-        let mut result = TableResult::new(table, versions(self.plan, table));
+        let mut result = TableResult::new(table, versions(self.plan, self.survey, table));
         let work = |client: &mut Client, task: ShardTask| {
             let range = task.range.clone();
             self.shard(&context, client, task, &queue).map_err(|error| {
@@ -196,7 +204,7 @@ impl Run<'_> {
             layout: self.survey.detection.layout,
             names: Arc::clone(&self.survey.names),
             scan: ScanOptions {
-                max_versions: versions(self.plan, table),
+                max_versions: versions(self.plan, self.survey, table),
                 raw: self.plan.raw,
                 page_bytes: page_bytes as usize,
                 ..ScanOptions::default()

@@ -43,6 +43,11 @@ struct Options {
 const USAGE: &str =
     "bench.sh [--json FILE] [--points-single N] [--points-compacted N] [--runs N] [--connections N] [--offline]";
 
+fn usage(what: &str) -> ! {
+    eprintln!("{what}\nusage: {USAGE}");
+    std::process::exit(2)
+}
+
 impl Options {
     fn parse() -> Options {
         let mut options =
@@ -51,7 +56,7 @@ impl Options {
         while let Some(argument) = arguments.next() {
             let mut number = || -> u64 {
                 let text = arguments.next().unwrap_or_default().replace('_', "");
-                text.parse().unwrap_or_else(|_| panic!("{argument} needs a number\nusage: {USAGE}"))
+                text.parse().unwrap_or_else(|_| usage(&format!("{argument} needs a number")))
             };
             match argument.as_str() {
                 "--json" => options.json = arguments.next().map(PathBuf::from),
@@ -62,7 +67,7 @@ impl Options {
                 "--offline" => options.offline = true,
                 // Added by cargo.
                 "--bench" => {}
-                _ => panic!("unknown argument {argument}\nusage: {USAGE}"),
+                _ => usage(&format!("unknown argument {argument}")),
             }
         }
         options

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::ark::{self, Repository, Run};
 use crate::support::bed::Bed;
-use crate::support::synthetic::Synthetic;
+use crate::support::synthetic::{Synthetic, sealed};
 use crate::support::tsd::Tables;
 use crate::{LONG_CELLS, long_tables};
 
@@ -110,15 +110,6 @@ fn a_folder_of_somebody_else_is_not_taken_over() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
-/// JSON with its own hash, by the description of the format.
-fn sealed(mut value: Value) -> Vec<u8> {
-    value.as_object_mut().unwrap().remove("self_blake3");
-    let text = serde_json::to_string_pretty(&value).unwrap();
-    let head = format!("{},\n  \"self_blake3\": \"", text.strip_suffix("\n}").unwrap());
-    let digits = blake3::hash(format!("{head}\"\n}}\n").as_bytes()).to_hex();
-    format!("{head}{digits}\"\n}}\n").into_bytes()
-}
-
 #[test]
 fn a_newer_format_is_refused() {
     let bed = Bed::shared();
@@ -131,7 +122,7 @@ fn a_newer_format_is_refused() {
         let text = std::fs::read(&path).unwrap();
         let mut value: Value = serde_json::from_slice(&text).unwrap();
         value["format"] = 2.into();
-        std::fs::write(&path, sealed(value)).unwrap();
+        std::fs::write(&path, sealed(&value)).unwrap();
         for verb in ["verify", "list", "show"] {
             assert_told(repository.run(verb, &[]), 10, &[file, "format 2", "newer tsdb-ark"]);
         }

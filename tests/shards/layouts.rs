@@ -48,8 +48,7 @@ fn read_back(repository: &Repository) -> BTreeSet<Point> {
         while let Some(batch) = reader.next_group().unwrap() {
             for segment in &batch.segments {
                 let tsuid: String = batch.series[segment.series as usize].iter().map(|b| format!("{b:02X}")).collect();
-                let (metric, value) =
-                    names.get(&tsuid).unwrap_or_else(|| panic!("series {tsuid} has no names")).clone();
+                let (metric, value) = names[&tsuid].clone();
                 for at in 0..segment.len {
                     let point = batch.ints[segment.int_start + at];
                     let time = batch.timestamps[segment.start + at];

@@ -202,3 +202,14 @@ pub fn assert_tally(report: &Value, table: &str, wanted: &Tally) {
         "{table}"
     );
 }
+
+/// JSON with its own hash, by the description of the format and not by the program's code. `serde_json` sorts the keys
+/// of a value, and the hash has to come last.
+pub fn sealed(value: &Value) -> Vec<u8> {
+    let mut value = value.clone();
+    value.as_object_mut().unwrap().remove("self_blake3");
+    let text = serde_json::to_string_pretty(&value).unwrap();
+    let head = format!("{},\n  \"self_blake3\": \"", text.strip_suffix("\n}").unwrap());
+    let digits = blake3::hash(format!("{head}\"\n}}\n").as_bytes()).to_hex();
+    format!("{head}{digits}\"\n}}\n").into_bytes()
+}

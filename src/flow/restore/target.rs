@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cluster::Client;
+use crate::cluster::{Api, Client};
 use crate::codec::row_key::hex;
 use crate::flow::backup_files::{BackupContents, fetch};
 use crate::flow::contents::cells_of;
@@ -127,7 +127,13 @@ fn look_at_existing(
         }
     }
     let (rows, markers) = first_cells(client, name)?;
-    if markers > 0 {
+    if markers.is_none() {
+        warnings.push(format!(
+            "whether table {name} holds delete markers cannot be seen through a Thrift1 gateway: restored cells at or below \
+             one stay hidden until a major compaction"
+        ));
+    }
+    if markers.is_some_and(|markers| markers > 0) {
         warnings.push(format!(
             "table {name} holds delete markers: restored cells at or below them stay hidden until a major compaction"
         ));
@@ -143,11 +149,14 @@ fn look_at_existing(
     Ok(())
 }
 
-/// Whether a table shows any row, and how many delete markers its first pages hold.
-fn first_cells(client: &mut Client, table: &str) -> Result<(bool, usize), FlowError> {
+/// Whether a table shows any row, and how many delete markers its first pages hold; `None` where they cannot be seen.
+fn first_cells(client: &mut Client, table: &str) -> Result<(bool, Option<usize>), FlowError> {
     let mut page = CellBlock::new();
     let plain = ScanOptions { max_versions: 1, ..ScanOptions::default() };
     let rows = ShardScan::new(client, table, KeyRange::all(), plain).next_page(&mut page)?.is_some();
+    if client.gateway()?.api == Api::Thrift1 {
+        return Ok((rows, None));
+    }
     let raw = ScanOptions { max_versions: 3, raw: true, ..ScanOptions::default() };
     let mut scan = ShardScan::new(client, table, KeyRange::all(), raw);
     let mut markers = 0;
@@ -157,7 +166,7 @@ fn first_cells(client: &mut Client, table: &str) -> Result<(bool, usize), FlowEr
         }
         markers += page.iter().filter(|cell| cell.kind != kind::PUT).count();
     }
-    Ok((rows, markers))
+    Ok((rows, Some(markers)))
 }
 
 fn warn_of_ttl(target: &Target<'_>, warnings: &mut Vec<String>) -> Result<(), FlowError> {
