@@ -157,16 +157,13 @@ impl Decoder {
 
     /// Takes the points collected so far; series indexes start anew.
     pub fn take_points(&mut self, out: &mut TypedRows) -> PointBatch {
+        self.take_points_into(out, PointBatch::default())
+    }
+
+    /// Like [`take_points`](Self::take_points), going on in the memory of a batch that nobody needs any more.
+    pub fn take_points_into(&mut self, out: &mut TypedRows, mut spare: PointBatch) -> PointBatch {
         self.series.clear();
-        let empty = PointBatch {
-            segments: Vec::with_capacity(out.points.segments.len()),
-            timestamps: Vec::with_capacity(out.points.timestamps.len()),
-            flags: Vec::with_capacity(out.points.flags.len()),
-            ints: Vec::with_capacity(out.points.ints.len()),
-            floats: Vec::with_capacity(out.points.floats.len()),
-            delays: Vec::with_capacity(out.points.delays.len()),
-            series: Vec::new(),
-        };
-        std::mem::replace(&mut out.points, empty)
+        spare.clear();
+        std::mem::replace(&mut out.points, spare)
     }
 }

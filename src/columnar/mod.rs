@@ -15,7 +15,7 @@ pub use cells::{CELL_COLUMNS, append_cells, reasons};
 pub use error::ColumnError;
 pub use hex::{hex, unhex};
 pub use regroup::{PointRow, PointValue, Regroup, Written};
-pub use sort::sort_points;
+pub use sort::{sort_points, sort_points_into};
 pub use tables::{TableRows, empty_table};
 
 #[cfg(test)]

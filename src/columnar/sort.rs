@@ -12,27 +12,26 @@ use crate::model::{PointBatch, Segment, WriteTime};
 ///
 /// A batch with a segment outside its vectors comes back as it is; the writer names it as an error.
 pub fn sort_points(batch: PointBatch, metric_width: u8) -> PointBatch {
+    sort_points_into(batch, metric_width, PointBatch::default()).0
+}
+
+/// Like [`sort_points`], into the memory of a batch that nobody needs any more. Returns the sorted batch and one whose
+/// memory can be used again: fresh memory for every batch costs a quarter of the time of a backup in page faults.
+pub fn sort_points_into(batch: PointBatch, metric_width: u8, mut spare: PointBatch) -> (PointBatch, PointBatch) {
     let order = order(&batch, usize::from(metric_width));
     if is_laid_out(&batch, &order) {
-        return batch;
+        return (batch, spare);
     }
-    let mut sorted = PointBatch {
-        segments: Vec::with_capacity(batch.segments.len()),
-        timestamps: Vec::with_capacity(batch.timestamps.len()),
-        flags: Vec::with_capacity(batch.flags.len()),
-        ints: Vec::with_capacity(batch.ints.len()),
-        floats: Vec::with_capacity(batch.floats.len()),
-        delays: Vec::with_capacity(batch.delays.len()),
-        series: Vec::new(),
-    };
+    spare.clear();
     for index in order {
-        let copied = batch.segments.get(index as usize).and_then(|segment| copy_segment(&batch, segment, &mut sorted));
+        let copied = batch.segments.get(index as usize).and_then(|segment| copy_segment(&batch, segment, &mut spare));
         if copied.is_none() {
-            return batch;
+            return (batch, spare);
         }
     }
-    sorted.series = batch.series;
-    sorted
+    let mut batch = batch;
+    spare.series = std::mem::take(&mut batch.series);
+    (spare, batch)
 }
 
 /// True when the segments already stand in this order and follow each other without gaps.

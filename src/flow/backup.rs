@@ -169,7 +169,7 @@ impl Run<'_> {
     fn table(&self, table: &SourceTable, first_shard: u32) -> Result<TableResult, FlowError> {
         let Resources { connections, .. } = self.plan.resources;
         let gateways = &self.plan.source.gateways;
-        let ranges = even_ranges(&mut gateways.client(), &table.name, connections)?;
+        let ranges = even_ranges(gateways, &table.name, connections)?;
         self.progress.stage(format!("backing up {}", table.name), ranges.len() as u64);
         let context = Arc::new(self.context(table, first_shard));
         let queue = WorkQueue::new(ranges.into_iter().map(|range| ShardTask { range }));

@@ -6,17 +6,32 @@ use crate::flow::workers::work_through;
 use crate::flow::{Cancel, FlowError, Progress, Resources};
 use crate::model::{CellBlock, CellHasher, KeyRange, Tally};
 use crate::scan::{ScanOptions, ShardScan};
-use crate::shard::{plan, probe};
+use crate::shard::{RegionProbe, plan, probe};
 
 /// Key ranges that cover a table evenly enough for `connections` scans.
-pub fn even_ranges(client: &mut Client, table: &str, connections: usize) -> Result<Vec<KeyRange>, FlowError> {
-    let regions = client.regions(table)?;
+///
+/// # Errors
+/// The gateway's.
+pub fn even_ranges(gateways: &Gateways, table: &str, connections: usize) -> Result<Vec<KeyRange>, FlowError> {
+    let regions = gateways.client().regions(table)?;
+    let mut probed: Vec<(KeyRange, Option<RegionProbe>)> = regions.into_iter().map(|r| (r.range, None)).collect();
     // Probing costs three calls a region; with many regions there is nothing to cut or join that matters.
-    let probe_them = regions.len() <= 64 * connections;
-    let mut probed = Vec::with_capacity(regions.len());
-    for region in regions {
-        let found = if probe_them { Some(probe(client, table, &region.range)?) } else { None };
-        probed.push((region.range, found));
+    if probed.len() <= 64 * connections {
+        let ranges: Vec<(usize, KeyRange)> = probed.iter().map(|(range, _)| range.clone()).enumerate().collect();
+        let (threads, queue) = (connections.min(ranges.len()), WorkQueue::new(ranges));
+        let work = |client: &mut Client, (at, range): (usize, KeyRange)| Ok((at, probe(client, table, &range)?));
+        work_through(
+            threads,
+            &queue,
+            &Progress::new(),
+            || gateways.client(),
+            work,
+            |(at, found)| {
+                if let Some((_, place)) = probed.get_mut(at) {
+                    *place = Some(found);
+                }
+            },
+        )?;
     }
     Ok(plan(&probed, connections * 2))
 }
@@ -33,7 +48,7 @@ pub fn tally_table(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<Tally, FlowError> {
-    let ranges = even_ranges(&mut gateways.client(), table, resources.connections)?;
+    let ranges = even_ranges(gateways, table, resources.connections)?;
     progress.stage(format!("reading {table} back"), ranges.len() as u64);
     let queue = WorkQueue::new(ranges);
     let mut total = Tally::default();

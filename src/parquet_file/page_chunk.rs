@@ -20,6 +20,16 @@ pub(super) struct Chunk {
     pub(super) close: ColumnCloseResult,
 }
 
+impl Chunk {
+    /// Least and greatest value of a chunk of INT64, from its statistics.
+    pub(super) fn int_range(&self) -> Option<(i64, i64)> {
+        match self.close.metadata.statistics() {
+            Some(Statistics::Int64(range)) => Some((*range.min_opt()?, *range.max_opt()?)),
+            _ => None,
+        }
+    }
+}
+
 /// What the indexes say about a page.
 pub(super) struct PageRange {
     pub(super) rows: usize,

@@ -102,6 +102,7 @@ impl<W: Write + Send> PointsWriter<W> {
         let runs = GroupRuns::new(group, series)?;
         let chunks = self.encode_group(group, &runs)?;
         let mut row_group = self.file.next_row_group().map_err(FileError::writing)?;
+        let times = chunks.get(at::TIMESTAMP).and_then(Chunk::int_range);
         for chunk in chunks {
             row_group.append_column(&chunk.bytes, chunk.close).map_err(FileError::writing)?;
         }
@@ -109,7 +110,7 @@ impl<W: Write + Send> PointsWriter<W> {
         self.file.flush().map_err(FileError::Sink)?;
         self.summary.rows += group.timestamps.len() as u64;
         self.summary.row_groups += 1;
-        self.summary.add_times(group.timestamps);
+        self.summary.add_times(times);
         Ok(())
     }
 

@@ -16,10 +16,10 @@ pub struct FileSummary {
 }
 
 impl FileSummary {
-    pub(super) fn add_times(&mut self, times: &[i64]) {
-        let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else { return };
-        let (low, high) = self.times.unwrap_or((*first, *last));
-        self.times = Some((low.min(*first), high.max(*last)));
+    pub(super) fn add_times(&mut self, times: Option<(i64, i64)>) {
+        let Some((first, last)) = times else { return };
+        let (low, high) = self.times.unwrap_or((first, last));
+        self.times = Some((low.min(first), high.max(last)));
     }
 }
 

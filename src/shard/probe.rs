@@ -4,7 +4,7 @@ use crate::cluster::{Client, ClusterError, PageRequest};
 use crate::model::{CellBlock, KeyRange};
 
 /// A region with fewer rows is joined with its neighbours.
-pub const SMALL_REGION_ROWS: usize = 2_000;
+pub const SMALL_REGION_ROWS: usize = 500;
 
 /// Row keys without values: the first cell of each row, its value cut off.
 const KEYS_ONLY: &[u8] = b"FirstKeyOnlyFilter() AND KeyOnlyFilter()";

@@ -48,11 +48,11 @@ impl ShardDecoder {
         self.rows.points.len() >= self.batch_points || self.other_bytes >= OTHER_ROWS_BYTES
     }
 
-    /// Takes what was collected.
-    pub fn take(&mut self) -> Batch {
+    /// Takes what was collected, and goes on in the memory of a batch that is done with.
+    pub fn take(&mut self, spare: PointBatch) -> Batch {
         self.other_bytes = 0;
         self.counted = 0;
-        let points = self.decoder.take_points(&mut self.rows);
+        let points = self.decoder.take_points_into(&mut self.rows, spare);
         Batch { points, rows: std::mem::take(&mut self.rows) }
     }
 

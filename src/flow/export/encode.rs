@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::codec::prove;
-use crate::columnar::{TableRows, hex, sort_points, unhex};
+use crate::columnar::{TableRows, hex, sort_points_into, unhex};
 use crate::flow::FlowError;
 use crate::manifest::FileRecord;
 use crate::model::{
@@ -49,6 +49,10 @@ pub struct ShardEncoder {
     metrics: HashMap<Vec<u8>, MetricTally>,
     raw_reasons: BTreeMap<RawReason, u64>,
     hasher: CellHasher,
+    /// Memory of the batch written last, for the next one to be sorted into.
+    sorted: PointBatch,
+    /// Memory of the batch decoded last, for the decoder.
+    used: PointBatch,
 }
 
 /// What a finished encoder hands over.
@@ -77,7 +81,14 @@ impl ShardEncoder {
             metrics: HashMap::new(),
             raw_reasons: BTreeMap::new(),
             hasher: CellHasher::new(),
+            sorted: PointBatch::default(),
+            used: PointBatch::default(),
         }
+    }
+
+    /// The memory of a batch that is done with, for the decoder to go on in.
+    pub fn take_used(&mut self) -> PointBatch {
+        std::mem::take(&mut self.used)
     }
 
     /// Writes a batch.
@@ -93,7 +104,9 @@ impl ShardEncoder {
 
     fn encode_points(&mut self, points: PointBatch) -> Result<(), FlowError> {
         let layout = self.context.layout;
-        let sorted = sort_points(points, layout.metric_width);
+        let spare = std::mem::take(&mut self.sorted);
+        let (sorted, used) = sort_points_into(points, layout.metric_width, spare);
+        self.used = used;
         // Sorted columns are what is written; from here on restore has nothing else, so they are what must rebuild.
         prove(&sorted, &layout).map_err(|e| {
             FlowError::damaged(format!(
@@ -121,6 +134,7 @@ impl ShardEncoder {
         growing.file.send();
         let full = growing.file.bytes() >= FILE_BYTES || self.series.len() >= FILE_SERIES;
         self.count_metrics(&sorted);
+        self.sorted = sorted;
         if full { self.close_points() } else { Ok(()) }
     }
 

@@ -230,7 +230,7 @@ impl<'a> Stages<'a> {
     /// Sends what the decoder has collected to be encoded.
     fn encode(&mut self, decoder: &mut ShardDecoder) -> Result<(), FlowError> {
         let mut encoder = self.encoder()?;
-        let batch = decoder.take();
+        let batch = decoder.take(encoder.take_used());
         // Sorting copies the batch once.
         let reservation = self.context.encode_budget.reserve(2 * batch.points.memory() as u64);
         self.encoding = Some(self.context.threads.compute(move || {
