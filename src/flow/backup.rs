@@ -6,8 +6,8 @@
 //! exist.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::cluster::{Api, Client};
@@ -210,6 +210,7 @@ impl Run<'_> {
                 ..ScanOptions::default()
             },
             batch_points: batch_points as usize,
+            spare_batches: Mutex::default(),
             encode_budget: ByteBudget::new(max_memory.saturating_sub(filling).max(2 * batch_points * BYTES_PER_POINT)),
             footer: vec![
                 ("tsdb-ark.format".into(), FORMAT.to_string()),

@@ -135,7 +135,6 @@ pub fn write(
     names: &Names,
     results: &[TableResult],
 ) -> Result<Vec<HashedFile>, FlowError> {
-    let mut written = Vec::new();
     let mut files = TableWriter::new(FileKind::Files, Vec::new(), Vec::new())?;
     let mut shards = TableWriter::new(FileKind::Shards, Vec::new(), Vec::new())?;
     let mut metrics = TableWriter::new(FileKind::Metrics, Vec::new(), Vec::new())?;
@@ -144,17 +143,23 @@ pub fn write(
         shards.write(TableRows::Shards(&result.shards))?;
         metrics.write(TableRows::Metrics(&metric_table(result, names)))?;
     }
+    let start = |path: String, bytes: Vec<u8>| {
+        let mut upload = threads.upload(writer.store(), path);
+        upload.write(bytes);
+        upload
+    };
+    // Each waits for the disk: they wait together.
+    let mut uploads = Vec::new();
     for (kind, table) in [(FileKind::Files, files), (FileKind::Shards, shards), (FileKind::Metrics, metrics)] {
         let (bytes, _) = table.finish()?;
-        let path = writer.paths().catalogue(kind, writer.attempt(), 0);
-        written.push(put(threads, writer.store(), &path, bytes)?);
+        uploads.push(start(writer.paths().catalogue(kind, writer.attempt(), 0), bytes));
     }
     let mut kinds: Vec<FileKind> = results.iter().flat_map(|r| &r.files).map(|file| file.kind).collect();
     kinds.extend([FileKind::Files, FileKind::Shards, FileKind::Metrics]);
     kinds.sort();
     kinds.dedup();
-    written.push(put(threads, writer.store(), &writer.paths().views(), views_sql(&kinds).into_bytes())?);
-    Ok(written)
+    uploads.push(start(writer.paths().views(), views_sql(&kinds).into_bytes()));
+    uploads.into_iter().map(|upload| Ok(upload.finish()?.into())).collect()
 }
 
 fn metric_table(result: &TableResult, names: &Names) -> Vec<MetricRow> {
@@ -172,12 +177,6 @@ fn metric_table(result: &TableResult, names: &Names) -> Vec<MetricRow> {
         .collect();
     rows.sort_by(|a, b| a.uid.cmp(&b.uid));
     rows
-}
-
-fn put(threads: &Threads, store: &Store, path: &str, bytes: Vec<u8>) -> Result<HashedFile, FlowError> {
-    let mut upload = threads.upload(store, path.to_string());
-    upload.write(bytes);
-    Ok(upload.finish()?.into())
 }
 
 /// The metrics of a backup.

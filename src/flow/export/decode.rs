@@ -25,9 +25,17 @@ pub struct Batch {
 }
 
 impl ShardDecoder {
-    /// A decoder whose batches hold about `batch_points` points.
-    pub fn new(decoder: Decoder, batch_points: usize) -> Self {
-        Self { decoder, rows: TypedRows::default(), tally: Tally::default(), other_bytes: 0, counted: 0, batch_points }
+    /// A decoder whose batches hold about `batch_points` points; the first one goes into the memory of `spare`.
+    pub fn new(decoder: Decoder, batch_points: usize, mut spare: PointBatch) -> Self {
+        spare.clear();
+        Self {
+            decoder,
+            rows: TypedRows { points: spare, ..TypedRows::default() },
+            tally: Tally::default(),
+            other_bytes: 0,
+            counted: 0,
+            batch_points,
+        }
     }
 
     /// Decodes a page.

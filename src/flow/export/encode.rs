@@ -67,7 +67,7 @@ pub struct Encoded {
 
 impl ShardEncoder {
     /// An encoder without files.
-    pub fn new(context: Arc<ExportContext>, shard: u32, attempt: String) -> Self {
+    pub fn new(context: Arc<ExportContext>, shard: u32, attempt: String, spare: PointBatch) -> Self {
         Self {
             context,
             shard,
@@ -81,9 +81,14 @@ impl ShardEncoder {
             metrics: HashMap::new(),
             raw_reasons: BTreeMap::new(),
             hasher: CellHasher::new(),
-            sorted: PointBatch::default(),
+            sorted: spare,
             used: PointBatch::default(),
         }
+    }
+
+    /// The memory of the batch written last.
+    pub fn take_sorted(&mut self) -> PointBatch {
+        std::mem::take(&mut self.sorted)
     }
 
     /// The memory of a batch that is done with, for the decoder to go on in.

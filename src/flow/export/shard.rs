@@ -1,8 +1,8 @@
 //! The life of one shard: scan, decode, encode, and what is left for others.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cluster::Client;
 use crate::codec::{Decoder, RollupTable};
@@ -11,7 +11,7 @@ use crate::flow::names::Names;
 use crate::flow::threads::{Pending, Threads};
 use crate::flow::{Cancel, FlowError, Progress};
 use crate::manifest::{BackupPaths, FileName, FileRecord, new_attempt};
-use crate::model::{CellBlock, FileKind, KeyLayout, KeyRange, RawReason, TableKind, Tally};
+use crate::model::{CellBlock, FileKind, KeyLayout, KeyRange, PointBatch, RawReason, TableKind, Tally};
 use crate::scan::{ScanOptions, ShardScan};
 use crate::shard::{last_row, split_rest};
 use crate::store::Store;
@@ -48,6 +48,8 @@ pub struct ExportContext {
     pub batch_points: usize,
     /// Memory for batches that are being encoded.
     pub encode_budget: ByteBudget,
+    /// Memory of batches whose shard is done, for the shards to come.
+    pub spare_batches: Mutex<Vec<PointBatch>>,
     /// Key-value pairs for the footer of every file.
     pub footer: Vec<(String, String)>,
     /// Number of the next shard.
@@ -63,6 +65,10 @@ pub struct ExportContext {
 }
 
 impl ExportContext {
+    fn spare_batch(&self) -> PointBatch {
+        self.spare_batches.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
     /// Path and footer of the next file of a kind.
     pub fn new_file(
         &self,
@@ -84,7 +90,7 @@ impl ExportContext {
 /// A key range to export.
 #[derive(Debug, Clone)]
 pub struct ShardTask {
-    /// Its number within the table; given when the work starts.
+    /// Keys to export.
     pub range: KeyRange,
 }
 
@@ -193,9 +199,9 @@ impl<'a> Stages<'a> {
         let decoder = Decoder::new(context.kind, context.layout, context.rollups.clone());
         Self {
             context,
-            decoder: Some(ShardDecoder::new(decoder, context.batch_points)),
+            decoder: Some(ShardDecoder::new(decoder, context.batch_points, context.spare_batch())),
             decoding: None,
-            encoder: Some(ShardEncoder::new(Arc::clone(context), shard, attempt)),
+            encoder: Some(ShardEncoder::new(Arc::clone(context), shard, attempt, context.spare_batch())),
             encoding: None,
             counted: Tally::default(),
         }
@@ -253,7 +259,9 @@ impl<'a> Stages<'a> {
     fn finish(mut self) -> Result<(Tally, super::encode::Encoded), FlowError> {
         let (mut decoder, _) = self.decoder()?;
         self.encode(&mut decoder)?;
-        let encoder = self.encoder()?;
+        let mut encoder = self.encoder()?;
+        let memory = [encoder.take_used(), encoder.take_sorted()];
+        self.context.spare_batches.lock().unwrap_or_else(PoisonError::into_inner).extend(memory);
         Ok((decoder.tally(), encoder.finish()?))
     }
 }
