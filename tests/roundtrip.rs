@@ -46,10 +46,16 @@ fn target_of(bed: &Bed, from: &Tables) -> Tables {
     Tables::named(&format!("{}.", bed.unique("r")), from.rollups)
 }
 
-fn golden_conf(set: &str) -> Vec<String> {
-    let mut flags = vec!["--opentsdb-conf".to_string()];
-    flags.push(golden::folder(set).join("opentsdb.conf").to_str().unwrap().to_owned());
-    flags
+/// The set's configuration, with the rollup tables that the test has made.
+fn golden_conf(bed: &Bed, set: &str, tables: &Tables) -> Vec<String> {
+    let mut text = std::fs::read_to_string(golden::folder(set).join("opentsdb.conf")).unwrap();
+    if tables.rollups {
+        let rollups = tables.rollup_config(bed);
+        text = text.replace("rollup.json", rollups.to_str().unwrap());
+    }
+    let file = bed.folder().join(format!("{}opentsdb.conf", tables.prefix));
+    std::fs::write(&file, text).unwrap();
+    vec!["--opentsdb-conf".to_string(), file.to_str().unwrap().to_owned()]
 }
 
 fn round_trip(set: &str, raw: bool) {
@@ -57,7 +63,7 @@ fn round_trip(set: &str, raw: bool) {
     let source = golden::load(bed, set);
     let target = target_of(bed, &source);
     let repository = Repository::default();
-    let conf = golden_conf(set);
+    let conf = golden_conf(bed, set, &source);
     let mut more: Vec<&str> = conf.iter().map(String::as_str).collect();
     if raw {
         more.push("--raw");

@@ -66,7 +66,10 @@ mod tests {
     #[test]
     fn small_neighbours_are_joined() {
         let regions: Vec<_> = (0..10)
-            .map(|i| (range(i * 10, if i == 9 { 0 } else { i * 10 + 10 }), Some(RegionProbe { rows: 300, ends: None })))
+            .map(|i| {
+                let rows = SMALL_REGION_ROWS / 6;
+                (range(i * 10, if i == 9 { 0 } else { i * 10 + 10 }), Some(RegionProbe { rows, ends: None }))
+            })
             .collect();
         let shards = plan(&regions, 8);
         assert_covers(&shards);

@@ -12,7 +12,7 @@ exec 2>>"$folder/bed.log"
 
 jars=$(bash "$here/classpath.sh" hbase)
 classes=$(bash "$here/classpath.sh" fixture)
-flags=(-Xmx1g -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto)
+flags=(-Xmx3g -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto)
 [ "${TSDB_ARK_BED_BENCH:-0}" != 1 ] || flags=(-Xmx4g)
 
 mkdir -p "$folder/conf"
