@@ -48,7 +48,7 @@ stop_bed
 step "HBase 2.5"
 export TSDB_ARK_HBASE=2.5
 start_bed
-cargo test --locked --test roundtrip --test gateway -- golden paging descriptors
+cargo test --locked --test roundtrip --test gateway -- golden odd_cells pages_of descriptors
 stop_bed
 unset TSDB_ARK_HBASE TSDB_ARK_BED
 
