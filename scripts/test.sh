@@ -21,6 +21,8 @@ start_bed() {
 scripts/install.sh build bed thrift readers
 
 if [ $# -eq 0 ]; then
+  # Spark is one more reader of the Parquet files; it takes a minute to install.
+  export TSDB_ARK_SPARK=${TSDB_ARK_SPARK:-1}
   step "format"
   cargo fmt --check
   step "generated Thrift code"
