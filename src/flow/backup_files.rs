@@ -68,11 +68,7 @@ pub fn read_catalogue(threads: &Threads, store: &Store, manifest: Manifest) -> R
 /// # Errors
 /// The store's; [`FlowError::Damaged`] for other bytes.
 pub fn read_checked(threads: &Threads, store: &Store, file: &HashedFile) -> Result<Bytes, FlowError> {
-    let bytes = threads.wait(store.get(&file.path))?;
-    match difference(&bytes, file.size, &file.blake3) {
-        None => Ok(bytes),
-        Some(problem) => Err(FlowError::damaged(format!("{}: {problem}; run verify --level files", file.path))),
-    }
+    read_as_recorded(threads, store, &file.path, file.size, &file.blake3)
 }
 
 /// Reads a file and checks that it is the one that was written.
@@ -80,10 +76,14 @@ pub fn read_checked(threads: &Threads, store: &Store, file: &HashedFile) -> Resu
 /// # Errors
 /// The store's; [`FlowError::Damaged`] for other bytes.
 pub fn fetch(threads: &Threads, store: &Store, file: &FileRow) -> Result<Bytes, FlowError> {
-    let bytes = threads.wait(store.get(&file.path))?;
-    match difference(&bytes, file.size, &file.blake3) {
+    read_as_recorded(threads, store, &file.path, file.size, &file.blake3)
+}
+
+fn read_as_recorded(threads: &Threads, store: &Store, path: &str, size: u64, hash: &str) -> Result<Bytes, FlowError> {
+    let bytes = threads.wait(store.get(path))?;
+    match difference(&bytes, size, hash) {
         None => Ok(bytes),
-        Some(problem) => Err(FlowError::damaged(format!("{}: {problem}", file.path))),
+        Some(problem) => Err(FlowError::damaged(format!("{path}: {problem}; run verify --level files"))),
     }
 }
 

@@ -30,9 +30,6 @@ pub struct ScanOptions {
     pub keys_only: bool,
 }
 
-/// The first cell of each row, its value cut off.
-const KEYS_ONLY: &[u8] = b"FirstKeyOnlyFilter() AND KeyOnlyFilter()";
-
 impl ScanOptions {
     /// Row keys, `rows` of them in the first page.
     pub fn keys_only(rows: u32) -> Self {
@@ -154,7 +151,7 @@ fn read(
     request.max_versions = options.max_versions;
     request.raw = options.raw;
     request.families = &families;
-    request.filter = options.keys_only.then_some(KEYS_ONLY);
+    request.filter = options.keys_only.then_some(PageRequest::KEYS_ONLY);
     let mut tries = 0;
     loop {
         let stats = client.scan_page(&request, block)?;

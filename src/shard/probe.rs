@@ -6,9 +6,6 @@ use crate::model::{CellBlock, KeyRange};
 /// A region with fewer rows is joined with its neighbours.
 pub const SMALL_REGION_ROWS: usize = 500;
 
-/// Row keys without values: the first cell of each row, its value cut off.
-const KEYS_ONLY: &[u8] = b"FirstKeyOnlyFilter() AND KeyOnlyFilter()";
-
 /// What [`probe`] found in a key range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegionProbe {
@@ -25,7 +22,7 @@ pub struct RegionProbe {
 pub fn probe(client: &mut Client, table: &str, range: &KeyRange) -> Result<RegionProbe, ClusterError> {
     let mut page = CellBlock::new();
     let request = PageRequest {
-        filter: Some(KEYS_ONLY),
+        filter: Some(PageRequest::KEYS_ONLY),
         ..PageRequest::new(table, &range.start, &range.stop, SMALL_REGION_ROWS as u32)
     };
     client.scan_page(&request, &mut page)?;
@@ -46,7 +43,7 @@ pub fn last_row(client: &mut Client, table: &str, range: &KeyRange) -> Result<Op
     let mut page = CellBlock::new();
     // A reversed scan begins with its greater bound, which it includes, and ends before the smaller one.
     let request = PageRequest {
-        filter: Some(KEYS_ONLY),
+        filter: Some(PageRequest::KEYS_ONLY),
         reversed: true,
         ..PageRequest::new(table, &range.stop, &range.start, 2)
     };

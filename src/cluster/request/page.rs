@@ -41,6 +41,9 @@ pub struct Pieces {
 }
 
 impl<'a> PageRequest<'a> {
+    /// A [`filter`](Self::filter) that leaves row keys only: the first cell of each row, its value cut off.
+    pub const KEYS_ONLY: &'static [u8] = b"FirstKeyOnlyFilter() AND KeyOnlyFilter()";
+
     /// All cells' latest versions of the range, `rows` rows at most.
     pub fn new(table: &'a str, start: &'a [u8], stop: &'a [u8], rows: u32) -> Self {
         Self {
