@@ -82,6 +82,8 @@ async fn listings(store: &Store) {
     let paths: Vec<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
     assert_eq!(paths, ["list/a/1", "list/b/1", "list/b/2", "list/top"]);
     assert!(entries.iter().all(|entry| entry.size == 2));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    assert!(entries.iter().all(|entry| (now - entry.modified_ms).abs() < 3_600_000), "{entries:?}");
     assert_eq!(store.folders("list").await.unwrap(), ["a", "b"]);
 }
 

@@ -41,6 +41,8 @@ pub struct StoreEntry {
     pub path: String,
     /// Bytes.
     pub size: u64,
+    /// When it was stored, by the store's own clock, ms UTC.
+    pub modified_ms: i64,
 }
 
 /// Write-once files below one root. Clones are cheap and share connections.
@@ -209,7 +211,11 @@ impl Store {
     pub async fn list(&self, folder: &str) -> Result<Vec<StoreEntry>, StoreError> {
         let at = self.parse(folder)?;
         let listing = self.inner.objects.list(Some(&at));
-        let found = listing.map_ok(|meta| StoreEntry { path: meta.location.to_string(), size: meta.size });
+        let found = listing.map_ok(|meta| StoreEntry {
+            path: meta.location.to_string(),
+            size: meta.size,
+            modified_ms: meta.last_modified.timestamp_millis(),
+        });
         let mut entries: Vec<_> = found.try_collect().await.map_err(|e| self.failed(e, Operation::List, folder))?;
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(entries)
