@@ -32,6 +32,9 @@ pub struct BackupArgs {
     /// Cells that do not decode are no reason to exit with 3
     #[arg(long)]
     pub expect_raw_cells: bool,
+    /// Go on with the newest backup that was begun in the same way and is not finished
+    #[arg(long)]
+    pub resume: bool,
     /// Connect, find tables and shards, write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -56,6 +59,7 @@ struct BackupRequest {
     raw: bool,
     max_versions: i32,
     resources: Resources,
+    resume: bool,
     dry_run: bool,
 }
 
@@ -79,6 +83,9 @@ impl BackupArgs {
             )
             .into());
         }
+        if self.resume && self.dry_run {
+            return Err(usage("--resume goes on with a backup, --dry-run writes nothing: leave one of them out").into());
+        }
         Ok(BackupRequest {
             repository: self.repository.url()?,
             gateways: self.gateway.settings()?,
@@ -87,6 +94,7 @@ impl BackupArgs {
             raw: self.raw,
             max_versions: self.max_versions.unwrap_or(i32::MAX),
             resources: self.resources.limits()?,
+            resume: self.resume,
             dry_run: self.dry_run,
             conf: self.opentsdb.conf()?,
         })
@@ -105,6 +113,7 @@ impl BackupRequest {
             raw: self.raw,
             max_versions: self.max_versions,
             resources: self.resources,
+            resume: self.resume,
             dry_run: self.dry_run,
         })
     }
@@ -154,6 +163,15 @@ fn text(report: &BackupReport, repository: &str) -> String {
         None => format!("dry run: nothing was written to {repository}\n\n"),
     };
     text += &table_columns(&report.tables).to_string();
+    if let Some(resumed) = &report.resumed {
+        text += &format!(
+            "\nresumed: {} shards with {} cells were there already, {} were read now\n",
+            units::count(resumed.shards_kept),
+            units::count(resumed.cells_kept),
+            units::count(resumed.shards_read)
+        );
+        text += &remarks("read again", &resumed.problems);
+    }
     text += &format!(
         "\nread {} from the cluster, wrote {}, held {} of memory at most\n",
         units::size(report.bytes_read),

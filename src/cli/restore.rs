@@ -6,7 +6,7 @@ use tsdb_ark::flow::{self, Cancel, GatewaySettings, Resources, RestorePlan, Rest
 use crate::cli::args::{GatewayArgs, RepositoryArgs, ResourceArgs, check_renames, parse_rename};
 use crate::cli::columns::{Columns, Side};
 use crate::cli::command::EXIT_CODES;
-use crate::cli::exit::Usage;
+use crate::cli::exit::{Usage, usage};
 use crate::cli::outcome::{Outcome, remarks};
 use crate::cli::{Running, units};
 
@@ -29,6 +29,9 @@ pub struct RestoreArgs {
     /// Write into tables that hold rows already
     #[arg(long)]
     pub into_existing: bool,
+    /// Go on with the newest restore that was begun in the same way and is not finished
+    #[arg(long)]
+    pub resume: bool,
     /// Do not read the target back and compare
     #[arg(long)]
     pub no_read_back: bool,
@@ -51,6 +54,7 @@ struct RestoreRequest {
     rename: Vec<(String, String)>,
     tables: Vec<String>,
     into_existing: bool,
+    resume: bool,
     read_back: bool,
     resources: Resources,
     dry_run: bool,
@@ -68,6 +72,9 @@ impl RestoreArgs {
 
     fn request(self) -> Result<RestoreRequest, Usage> {
         check_renames(&self.rename_table)?;
+        if self.resume && self.dry_run {
+            return Err(usage("--resume goes on with a restore, --dry-run writes nothing: leave one of them out"));
+        }
         Ok(RestoreRequest {
             repository: self.repository.url()?,
             gateways: self.gateway.settings()?,
@@ -75,6 +82,7 @@ impl RestoreArgs {
             rename: self.rename_table,
             tables: self.table,
             into_existing: self.into_existing,
+            resume: self.resume,
             read_back: !self.no_read_back,
             resources: self.resources.limits()?,
             dry_run: self.dry_run,
@@ -93,6 +101,7 @@ impl RestoreRequest {
             rename: self.rename,
             tables: self.tables,
             into_existing: self.into_existing,
+            resume: self.resume,
             read_back: self.read_back,
             resources: self.resources,
             dry_run: self.dry_run,
@@ -139,6 +148,14 @@ fn text(report: &RestoreReport) -> String {
             agreement(Some(table.sent_agrees).filter(|_| !report.dry_run)),
             agreement(table.target_agrees),
         ]);
+    }
+    let skipped = |of: fn(&RestoredTable) -> u64| report.tables.iter().map(of).sum::<u64>();
+    if report.resumed {
+        text += &format!(
+            "skipped what was sent before: {} files with {} cells\n\n",
+            units::count(skipped(|table| table.files_skipped)),
+            units::count(skipped(|table| table.cells_skipped))
+        );
     }
     text += &format!(
         "{columns}\nread {} from the repository, sent {} to the cluster, held {} of memory at most\n",
@@ -213,6 +230,8 @@ mod tests {
     fn report(sent_agrees: bool, target_agrees: Option<bool>) -> RestoreReport {
         RestoreReport {
             backup: "b1".into(),
+            restore: None,
+            resumed: false,
             tables: vec![RestoredTable {
                 table: "tsdb".into(),
                 target: "copy".into(),
@@ -220,6 +239,8 @@ mod tests {
                 cells: 10,
                 bytes: 100,
                 checksum: "00ff".into(),
+                files_skipped: 0,
+                cells_skipped: 0,
                 sent_agrees,
                 target_agrees,
             }],

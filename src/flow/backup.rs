@@ -10,24 +10,26 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crate::cluster::{Api, Client};
+use crate::cluster::Client;
 use crate::flow::budget::ByteBudget;
 use crate::flow::catalogue::{self, TableResult};
-use crate::flow::detect::{Detection, decide, sample_keys};
 use crate::flow::export::{ExportContext, ShardOutcome, ShardTask, export_shard};
 use crate::flow::inventory::table_report;
-use crate::flow::names::{Names, read_names};
-use crate::flow::plan::Source;
 use crate::flow::queue::WorkQueue;
+use crate::flow::resume::{self, KeptTable, Resumed};
 use crate::flow::rss::peak_rss_bytes;
-use crate::flow::tables::{SourceTable, SourceTables};
+use crate::flow::survey::Survey;
+use crate::flow::tables::SourceTable;
 use crate::flow::tally_scan::even_ranges;
 use crate::flow::threads::Threads;
 use crate::flow::workers::work_through;
-use crate::flow::{BackupPlan, BackupReport, Cancel, FlowError, OpentsdbConf, Progress, Resources};
-use crate::manifest::{BackupWriter, FORMAT, Manifest, Repository, ServerFacts, ShardRecord, Totals};
-use crate::model::{KeyRange, RawReason, time};
+use crate::flow::{BackupPlan, BackupReport, Cancel, FlowError, OpentsdbConf, Progress, Resources, ResumedReport};
+use crate::manifest::{
+    BackupWriter, FORMAT, Manifest, PlanRecord, Repository, ShardOutcome as Recorded, ShardRecord, Totals,
+};
+use crate::model::{KeyRange, RawReason, TableKind, time};
 use crate::scan::ScanOptions;
+use crate::shard::{clip, uncovered};
 
 /// What every manifest says about its exactness.
 const EXACTNESS: &str = "every cell that the scan returned is rebuilt byte for byte: from typed columns where a proof at export \
@@ -37,20 +39,70 @@ const EXACTNESS_THRIFT1: &str =
 /// Bytes that a point takes in a batch, its share of vectors that grow included.
 const BYTES_PER_POINT: u64 = 48;
 
+/// Tables of a backup at most: their number has 7 bits of a series' number.
+const MAX_TABLES: usize = 128;
+
 /// Backs up the source.
 ///
 /// # Errors
-/// Whatever stops a run. Nothing is committed then; finished shards stay behind as files that no backup names.
+/// Whatever stops a run. Nothing is committed then; finished shards stay behind, and a later run can go on with them
+/// ([`FlowError::Unfinished`]).
 pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result<BackupReport, FlowError> {
     let begun = Instant::now();
-    let started_ms = time::now_ms();
     let threads = Threads::new(plan.resources.cpu)?;
     let survey = Survey::make(&plan.source, progress, cancel)?;
     if plan.raw {
         plan.source.gateways.client().require_thrift2("read delete markers and hidden versions (--raw)")?;
     }
+    if survey.found.tables.len() > MAX_TABLES {
+        return Err(FlowError::input(format!("a backup has {MAX_TABLES} tables at most; make several")));
+    }
+    let mut report = new_report(plan, &survey);
+    if plan.dry_run {
+        let tables = survey.found.tables.iter();
+        report.tables = tables.map(|t| catalogue::planned_table(t, survey.versions(plan, t))).collect();
+        report.seconds = begun.elapsed().as_secs_f64();
+        return Ok(report);
+    }
+    let repository = threads.wait(Repository::init_or_open(plan.store.clone()))?;
+    let asked = survey.plan_record(plan, time::now_ms());
+    let start = match plan.resume {
+        true => {
+            let found = resume::find(&threads, &repository, &asked)?;
+            resume::look_at(&threads, &repository, found, plan.resources.connections, progress, cancel)?
+        }
+        false => {
+            report.warnings.extend(unfinished(&threads, &repository)?);
+            let writer = repository.begin_backup();
+            threads.wait(writer.put_plan(asked.clone()))?;
+            Resumed { writer, plan: asked, tables: BTreeMap::new(), problems: Vec::new() }
+        }
+    };
+    let Resumed { writer, plan: PlanRecord { started_ms, .. }, tables: mut kept, problems } = start;
+    report.resumed = plan.resume.then(|| ResumedReport { problems, ..ResumedReport::default() });
+    let run = Run { plan, survey: &survey, threads: &threads, writer: &writer, progress, cancel };
+    let unfinished = |error| {
+        let id = writer.id();
+        let advice =
+            format!("backup {id} is not finished, nothing of it is committed; backup --resume goes on with it");
+        FlowError::unfinished(advice, error)
+    };
+    let results = run.tables(&mut kept, report.resumed.as_mut()).map_err(unfinished)?;
+    let manifest = run.commit(&results, started_ms, begun).map_err(unfinished)?;
+    report.backup = Some(manifest.backup);
+    report.tables = manifest.tables.iter().map(table_report).collect();
+    report.seconds = begun.elapsed().as_secs_f64();
+    report.bytes_read = manifest.totals.bytes_read;
+    report.bytes_written = manifest.totals.bytes_written;
+    report.peak_rss_bytes = peak_rss_bytes();
+    Ok(report)
+}
+
+/// A report of nothing yet.
+fn new_report(plan: &BackupPlan, survey: &Survey) -> BackupReport {
     let mut report = BackupReport {
         backup: None,
+        resumed: None,
         tables: Vec::new(),
         absent_tables: survey.found.absent.clone(),
         layout: survey.detection.layout,
@@ -68,91 +120,18 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
                 .into(),
         );
     }
-    if plan.dry_run {
-        report.tables =
-            survey.found.tables.iter().map(|t| catalogue::planned_table(t, versions(plan, &survey, t))).collect();
-        report.seconds = begun.elapsed().as_secs_f64();
-        return Ok(report);
-    }
-    let repository = threads.wait(Repository::init_or_open(plan.store.clone()))?;
-    for unfinished in threads.wait(repository.unfinished())? {
-        report
-            .warnings
-            .push(format!("backup {unfinished} was begun and not finished, or is still running; it is not used"));
-    }
-    let writer = repository.begin_backup();
-    let run = Run { plan, survey: &survey, threads: &threads, writer: &writer, progress, cancel };
-    let mut results = Vec::new();
-    let mut first_shard = 0;
-    for table in &survey.found.tables {
-        let result = run.table(table, first_shard).map_err(|e| e.at(format!("table {}", table.name)))?;
-        first_shard += result.shards.len() as u32;
-        results.push(result);
-    }
-    progress.stage("committing", 0);
-    let mut manifest = run.manifest(&results, started_ms);
-    manifest.catalogue = catalogue::write(&threads, &writer, &survey.names, &results)?;
-    let view = progress.view();
-    manifest.finished_ms = time::now_ms();
-    manifest.totals = Totals {
-        seconds: begun.elapsed().as_secs_f64(),
-        bytes_read: view.bytes_read,
-        bytes_written: results.iter().map(|result| result.record.bytes_written).sum(),
-        peak_rss_bytes: peak_rss_bytes(),
+    report
+}
+
+/// Somebody who begins anew may not know of a backup that could be gone on with.
+fn unfinished(threads: &Threads, repository: &Repository) -> Result<Vec<String>, FlowError> {
+    let ids = threads.wait(repository.unfinished())?;
+    let warning = |id: String| {
+        format!(
+            "backup {id} was begun and not finished, or is still running; it is not used; backup --resume goes on with it"
+        )
     };
-    if cancel.is_set() {
-        return Err(FlowError::Interrupted);
-    }
-    let manifest = threads.wait(writer.commit(manifest))?;
-    report.backup = Some(manifest.backup);
-    report.tables = manifest.tables.iter().map(table_report).collect();
-    report.seconds = begun.elapsed().as_secs_f64();
-    report.bytes_read = manifest.totals.bytes_read;
-    report.bytes_written = manifest.totals.bytes_written;
-    report.peak_rss_bytes = peak_rss_bytes();
-    Ok(report)
-}
-
-/// Versions per column that a scan of the table asks for. Through Thrift1 there is one, and the manifest says so.
-fn versions(plan: &BackupPlan, survey: &Survey, table: &SourceTable) -> i32 {
-    match plan.raw {
-        true => plan.max_versions,
-        false if survey.thrift1 => 1,
-        false => table.versions(),
-    }
-}
-
-/// What is known before the first shard.
-struct Survey {
-    found: SourceTables,
-    names: Arc<Names>,
-    detection: Detection,
-    server: ServerFacts,
-    thrift1: bool,
-}
-
-impl Survey {
-    fn make(source: &Source, progress: &Progress, cancel: &Cancel) -> Result<Self, FlowError> {
-        progress.stage("looking at the tables", 0);
-        let mut client = source.gateways.client();
-        let found = SourceTables::find(&mut client, &source.names, source.conf.as_ref())?;
-        progress.stage("reading names", 0);
-        let uid_table = found.uid().map_or("", |table| table.name.as_str()).to_string();
-        let (names, facts) = read_names(&mut client, &uid_table, cancel)?;
-        let keys = found.data().map(|data| sample_keys(&mut client, data)).transpose()?.unwrap_or_default();
-        let detection = decide(source.conf.as_ref(), &source.layout, &facts, &names, &keys)?;
-        let info = client.gateway()?;
-        let server = ServerFacts {
-            cluster_id: Some(client.cluster_id()?).filter(|id| !id.is_empty()),
-            api: info.api.to_string().to_lowercase(),
-            transport: info.transport.to_string(),
-            addresses: source.gateways.survey().into_iter().map(|(address, _)| address.to_string()).collect(),
-            ..ServerFacts::default()
-        };
-        let thrift1 = info.api == Api::Thrift1;
-        let names = Arc::new(Names::new(names, client, &uid_table, detection.layout));
-        Ok(Self { found, names, detection, server, thrift1 })
-    }
+    Ok(ids.into_iter().map(warning).collect())
 }
 
 struct Run<'a> {
@@ -165,15 +144,47 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Exports one table with all connections.
-    fn table(&self, table: &SourceTable, first_shard: u32) -> Result<TableResult, FlowError> {
+    /// Exports all tables, going on from what is `kept` of each.
+    fn tables(
+        &self,
+        kept: &mut BTreeMap<String, KeptTable>,
+        mut resumed: Option<&mut ResumedReport>,
+    ) -> Result<Vec<TableResult>, FlowError> {
+        let mut results = Vec::new();
+        let mut read = false;
+        for (table, number) in self.survey.found.tables.iter().zip(0..) {
+            let mut kept = kept.remove(&table.name).unwrap_or_default();
+            // UIDs come last: rows that are read now may name ones that were not assigned when these were read.
+            if read && table.kind == TableKind::Uid {
+                kept.shards.clear();
+            }
+            read |= !uncovered(&kept.ranges()).is_empty();
+            let (shards, cells) = (kept.shards.len() as u64, kept.shards.iter().map(|s| s.tally.cells).sum::<u64>());
+            let result = self.table(table, number, kept).map_err(|e| e.at(format!("table {}", table.name)))?;
+            if let Some(resumed) = resumed.as_deref_mut() {
+                resumed.shards_kept += shards;
+                resumed.cells_kept += cells;
+                resumed.shards_read += result.shards.len() as u64 - shards;
+            }
+            results.push(result);
+        }
+        Ok(results)
+    }
+
+    /// Exports what is missing of one table with all connections.
+    fn table(&self, table: &SourceTable, number: u8, kept: KeptTable) -> Result<TableResult, FlowError> {
         let Resources { connections, .. } = self.plan.resources;
         let gateways = &self.plan.source.gateways;
-        let ranges = even_ranges(gateways, &table.name, connections)?;
+        let gaps = uncovered(&kept.ranges());
+        let mut result = TableResult::new(table, self.survey.versions(self.plan, table));
+        kept.shards.into_iter().for_each(|shard| result.add(shard));
+        if gaps.is_empty() {
+            return Ok(result);
+        }
+        let ranges = clip(&even_ranges(gateways, &table.name, connections)?, &gaps);
         self.progress.stage(format!("backing up {}", table.name), ranges.len() as u64);
-        let context = Arc::new(self.context(table, first_shard));
+        let context = Arc::new(self.context(table, number, kept.next_shard));
         let queue = WorkQueue::new(ranges.into_iter().map(|range| ShardTask { range }));
-        let mut result = TableResult::new(table, versions(self.plan, self.survey, table));
         let work = |client: &mut Client, task: ShardTask| {
             let range = task.range.clone();
             self.shard(&context, client, task, &queue).map_err(|error| {
@@ -184,10 +195,11 @@ impl Run<'_> {
         };
         let start = || gateways.client();
         work_through(connections, &queue, self.progress, start, work, |outcome| result.add(outcome))?;
+        check_cover(&result)?;
         Ok(result)
     }
 
-    fn context(&self, table: &SourceTable, first_shard: u32) -> ExportContext {
+    fn context(&self, table: &SourceTable, table_number: u8, next_shard: u32) -> ExportContext {
         let Resources { connections, max_memory, page_bytes, .. } = self.plan.resources;
         // Per connection: a page being read and one being decoded, each with its index of cells, and a filling batch.
         let pages = 4 * page_bytes;
@@ -204,7 +216,7 @@ impl Run<'_> {
             layout: self.survey.detection.layout,
             names: Arc::clone(&self.survey.names),
             scan: ScanOptions {
-                max_versions: versions(self.plan, self.survey, table),
+                max_versions: self.survey.versions(self.plan, table),
                 raw: self.plan.raw,
                 page_bytes: page_bytes as usize,
                 ..ScanOptions::default()
@@ -218,8 +230,8 @@ impl Run<'_> {
                 ("tsdb-ark.backup".into(), self.writer.id().into()),
                 ("tsdb-ark.cluster".into(), self.survey.server.cluster_id.clone().unwrap_or_default()),
             ],
-            next_shard: AtomicU32::new(0),
-            first_shard,
+            next_shard: AtomicU32::new(next_shard),
+            table_number,
             progress: self.progress.clone(),
             cancel: self.cancel.clone(),
             cancel_table: Cancel::new(),
@@ -238,7 +250,15 @@ impl Run<'_> {
         let outcome = export_shard(context, client, task, &|| queue.hungry())?;
         self.progress.wrote(outcome.files.iter().map(|file| file.size).sum());
         let record = self.record(&outcome, &context.table, started_ms);
-        self.threads.wait(self.writer.put_shard_record(record))?;
+        if let Recorded::AlreadyRecorded(other) = self.threads.wait(self.writer.put_shard_record(record))? {
+            let ShardRecord { shard, attempt, .. } = &*other;
+            return Err(FlowError::Locked(format!(
+                "shard {shard} of {} was recorded by attempt {attempt}: another process goes on with backup {} at the same \
+                 time; let one of them finish",
+                context.table,
+                self.writer.id()
+            )));
+        }
         self.progress.more(outcome.rest.len() as u64);
         queue.put_back(outcome.rest.iter().rev().map(|range: &KeyRange| ShardTask { range: range.clone() }));
         Ok(outcome)
@@ -260,6 +280,45 @@ impl Run<'_> {
         };
         record.set_metrics(catalogue::metric_counts(&outcome.metrics, &self.survey.names));
         record
+    }
+
+    /// Writes the catalogue and, last, the manifest.
+    fn commit(&self, results: &[TableResult], started_ms: i64, begun: Instant) -> Result<Manifest, FlowError> {
+        self.progress.stage("committing", 0);
+        let mut manifest = self.manifest(results, started_ms);
+        manifest.catalogue = catalogue::write(self.threads, self.writer, &self.survey.names, results)?;
+        manifest.finished_ms = time::now_ms();
+        manifest.totals = Totals {
+            seconds: begun.elapsed().as_secs_f64(),
+            bytes_read: self.progress.view().bytes_read,
+            bytes_written: results.iter().map(|result| result.record.bytes_written).sum(),
+            peak_rss_bytes: peak_rss_bytes(),
+        };
+        self.check_presence(results, &manifest)?;
+        if self.cancel.is_set() {
+            return Err(FlowError::Interrupted);
+        }
+        Ok(self.threads.wait(self.writer.commit(manifest))?)
+    }
+
+    /// Everything that the manifest is about to promise is in the store, with its size: somebody may have tidied up
+    /// since it was written.
+    fn check_presence(&self, results: &[TableResult], manifest: &Manifest) -> Result<(), FlowError> {
+        let paths = self.writer.paths();
+        let stored = self.threads.wait(self.writer.store().list(paths.folder()))?;
+        let stored: HashMap<String, u64> = stored.into_iter().map(|entry| (entry.path, entry.size)).collect();
+        let files = results.iter().flat_map(|result| &result.files).map(|file| (file.path.as_str(), file.size));
+        let catalogue = manifest.catalogue.iter().map(|file| (file.path.as_str(), file.size));
+        let altered = files.chain(catalogue).find(|(path, size)| stored.get(*path) != Some(size));
+        let shards = results.iter().flat_map(|result| &result.shards);
+        let mut records = shards.filter_map(|row| Some(paths.shard(&row.table, row.shard.parse().ok()?)));
+        let lost = records.find(|path| !stored.contains_key(path));
+        match altered.map(|(path, _)| path.to_string()).or(lost) {
+            None => Ok(()),
+            Some(path) => Err(FlowError::damaged(format!(
+                "{path} was stored and is missing or has another size now: somebody changes the repository; nothing is committed"
+            ))),
+        }
     }
 
     fn manifest(&self, results: &[TableResult], started_ms: i64) -> Manifest {
@@ -287,10 +346,21 @@ impl Run<'_> {
     }
 }
 
+/// The shards of a table cover all its keys once.
+fn check_cover(result: &TableResult) -> Result<(), FlowError> {
+    let mut ranges: Vec<KeyRange> =
+        result.shards.iter().map(|shard| KeyRange::new(shard.start.clone(), shard.stop.clone())).collect();
+    ranges.sort_by(|a, b| (&a.start, &a.stop).cmp(&(&b.start, &b.stop)));
+    let overlap = ranges.windows(2).find(|pair| matches!(pair, [a, b] if a.stop.is_empty() || a.stop > b.start));
+    let what = match (overlap, uncovered(&ranges).first()) {
+        (Some([a, b]), _) => format!("shards {a} and {b} overlap"),
+        (_, Some(gap)) => format!("no shard covers {gap}"),
+        _ => return Ok(()),
+    };
+    Err(FlowError::damaged(format!("{what}; this is a defect, please report it")))
+}
+
 /// Raw reasons by their stable names.
 pub fn by_name(reasons: &BTreeMap<RawReason, u64>) -> BTreeMap<String, u64> {
     reasons.iter().map(|(reason, count)| (reason.name().to_string(), *count)).collect()
 }
-
-/// Points by metric UID of several shards together.
-pub type MetricMap = HashMap<Vec<u8>, crate::flow::export::MetricTally>;

@@ -6,9 +6,9 @@ use crate::codec::row_key::hex;
 use crate::columnar::TableRows;
 use crate::flow::FlowError;
 use crate::flow::TableReport;
-use crate::flow::backup::{MetricMap, by_name};
+use crate::flow::backup::by_name;
 use crate::flow::backup_files::{BackupContents, read_checked};
-use crate::flow::export::ShardOutcome;
+use crate::flow::export::{MetricMap, MetricTally, ShardOutcome};
 use crate::flow::inventory::table_report;
 use crate::flow::names::Names;
 use crate::flow::tables::SourceTable;
@@ -90,14 +90,7 @@ impl TableResult {
             attempt: outcome.attempt,
         });
         for (metric, tally) in outcome.metrics {
-            self.metrics
-                .entry(metric)
-                .and_modify(|sum| {
-                    sum.points += tally.points;
-                    sum.first = sum.first.min(tally.first);
-                    sum.last = sum.last.max(tally.last);
-                })
-                .or_insert(tally);
+            self.metrics.entry(metric).and_modify(|sum| sum.add(&tally)).or_insert(tally);
         }
     }
 }
@@ -116,7 +109,8 @@ pub fn planned_table(table: &SourceTable, versions: i32) -> TableReport {
 
 /// Counts for a shard record.
 pub fn metric_counts(metrics: &MetricMap, names: &Names) -> Vec<MetricCount> {
-    let count = |(uid, tally): (&Vec<u8>, &crate::flow::export::MetricTally)| MetricCount {
+    let count = |(uid, tally): (&Vec<u8>, &MetricTally)| MetricCount {
+        uid: uid.clone().into(),
         metric: names.metric(uid).unwrap_or_else(|| hex(uid)),
         points: tally.points,
         first_ms: tally.first,
@@ -143,6 +137,11 @@ pub fn write(
         shards.write(TableRows::Shards(&result.shards))?;
         metrics.write(TableRows::Metrics(&metric_table(result, names)))?;
     }
+    let mut kinds: Vec<FileKind> = results.iter().flat_map(|r| &r.files).map(|file| file.kind).collect();
+    kinds.extend([FileKind::Files, FileKind::Shards, FileKind::Metrics]);
+    kinds.sort();
+    kinds.dedup();
+    let views = views_sql(&kinds).into_bytes();
     let start = |path: String, bytes: Vec<u8>| {
         let mut upload = threads.upload(writer.store(), path);
         upload.write(bytes);
@@ -154,12 +153,18 @@ pub fn write(
         let (bytes, _) = table.finish()?;
         uploads.push(start(writer.paths().catalogue(kind, writer.attempt(), 0), bytes));
     }
-    let mut kinds: Vec<FileKind> = results.iter().flat_map(|r| &r.files).map(|file| file.kind).collect();
-    kinds.extend([FileKind::Files, FileKind::Shards, FileKind::Metrics]);
-    kinds.sort();
-    kinds.dedup();
-    uploads.push(start(writer.paths().views(), views_sql(&kinds).into_bytes()));
+    uploads.push(start(views_path(threads, writer, &views)?, views));
     uploads.into_iter().map(|upload| Ok(upload.finish()?.into())).collect()
+}
+
+/// Where the views go: an earlier run of the same backup may have left others under the plain name.
+fn views_path(threads: &Threads, writer: &BackupWriter, views: &[u8]) -> Result<String, FlowError> {
+    let plain = writer.paths().views();
+    match threads.wait(writer.store().get(&plain)) {
+        Ok(stored) if stored != views => Ok(writer.paths().views_of(writer.attempt())),
+        Err(error) if !error.is_not_found() => Err(error.into()),
+        _ => Ok(plain),
+    }
 }
 
 fn metric_table(result: &TableResult, names: &Names) -> Vec<MetricRow> {

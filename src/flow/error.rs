@@ -17,6 +17,9 @@ pub enum FlowError {
     /// The command refuses, to protect data; the text says what to do.
     #[error("{0}")]
     Refused(String),
+    /// Another process uses the repository.
+    #[error("{0}")]
+    Locked(String),
     /// Somebody asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -44,6 +47,14 @@ pub enum FlowError {
     /// The system.
     #[error("{0}: {1}")]
     System(String, #[source] std::io::Error),
+    /// A backup or restore that was begun and can be gone on with.
+    #[error("{source}; {advice}")]
+    Unfinished {
+        /// What there is, and how to go on.
+        advice: String,
+        /// What stopped it.
+        source: Box<FlowError>,
+    },
     /// An error with the place where it happened.
     #[error("{place}: {source}")]
     At {
@@ -94,6 +105,11 @@ impl FlowError {
         Self::Damaged(text.into())
     }
 
+    /// [`FlowError::Unfinished`].
+    pub fn unfinished(advice: String, source: Self) -> Self {
+        Self::Unfinished { advice, source: Box::new(source) }
+    }
+
     /// The same error with the place where it happened in front.
     pub fn at(self, place: impl Into<String>) -> Self {
         match self {
@@ -102,7 +118,7 @@ impl FlowError {
         }
     }
 
-    /// The exit code: 1 failed, 2 usage, 10 repository absent or not ours, 12 access denied, 75 try again,
+    /// The exit code: 1 failed, 2 usage, 10 repository absent or not ours, 11 locked, 12 access denied, 75 try again,
     /// 130 interrupted.
     pub fn exit_code(&self) -> u8 {
         let by_retry = |retry: Retry| match retry {
@@ -112,13 +128,14 @@ impl FlowError {
         match self {
             Self::Input(_) => 2,
             Self::Refused(_) | Self::Damaged(_) | Self::System(..) | Self::Parquet(_) => 1,
+            Self::Locked(_) => 11,
             Self::Interrupted => 130,
             Self::Cluster(error) => by_retry(error.retry()),
             Self::Scan(error) => by_retry(error.retry()),
             Self::Put(error) => by_retry(error.retry()),
             Self::Store(error) => store_code(error).unwrap_or_else(|| by_retry(error.retry())),
             Self::Repository(error) => repository_code(error).unwrap_or_else(|| by_retry(error.retry())),
-            Self::At { source, .. } => source.exit_code(),
+            Self::At { source, .. } | Self::Unfinished { source, .. } => source.exit_code(),
         }
     }
 }

@@ -25,7 +25,9 @@ mod progress;
 mod queue;
 mod report;
 mod restore;
+mod resume;
 mod rss;
+mod survey;
 mod tables;
 mod tally_scan;
 mod threads;
@@ -43,7 +45,7 @@ pub use plan::{BackupPlan, LayoutFlags, Resources, RestorePlan, Source, VerifyLe
 pub use progress::{Progress, ProgressView};
 pub use report::{
     BackupReport, CellDifference, CheckReport, CheckedFamily, CheckedTable, DifferenceKind, FileProblem, RestoreReport,
-    RestoredTable, TableReport, VerifyReport,
+    RestoredTable, ResumedReport, TableReport, VerifyReport,
 };
 pub use restore::restore;
 pub use tables::TableNames;

@@ -83,6 +83,8 @@ pub struct BackupPlan {
     pub max_versions: i32,
     /// Limits.
     pub resources: Resources,
+    /// Go on with the newest unfinished backup that was begun in the same way.
+    pub resume: bool,
     /// Only plan: connect, find tables and shards, write nothing.
     pub dry_run: bool,
 }
@@ -101,6 +103,8 @@ pub struct RestorePlan {
     pub tables: Vec<String>,
     /// Write into tables that hold rows already.
     pub into_existing: bool,
+    /// Go on with the newest unfinished restore that was begun in the same way.
+    pub resume: bool,
     /// Read the target back and compare.
     pub read_back: bool,
     /// Limits.

@@ -29,11 +29,26 @@ pub struct TableReport {
     pub bytes_written: u64,
 }
 
+/// What a resumed backup found.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ResumedReport {
+    /// Shards of earlier runs that count.
+    pub shards_kept: u64,
+    /// Their cells.
+    pub cells_kept: u64,
+    /// Shards that were read now.
+    pub shards_read: u64,
+    /// Records and files of earlier runs that do not count, with the reason.
+    pub problems: Vec<String>,
+}
+
 /// A finished backup.
 #[derive(Debug, Clone, Serialize)]
 pub struct BackupReport {
     /// Backup id; `None` after a dry run.
     pub backup: Option<String>,
+    /// What was there already; `None` without `--resume`.
+    pub resumed: Option<ResumedReport>,
     /// Tables in the order in which they were read.
     pub tables: Vec<TableReport>,
     /// Tables that OpenTSDB may do without and that do not exist.
@@ -67,8 +82,12 @@ pub struct RestoredTable {
     pub cells: u64,
     /// Bytes of the cells sent.
     pub bytes: u64,
-    /// Checksum of the cells sent, 16 hex digits.
+    /// Checksum of the cells sent, by earlier runs too, 16 hex digits.
     pub checksum: String,
+    /// Files that an earlier run of the same restore had sent.
+    pub files_skipped: u64,
+    /// Their cells.
+    pub cells_skipped: u64,
     /// True: sent and backed up cells agree.
     pub sent_agrees: bool,
     /// True: the target read back agrees; `None`: not read, or the table held other rows before.
@@ -80,6 +99,10 @@ pub struct RestoredTable {
 pub struct RestoreReport {
     /// Backup id.
     pub backup: String,
+    /// Id of this restore in the repository; `None` when its progress could not be kept.
+    pub restore: Option<String>,
+    /// True when it went on with an earlier run.
+    pub resumed: bool,
     /// Tables in the order in which they were written.
     pub tables: Vec<RestoredTable>,
     /// Remarks that somebody should read.

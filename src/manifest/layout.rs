@@ -16,7 +16,10 @@ pub const BACKUPS: &str = "backups";
 pub const LOCKS: &str = "locks";
 /// The folder for the reports of drills.
 pub const DRILLS: &str = "drills";
+/// The folder for the progress of restores.
+pub const RESTORES: &str = "restores";
 const MANIFEST: &str = "manifest.json";
+const PLAN: &str = "plan.json";
 
 /// The name parts of a shard's file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -51,6 +54,11 @@ impl BackupPaths {
     /// The manifest.
     pub fn manifest(&self) -> String {
         format!("{}/{MANIFEST}", self.folder)
+    }
+
+    /// What was asked for.
+    pub fn plan(&self) -> String {
+        format!("{}/{PLAN}", self.folder)
     }
 
     /// The folder of the shard records.
@@ -89,6 +97,53 @@ impl BackupPaths {
     pub fn views(&self) -> String {
         format!("{}/views.sql", self.folder)
     }
+
+    /// The same where an earlier run left other views under the plain name.
+    pub fn views_of(&self, attempt: &str) -> String {
+        format!("{}/views-{attempt}.sql", self.folder)
+    }
+}
+
+/// The paths of one restore's progress, relative to the repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestorePaths {
+    folder: String,
+}
+
+impl RestorePaths {
+    /// The paths of the restore with this id.
+    pub fn new(restore: &str) -> Self {
+        Self { folder: format!("{RESTORES}/{restore}") }
+    }
+
+    /// What was asked for.
+    pub fn plan(&self) -> String {
+        format!("{}/{PLAN}", self.folder)
+    }
+
+    /// The end of a complete restore.
+    pub fn finished(&self) -> String {
+        format!("{}/finished.json", self.folder)
+    }
+
+    /// The folder of the records of files.
+    pub fn files(&self) -> String {
+        format!("{}/files", self.folder)
+    }
+
+    /// The record of a file of a backup, given by its path: `files/<kind>-<file name>.json`.
+    pub fn file(&self, path: &str) -> String {
+        let mut parts = path.rsplitn(3, '/');
+        let (name, kind) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        format!("{}/files/{kind}-{name}.json", self.folder)
+    }
+}
+
+/// Table and number of a shard by the name of its record, or `None` when it is no such name.
+pub fn parse_shard_record(path: &str) -> Option<(String, u32)> {
+    let name = path.rsplit('/').next()?.strip_suffix(".json")?;
+    let (table, shard) = name.rsplit_once('-')?;
+    Some((unescape_table(table)?, shard.parse().ok()?))
 }
 
 impl FileName {
@@ -160,6 +215,17 @@ mod tests {
         for bad in ["x.parquet", "a-1-b.parquet", "a-x-b-1.parquet", "a-1-b-1.json", "!z-1-b-1.parquet"] {
             assert_eq!(FileName::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn records_are_told_by_their_names() {
+        let path = BackupPaths::new("b").shard("ns:tsdb-uid", 7);
+        assert_eq!(parse_shard_record(&path), Some(("ns:tsdb-uid".to_owned(), 7)));
+        assert_eq!(parse_shard_record("backups/b/shards/x.json"), None);
+        let paths = RestorePaths::new("r");
+        let file = paths.file("backups/b/points/tsdb-00001-aa-0.parquet");
+        assert_eq!(file, "restores/r/files/points-tsdb-00001-aa-0.parquet.json");
+        assert_ne!(file, paths.file("backups/b/cells/tsdb-00001-aa-0.parquet"));
     }
 
     #[test]

@@ -8,12 +8,14 @@
 //! <repository>/
 //!   repository.json                                   what this is; written once
 //!   backups/<id>/                                     id: 20250102T030405Z-1a2b3c4d, UTC and 8 random hex digits
+//!     plan.json                                       what was asked for; written first, once
 //!     manifest.json                                   commits the backup; written last, once
 //!     shards/<table>-<shard>.json                     one record per finished shard; written once
 //!     points/ series/ rollups/ annotations/ histograms/ uids/ meta/ tree/ cells/
 //!       <table>-<shard>-<attempt>-<n>.parquet
 //!     catalogue/<files|shards|metrics>-<attempt>-<n>.parquet
 //!     views.sql                                       one view per Parquet table, for DuckDB
+//!   restores/<id>/                                    progress of a restore: plan.json, files/, finished.json
 //!   locks/  drills/                                   no part of a backup
 //! ```
 //!
@@ -24,8 +26,12 @@
 //! # What counts
 //!
 //! - A backup exists when its `manifest.json` exists. A folder without one is running or was interrupted.
-//! - A Parquet file counts when a shard record names it, a shard record when the backup exists. Other files are strays
-//!   of attempts that were lost; a reader skips them, so it goes by the records or by the catalogue, never by a listing.
+//! - A shard counts when `catalogue/shards` names its number and attempt, a Parquet file when `catalogue/files` names it.
+//!   Records and files beside these are strays of attempts that were lost or altered; a reader skips them, so it goes by
+//!   the catalogue, never by a listing.
+//! - A backup without manifest can be gone on with. A shard of it is done when its record has its own hash and every
+//!   file that it names is there with its size and hash; everything else is read again under new numbers. UIDs are read
+//!   again whenever other tables were, since they come last.
 //! - Nothing is ever changed or overwritten. `repository.json`, manifests and shard records are created with a
 //!   create-only put (`If-None-Match: *`, or a hard link on disk). Of two attempts that race the loser reads the
 //!   winner's file and compares `attempt`: its own means that an earlier answer was lost.
@@ -67,6 +73,16 @@
 //! | `created`, `created_ms` | RFC 3339 and ms |
 //! | `tool_version` | version that created it |
 //! | `sealing` | `none`: files lie as they are |
+//! | `self_blake3` | own hash |
+//!
+//! # plan.json
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `format`, `backup`, `tool_version`, `started`, `started_ms` | as in the manifest |
+//! | `raw`, `layout`, `layout_source` | as in the manifest |
+//! | `cluster_id`, `api` | as in the manifest's `server` |
+//! | `tables` | `name`, `kind`, `versions` of each table, in the order of reading |
 //! | `self_blake3` | own hash |
 //!
 //! # manifest.json
@@ -121,9 +137,15 @@
 //! | `started_ms`, `finished_ms` | ms |
 //! | `tally`, `raw_cells` | as in the manifest |
 //! | `files` | `path`, `kind` (the folder's name), `size`, `blake3`, `rows` (of Parquet), `tally` (cells that restore takes from here), `first_row`, `last_row` (hex or `null`), `first_ms`, `last_ms` (or `null`) |
-//! | `metrics` | the up to 1,000 metrics with most points, by name: `metric`, `points`, `first_ms`, `last_ms` |
+//! | `metrics` | the up to 1,000 metrics with most points, by name: `metric`, `uid` (hex), `points`, `first_ms`, `last_ms` |
 //! | `metrics_left_out` | how many more there are; the catalogue has all |
 //! | `self_blake3` | own hash |
+//!
+//! # restores/\<id\>/
+//!
+//! `plan.json` has `format`, `restore` (the id), `backup`, `cluster_id` of the target, `started`, and `targets` with
+//! `table`, `target`, `had_rows`, `create`. `files/<kind>-<file name>.json` says that all cells of one file were
+//! acknowledged: `format`, `restore`, `path`, `blake3`, `tally`. `finished.json` ends it. All end with their own hash.
 //!
 //! # Parquet tables
 //!
@@ -139,6 +161,7 @@
 //! | `catalogue/shards` | one row per shard | no |
 //! | `catalogue/metrics` | one row per metric: points, first and last time | no |
 
+mod begun;
 mod error;
 mod hex;
 mod id;
@@ -147,6 +170,7 @@ mod record;
 mod repository;
 mod sealed;
 
+pub use begun::{PlanRecord, PlannedTable, RestorePlanRecord, RestoreProgress, RestoreTarget, RestoredFile};
 pub use error::{RepositoryError, RepositoryErrorKind};
 pub use hex::HexBytes;
 pub use id::new_attempt;

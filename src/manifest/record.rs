@@ -275,6 +275,8 @@ pub struct FileRecord {
 pub struct MetricCount {
     /// Name, or the UID in hex when it has none.
     pub metric: String,
+    /// UID.
+    pub uid: HexBytes,
     /// Points.
     pub points: u64,
     /// Time of the first, ms UTC.

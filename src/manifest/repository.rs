@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
+use super::begun::PlanRecord;
 use super::error::RepositoryError;
 use super::id;
 use super::layout::{BACKUPS, BackupPaths, REPOSITORY};
@@ -14,7 +15,7 @@ use crate::model::time::now_ms;
 use crate::store::{Store, StoreError};
 
 /// Small files that are fetched at the same time: a backup has thousands of shard records, S3 takes 20 ms for each.
-const READS_AT_ONCE: usize = 16;
+pub(super) const READS_AT_ONCE: usize = 16;
 
 /// A store that holds backups. Clones are cheap.
 #[derive(Debug, Clone)]
@@ -238,19 +239,23 @@ impl Repository {
         backup: &str,
     ) -> Result<Vec<(String, Result<ShardRecord, String>)>, RepositoryError> {
         let paths = BackupPaths::new(backup);
-        let mut checked = Vec::new();
-        for entry in self.store.list(&paths.shards()).await? {
-            let record = match self.shard_record(entry.path.clone()).await {
-                Err(RepositoryError::Store(error)) => return Err(error.into()),
-                Err(error) => Err(error.to_string()),
-                Ok(record) if paths.shard(&record.table, record.shard) != entry.path || record.backup != backup => {
-                    Err(format!("it is the record of shard {} of table {}", record.shard, record.table))
-                }
-                Ok(record) => Ok(record),
-            };
-            checked.push((entry.path, record));
-        }
-        Ok(checked)
+        let check = |path: String| {
+            let paths = &paths;
+            async move {
+                let record = match self.shard_record(path.clone()).await {
+                    Err(RepositoryError::Store(error)) => return Err(RepositoryError::from(error)),
+                    Err(error) => Err(error.to_string()),
+                    Ok(record) if paths.shard(&record.table, record.shard) != path || record.backup != backup => {
+                        Err(format!("it is the record of shard {} of table {}", record.shard, record.table))
+                    }
+                    Ok(record) => Ok(record),
+                };
+                Ok((path, record))
+            }
+        };
+        let entries = self.store.list(&paths.shards()).await?;
+        let checks = stream::iter(entries.into_iter().map(|entry| check(entry.path)));
+        checks.buffered(READS_AT_ONCE).try_collect().await
     }
 
     async fn shard_record(&self, path: String) -> Result<ShardRecord, RepositoryError> {
@@ -303,6 +308,22 @@ impl BackupWriter {
     /// This process's try at the backup; clones of the writer share it.
     pub fn attempt(&self) -> &str {
         &self.attempt
+    }
+
+    /// Writes down what is asked for, before the first shard.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn put_plan(&self, mut plan: PlanRecord) -> Result<(), RepositoryError> {
+        plan.format = FORMAT;
+        plan.backup.clone_from(&self.backup);
+        plan.tool_version = TOOL_VERSION.to_owned();
+        plan.started = id::rfc3339(plan.started_ms);
+        plan.self_blake3.clear();
+        let path = self.paths.plan();
+        // The id is this process's own: whatever lies there comes from an earlier try of this very put.
+        self.put_once(&path, seal(&plan, &path)?).await?;
+        Ok(())
     }
 
     /// Records a finished shard, once; all its files must be stored. Safe to call again after an error.

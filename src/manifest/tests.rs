@@ -289,7 +289,13 @@ async fn a_shard_is_recorded_once() {
 
 #[test]
 fn metrics_of_a_record_are_bounded() {
-    let count = |at: u64| MetricCount { metric: format!("m{at:05}"), points: at, first_ms: 0, last_ms: 0 };
+    let count = |at: u64| MetricCount {
+        metric: format!("m{at:05}"),
+        uid: vec![0, 0, 1].into(),
+        points: at,
+        first_ms: 0,
+        last_ms: 0,
+    };
     let mut record = ShardRecord::default();
     record.set_metrics((0..1500).map(count).collect());
     assert_eq!((record.metrics.len(), record.metrics_left_out), (METRICS_PER_RECORD, 500));

@@ -6,10 +6,12 @@
 //! long ends at a row boundary and what is left of its range becomes new shards ([`split_rest`]), so that a
 //! wrong guess costs nothing but a smaller file.
 
+mod cover;
 mod cut;
 mod plan;
 mod probe;
 
+pub use cover::{clip, uncovered};
 pub use cut::{between, cut, split_rest};
 pub use plan::plan;
 pub use probe::{RegionProbe, SMALL_REGION_ROWS, last_row, probe};

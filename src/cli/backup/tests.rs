@@ -109,6 +109,7 @@ fn the_command_line_is_consistent() {
 
 fn report(kind: TableKind, reasons: &[(&str, u64)]) -> BackupReport {
     BackupReport {
+        resumed: None,
         backup: Some("20260102T030405Z-abc".into()),
         tables: vec![TableReport {
             table: "tsdb".into(),

@@ -14,6 +14,7 @@ use crate::parquet_file::{PointsWriter, TableWriter};
 
 use super::chunk_buffer::ChunkBuffer;
 use super::decode::Batch;
+use super::metrics::{MetricMap, count_metrics};
 use super::open_file::{Growing, OpenFile};
 use super::points_tally::tally_of_points;
 use super::shard::ExportContext;
@@ -22,17 +23,6 @@ use super::shard::ExportContext;
 const FILE_BYTES: u64 = 32 << 20;
 /// A points file is closed when it names this many series, so that the numbers in memory stay bounded.
 const FILE_SERIES: usize = 300_000;
-
-/// Points of one metric in a shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MetricTally {
-    /// Points.
-    pub points: u64,
-    /// Earliest, ms UTC.
-    pub first: i64,
-    /// Latest, ms UTC.
-    pub last: i64,
-}
 
 /// The files of one shard in the making.
 pub struct ShardEncoder {
@@ -46,7 +36,7 @@ pub struct ShardEncoder {
     series: HashMap<Vec<u8>, i64>,
     next_series: u32,
     done: Vec<FileRecord>,
-    metrics: HashMap<Vec<u8>, MetricTally>,
+    metrics: MetricMap,
     raw_reasons: BTreeMap<RawReason, u64>,
     hasher: CellHasher,
     /// Memory of the batch written last, for the next one to be sorted into.
@@ -60,7 +50,7 @@ pub struct Encoded {
     /// Files, all stored.
     pub files: Vec<FileRecord>,
     /// Points by metric UID.
-    pub metrics: HashMap<Vec<u8>, MetricTally>,
+    pub metrics: MetricMap,
     /// Raw cells by reason.
     pub raw_reasons: BTreeMap<RawReason, u64>,
 }
@@ -78,7 +68,7 @@ impl ShardEncoder {
             series: HashMap::new(),
             next_series: 0,
             done: Vec::new(),
-            metrics: HashMap::new(),
+            metrics: MetricMap::new(),
             raw_reasons: BTreeMap::new(),
             hasher: CellHasher::new(),
             sorted: spare,
@@ -138,7 +128,7 @@ impl ShardEncoder {
         growing.file.count(&tally_of_points(&sorted, &layout));
         growing.file.send();
         let full = growing.file.bytes() >= FILE_BYTES || self.series.len() >= FILE_SERIES;
-        self.count_metrics(&sorted);
+        count_metrics(&mut self.metrics, &sorted, usize::from(self.context.layout.metric_width));
         self.sorted = sorted;
         if full { self.close_points() } else { Ok(()) }
     }
@@ -152,7 +142,8 @@ impl ShardEncoder {
                 ids.push(*id);
                 continue;
             }
-            let id = i64::from(self.context.first_shard + self.shard) << 32 | i64::from(self.next_series);
+            let id =
+                i64::from(self.context.table_number) << 56 | i64::from(self.shard) << 32 | i64::from(self.next_series);
             self.next_series = self
                 .next_series
                 .checked_add(1)
@@ -166,28 +157,6 @@ impl ShardEncoder {
             self.after_rows(FileKind::Series)?;
         }
         Ok(ids)
-    }
-
-    fn count_metrics(&mut self, batch: &PointBatch) {
-        let width = usize::from(self.context.layout.metric_width);
-        for segment in &batch.segments {
-            let times = &batch.timestamps[segment.start..segment.start + segment.len];
-            let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else { continue };
-            let Some(metric) = batch.series.get(segment.series as usize).and_then(|tsuid| tsuid.get(..width)) else {
-                continue;
-            };
-            match self.metrics.get_mut(metric) {
-                Some(tally) => {
-                    tally.points += segment.len as u64;
-                    tally.first = tally.first.min(*first);
-                    tally.last = tally.last.max(*last);
-                }
-                None => {
-                    let tally = MetricTally { points: segment.len as u64, first: *first, last: *last };
-                    self.metrics.insert(metric.to_vec(), tally);
-                }
-            }
-        }
     }
 
     fn encode_rows(&mut self, rows: &TypedRows) -> Result<(), FlowError> {

@@ -17,9 +17,10 @@
 mod chunk_buffer;
 mod decode;
 mod encode;
+mod metrics;
 mod open_file;
 mod points_tally;
 mod shard;
 
-pub use encode::MetricTally;
+pub use metrics::{MetricMap, MetricTally, count_metrics};
 pub use shard::{ExportContext, ShardOutcome, ShardTask, export_shard};

@@ -1,8 +1,9 @@
 //! The life of one shard: scan, decode, encode, and what is left for others.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::cluster::Client;
 use crate::codec::{Decoder, RollupTable};
@@ -17,10 +18,15 @@ use crate::shard::{last_row, split_rest};
 use crate::store::Store;
 
 use super::decode::ShardDecoder;
-use super::encode::{MetricTally, ShardEncoder};
+use super::encode::ShardEncoder;
+use super::metrics::MetricMap;
 
 /// Wire bytes after which a shard ends, so that an interruption loses minutes at most.
 const SHARD_BYTES: u64 = 1 << 30;
+/// The same for slow clusters and small rates.
+const SHARD_TIME: Duration = Duration::from_secs(180);
+/// Shards of a table: their number has 24 bits of a series' number.
+const MAX_SHARDS: u32 = 1 << 24;
 /// Wire bytes that a shard has read at least before it shares its rest with idle connections.
 const SHARE_BYTES: u64 = 24 << 20;
 
@@ -54,8 +60,8 @@ pub struct ExportContext {
     pub footer: Vec<(String, String)>,
     /// Number of the next shard.
     pub next_shard: AtomicU32,
-    /// Shards of tables before this one: keeps series numbers apart.
-    pub first_shard: u32,
+    /// Position of the table in the backup, 0..=127: keeps series numbers apart, whatever becomes of shards.
+    pub table_number: u8,
     /// Counters.
     pub progress: Progress,
     /// Request to stop.
@@ -109,7 +115,7 @@ pub struct ShardOutcome {
     /// Files.
     pub files: Vec<FileRecord>,
     /// Points by metric UID.
-    pub metrics: HashMap<Vec<u8>, MetricTally>,
+    pub metrics: MetricMap,
     /// What is left of the task's range, for other shards.
     pub rest: Vec<KeyRange>,
 }
@@ -125,6 +131,10 @@ pub fn export_shard(
     hungry: &dyn Fn() -> usize,
 ) -> Result<ShardOutcome, FlowError> {
     let shard = context.next_shard.fetch_add(1, Ordering::SeqCst);
+    if shard >= MAX_SHARDS {
+        return Err(FlowError::damaged(format!("a table of more than {MAX_SHARDS} shards cannot be backed up")));
+    }
+    let begun = Instant::now();
     let attempt = new_attempt();
     let mut stages = Stages::new(context, shard, attempt.clone());
     let mut scan = ShardScan::new(client, &context.table, task.range.clone(), context.scan.clone());
@@ -139,7 +149,7 @@ pub fn export_shard(
         context.progress.read(stats.wire_bytes);
         page = stages.decode(page)?;
         let waiting = hungry();
-        if read >= SHARD_BYTES || waiting > 0 && read >= SHARE_BYTES {
+        if read >= SHARD_BYTES || begun.elapsed() >= SHARD_TIME || waiting > 0 && read >= SHARE_BYTES {
             position = scan.position().map(<[u8]>::to_vec);
             pieces = waiting + 1;
             break;

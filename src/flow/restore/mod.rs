@@ -6,59 +6,62 @@
 //!    its UIDs must agree.
 //! 3. UIDs first, then trees, meta and data: each file is read, its cells are rebuilt and put in region-aligned batches
 //!    by several connections ([`send`]). Every cell carries its own timestamp, so a batch may be sent twice.
+//!    Each file that is sent is recorded ([`log`]), so that an interrupted restore can go on.
 //! 4. What was sent must add up to what the manifest says; then the target is read back and must add up to the same.
 
+mod log;
 mod send;
 mod target;
 
 use std::time::Instant;
 
+use crate::cluster::Client;
 use crate::flow::backup_files::{BackupContents, load_backup};
 use crate::flow::rss::peak_rss_bytes;
 use crate::flow::tally_scan::tally_table;
 use crate::flow::threads::Threads;
 use crate::flow::{Cancel, FlowError, Progress, RestorePlan, RestoreReport, RestoredTable};
 use crate::manifest::TableRecord;
-use crate::model::Tally;
 use crate::scan::ScanOptions;
 
+use log::RestoreLog;
+use send::Sent;
 use target::{Target, plan_targets};
 
 /// Restores a backup.
 ///
 /// # Errors
 /// [`FlowError::Refused`] before anything is written when a target is not fit; later errors leave a partly written
-/// target, and repeating the restore with `--into-existing` completes it, because puts carry their timestamps.
+/// target, with which a later run can go on ([`FlowError::Unfinished`]), because puts carry their timestamps.
 pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Result<RestoreReport, FlowError> {
     let begun = Instant::now();
     let threads = Threads::new(plan.resources.cpu)?;
     progress.stage("reading the manifest", 0);
-    let contents = load_backup(&threads, &plan.store, &plan.backup)?;
     let mut client = plan.gateways.client();
-    let mut warnings = Vec::new();
-    let targets = plan_targets(&mut client, plan, &threads, &contents, &mut warnings)?;
-    let mut report = RestoreReport {
-        backup: contents.manifest.backup.clone(),
-        tables: Vec::new(),
-        warnings,
-        differences: 0,
-        dry_run: plan.dry_run,
-        seconds: 0.0,
-        bytes_read: 0,
-        bytes_written: 0,
-        peak_rss_bytes: 0,
+    let mut cluster_id = None;
+    let (contents, earlier) = if plan.resume {
+        cluster_id = Some(client.cluster_id()?).filter(|id| !id.is_empty());
+        let (contents, earlier) = log::find(&threads, plan, cluster_id.as_deref())?;
+        (contents, Some(earlier))
+    } else {
+        (load_backup(&threads, &plan.store, &plan.backup)?, None)
     };
+    let mut warnings = Vec::new();
+    let targets = plan_targets(&mut client, plan, &threads, &contents, earlier.as_ref(), &mut warnings)?;
+    let mut report = new_report(plan, &contents, warnings);
     if !plan.dry_run {
-        for target in targets.iter().filter(|target| target.create) {
-            target.make(&mut client)?;
-        }
-        // The manifest lists tables in the order of a backup, UIDs last: a restore goes the other way round.
-        for target in targets.iter().rev() {
-            let table = restore_table(plan, &threads, &contents, target, progress, cancel)
-                .map_err(|e| e.at(format!("table {}", target.name)))?;
-            report.differences += u64::from(!table.sent_agrees) + u64::from(table.target_agrees == Some(false));
-            report.tables.push(table);
-        }
+        let mut log = match earlier {
+            Some(earlier) => RestoreLog::resume(&threads, earlier)?,
+            None => {
+                cluster_id = cluster_id.or(Some(client.cluster_id()?).filter(|id| !id.is_empty()));
+                RestoreLog::begin(&threads, plan, &contents.manifest.backup, cluster_id, &targets)
+            }
+        };
+        report.restore = log.id().map(str::to_string);
+        let mut run = Run { plan, threads: &threads, contents: &contents, log: &mut log, progress, cancel };
+        let result = run.tables(&mut client, &targets, &mut report);
+        result.map_err(|error| FlowError::unfinished(log.advice(), error))?;
+        report.warnings.extend(log.finish(&threads, report.differences == 0));
     }
     let view = progress.view();
     report.seconds = begun.elapsed().as_secs_f64();
@@ -68,23 +71,80 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
     Ok(report)
 }
 
-fn restore_table(
-    plan: &RestorePlan,
-    threads: &Threads,
-    contents: &BackupContents,
-    target: &Target<'_>,
-    progress: &Progress,
-    cancel: &Cancel,
-) -> Result<RestoredTable, FlowError> {
-    let sent = send::send_table(plan, threads, contents, target, progress, cancel)?;
-    let saved = target.table.tally;
-    let mut target_agrees = None;
-    if plan.read_back && !target.had_rows {
-        let options = read_options(target.table, contents.manifest.raw);
-        let found = tally_table(&plan.gateways, &target.name, &options, &plan.resources, progress, cancel)?;
-        target_agrees = Some(found.same_cells(&saved));
+/// A report of nothing yet.
+fn new_report(plan: &RestorePlan, contents: &BackupContents, warnings: Vec<String>) -> RestoreReport {
+    RestoreReport {
+        backup: contents.manifest.backup.clone(),
+        restore: None,
+        resumed: plan.resume,
+        tables: Vec::new(),
+        warnings,
+        differences: 0,
+        dry_run: plan.dry_run,
+        seconds: 0.0,
+        bytes_read: 0,
+        bytes_written: 0,
+        peak_rss_bytes: 0,
     }
-    Ok(restored(target, &sent, &saved, target_agrees))
+}
+
+struct Run<'a> {
+    plan: &'a RestorePlan,
+    threads: &'a Threads,
+    contents: &'a BackupContents,
+    log: &'a mut RestoreLog,
+    progress: &'a Progress,
+    cancel: &'a Cancel,
+}
+
+impl Run<'_> {
+    fn tables(
+        &mut self,
+        client: &mut Client,
+        targets: &[Target<'_>],
+        report: &mut RestoreReport,
+    ) -> Result<(), FlowError> {
+        for target in targets.iter().filter(|target| target.create) {
+            target.make(client)?;
+        }
+        // The manifest lists tables in the order of a backup, UIDs last: a restore goes the other way round.
+        for target in targets.iter().rev() {
+            let table = self.table(target).map_err(|e| e.at(format!("table {}", target.name)))?;
+            report.differences += u64::from(!table.sent_agrees) + u64::from(table.target_agrees == Some(false));
+            report.tables.push(table);
+        }
+        Ok(())
+    }
+
+    fn table(&mut self, target: &Target<'_>) -> Result<RestoredTable, FlowError> {
+        if !target.has_rows {
+            self.log.forget(self.contents.files_of(&target.table.name));
+        }
+        let mut sent = self.send(target)?;
+        let mut target_agrees = self.read_back(target)?;
+        if target_agrees == Some(false) && sent.files_skipped > 0 {
+            // Something happened to the target since the earlier run: what that one sent is sent again.
+            self.log.forget(self.contents.files_of(&target.table.name));
+            sent = self.send(target)?;
+            target_agrees = self.read_back(target)?;
+        }
+        Ok(restored(target, &sent, target_agrees))
+    }
+
+    fn send(&self, target: &Target<'_>) -> Result<Sent, FlowError> {
+        send::send_table(self.plan, self.threads, self.contents, target, self.log, self.progress, self.cancel)
+    }
+
+    /// Whether the target holds what the backup does; `None` where it held other rows before.
+    fn read_back(&self, target: &Target<'_>) -> Result<Option<bool>, FlowError> {
+        if !self.plan.read_back || target.had_rows {
+            return Ok(None);
+        }
+        let options = read_options(target.table, self.contents.manifest.raw);
+        let (gateways, resources) = (&self.plan.gateways, &self.plan.resources);
+        let found = tally_table(gateways, &target.name, &options, resources, self.progress, self.cancel)?;
+        Ok(Some(found.same_cells(&target.table.tally)))
+    }
 }
 
 /// How a table is read so that it shows what the backup saw.
@@ -92,15 +152,19 @@ pub(crate) fn read_options(table: &TableRecord, raw: bool) -> ScanOptions {
     ScanOptions { max_versions: table.versions, raw, ..ScanOptions::default() }
 }
 
-fn restored(target: &Target<'_>, sent: &Tally, saved: &Tally, target_agrees: Option<bool>) -> RestoredTable {
+fn restored(target: &Target<'_>, sent: &Sent, target_agrees: Option<bool>) -> RestoredTable {
+    let mut all = sent.tally;
+    all.add(&sent.skipped);
     RestoredTable {
         table: target.table.name.clone(),
         target: target.name.clone(),
         created: target.create,
-        cells: sent.cells,
-        bytes: sent.bytes,
-        checksum: format!("{:016x}", sent.checksum),
-        sent_agrees: sent.same_cells(saved),
+        cells: sent.tally.cells,
+        bytes: sent.tally.bytes,
+        checksum: format!("{:016x}", all.checksum),
+        files_skipped: sent.files_skipped,
+        cells_skipped: sent.skipped.cells,
+        sent_agrees: all.same_cells(&target.table.tally),
         target_agrees,
     }
 }

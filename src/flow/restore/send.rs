@@ -10,9 +10,21 @@ use crate::flow::{Cancel, FlowError, Progress, RestorePlan};
 use crate::model::{FileRow, Region, Tally};
 use crate::put::{CellWriter, PutOptions};
 
+use super::log::RestoreLog;
 use super::target::{Target, saved_descriptor};
 
-/// Sends all cells of the table and returns what was sent.
+/// What became of a table's files.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sent {
+    /// Cells sent now.
+    pub tally: Tally,
+    /// Files that an earlier run has sent.
+    pub files_skipped: u64,
+    /// Their cells.
+    pub skipped: Tally,
+}
+
+/// Sends the cells of the table that no earlier run has sent.
 ///
 /// # Errors
 /// The first one of any connection.
@@ -21,20 +33,27 @@ pub fn send_table(
     threads: &Threads,
     contents: &BackupContents,
     target: &Target<'_>,
+    log: &RestoreLog,
     progress: &Progress,
     cancel: &Cancel,
-) -> Result<Tally, FlowError> {
+) -> Result<Sent, FlowError> {
     let regions = plan.gateways.client().regions(&target.name)?;
     let families: Vec<Vec<u8>> = saved_descriptor(target.table)?.families.into_iter().map(|f| f.name).collect();
-    let files: Vec<&FileRow> = contents.files_of(&target.table.name).filter(|f| !f.kind.is_catalogue()).collect();
+    let files = contents.files_of(&target.table.name).filter(|f| !f.kind.is_catalogue());
+    let (skipped, files): (Vec<&FileRow>, Vec<&FileRow>) = files.partition(|file| log.is_done(file));
+    let mut sent = Sent { files_skipped: skipped.len() as u64, ..Sent::default() };
+    skipped.iter().for_each(|file| sent.skipped.add(&file.tally));
     progress.stage(format!("restoring {}", target.name), files.len() as u64);
     let queue = WorkQueue::new(files);
     let job = SendJob { plan, threads, contents, table: &target.name, regions, families, progress, cancel };
-    let mut total = Tally::default();
     let start = || plan.gateways.client();
-    let work = |client: &mut Client, file: &FileRow| job.send_file(client, file).map_err(|e| e.at(file.path.clone()));
-    work_through(plan.resources.connections, &queue, progress, start, work, |sent| total.add(&sent))?;
-    Ok(total)
+    let work = |client: &mut Client, file: &FileRow| {
+        let tally = job.send_file(client, file).map_err(|e| e.at(file.path.clone()))?;
+        log.sent(threads, file, tally);
+        Ok(tally)
+    };
+    work_through(plan.resources.connections, &queue, progress, start, work, |tally| sent.tally.add(&tally))?;
+    Ok(sent)
 }
 
 struct SendJob<'a> {

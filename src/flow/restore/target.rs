@@ -12,6 +12,8 @@ use crate::manifest::TableRecord;
 use crate::model::{Cell, CellBlock, KeyRange, OwnedCell, TableDescriptor, TableKind, kind, time};
 use crate::scan::{ScanOptions, ShardScan};
 
+use super::log::Earlier;
+
 /// Rows of an existing target that are looked at for delete markers.
 const MARKER_PAGES: usize = 4;
 
@@ -23,8 +25,10 @@ pub struct Target<'a> {
     pub name: String,
     /// It does not exist yet.
     pub create: bool,
-    /// It holds rows already.
+    /// It held rows before the restore began.
     pub had_rows: bool,
+    /// It holds rows now; more than `had_rows` when an earlier run wrote some.
+    pub has_rows: bool,
 }
 
 impl Target<'_> {
@@ -49,6 +53,7 @@ pub fn plan_targets<'a>(
     plan: &RestorePlan,
     threads: &Threads,
     contents: &'a BackupContents,
+    earlier: Option<&Earlier>,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Target<'a>>, FlowError> {
     let names = target_names(plan, contents)?;
@@ -56,9 +61,14 @@ pub fn plan_targets<'a>(
     let mut targets = Vec::new();
     for (table, name) in names {
         let create = !existing.contains(&name);
-        let mut target = Target { table, name, create, had_rows: false };
+        let mut target = Target { table, name, create, had_rows: false, has_rows: false };
+        let begun = earlier.and_then(|earlier| earlier.target(&table.name));
         if !create {
-            look_at_existing(client, &mut target, plan.into_existing, contents.manifest.raw, warnings)?;
+            let allowed = plan.into_existing || begun.is_some();
+            look_at_existing(client, &mut target, allowed, contents.manifest.raw, warnings)?;
+        }
+        if let Some(begun) = begun {
+            target.had_rows &= begun.had_rows;
         }
         warn_of_ttl(&target, warnings)?;
         targets.push(target);
@@ -72,7 +82,11 @@ pub fn plan_targets<'a>(
     Ok(targets)
 }
 
-fn target_names<'a>(
+/// The tables that are asked for, in the order of the backup, and their names in the target.
+///
+/// # Errors
+/// [`FlowError::Input`] for names that do not fit the backup.
+pub fn target_names<'a>(
     plan: &RestorePlan,
     contents: &'a BackupContents,
 ) -> Result<Vec<(&'a TableRecord, String)>, FlowError> {
@@ -138,11 +152,11 @@ fn look_at_existing(
             "table {name} holds delete markers: restored cells at or below them stay hidden until a major compaction"
         ));
     }
-    target.had_rows = rows;
+    (target.had_rows, target.has_rows) = (rows, rows);
     if rows && !into_existing {
         return Err(FlowError::refused(format!(
-            "table {name} exists and holds rows; restore into a new table with --rename-table {}=NEW, or write into it with \
-             --into-existing",
+            "table {name} exists and holds rows; restore into a new table with --rename-table {}=NEW, go on with a restore \
+             that was interrupted with --resume, or write into it with --into-existing",
             target.table.name
         )));
     }

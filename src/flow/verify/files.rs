@@ -11,7 +11,7 @@ use crate::flow::tally_scan::tally_block;
 use crate::flow::threads::Threads;
 use crate::flow::workers::work_through;
 use crate::flow::{Cancel, FileProblem, FlowError, Progress, VerifyLevel, VerifyPlan, VerifyReport};
-use crate::manifest::{BackupPaths, Repository, ShardRecord};
+use crate::manifest::{BackupPaths, Repository, RepositoryError, ShardRecord};
 use crate::model::{CellHasher, FileRow, KeyLayout, ShardRow, Tally};
 
 /// Reads manifest, shard records, catalogue and views. `None` when the catalogue is too damaged to go on; the report
@@ -33,14 +33,19 @@ pub fn check_metadata(
         check_bytes(plan, threads, &file.path, file.size, &file.blake3, progress, &mut report.problems)?;
     }
     let damaged = !report.problems.is_empty();
-    let records = check_records(plan, threads, &manifest.backup, report)?;
+    let repository = threads.wait(Repository::open(plan.store.clone()))?;
+    let records = threads.wait(repository.check_shard_records(&manifest.backup))?;
+    report.files += records.len() as u64;
+    check_plan(threads, &repository, &manifest.backup, report)?;
     match read_catalogue(threads, &plan.store, manifest) {
         Ok(contents) => {
             check_totals(&contents, report);
-            compare_records(&contents, &records, report);
+            compare_records(&contents, &records.into_iter().collect(), report);
             Ok(Some(contents))
         }
         Err(_) if damaged => {
+            let bad = records.into_iter().filter_map(|(path, record)| Some((path, record.err()?)));
+            report.problems.extend(bad.map(|(path, problem)| FileProblem { path, problem }));
             report.warnings.push("the catalogue is damaged: data files were not looked at".into());
             Ok(None)
         }
@@ -48,30 +53,31 @@ pub fn check_metadata(
     }
 }
 
-/// Shard records carry their own hash; a damaged one is a problem although a restore does not need it. Returns all by
-/// path, `None` for a damaged one.
-fn check_records(
-    plan: &VerifyPlan,
+/// The plan is of use to a resume only, but a change of it is a change of the backup's folder.
+fn check_plan(
     threads: &Threads,
+    repository: &Repository,
     backup: &str,
     report: &mut VerifyReport,
-) -> Result<BTreeMap<String, Option<ShardRecord>>, FlowError> {
-    let repository = threads.wait(Repository::open(plan.store.clone()))?;
-    let mut found = BTreeMap::new();
-    for (path, record) in threads.wait(repository.check_shard_records(backup))? {
-        report.files += 1;
-        if let Err(problem) = &record {
-            report.problems.push(FileProblem { path: path.clone(), problem: problem.clone() });
+) -> Result<(), FlowError> {
+    let problem = match threads.wait(repository.plan(backup)) {
+        Ok(Some(_)) => {
+            report.files += 1;
+            return Ok(());
         }
-        found.insert(path, record.ok());
-    }
-    Ok(found)
+        Ok(None) => "is missing: pruning may have begun".to_string(),
+        Err(RepositoryError::Store(error)) => return Err(error.into()),
+        Err(error) => error.to_string(),
+    };
+    report.problems.push(FileProblem { path: BackupPaths::new(backup).plan(), problem });
+    Ok(())
 }
 
-/// Each shard of the catalogue has its record, and both say the same.
+/// Each shard of the catalogue has its record, and both say the same. A damaged record is a problem although a restore
+/// does not need it; one that no shard of the catalogue has was left by an attempt that does not count.
 fn compare_records(
     contents: &BackupContents,
-    found: &BTreeMap<String, Option<ShardRecord>>,
+    found: &BTreeMap<String, Result<ShardRecord, String>>,
     report: &mut VerifyReport,
 ) {
     let paths = BackupPaths::new(&contents.manifest.backup);
@@ -79,8 +85,9 @@ fn compare_records(
         let path = shard.shard.parse().map(|number| paths.shard(&shard.table, number)).unwrap_or_default();
         let problem = match found.get(&path) {
             None => "is missing",
-            Some(Some(record)) if !same_shard(contents, shard, record) => "does not say what the catalogue says",
-            Some(_) => continue,
+            Some(Err(problem)) => problem.as_str(),
+            Some(Ok(record)) if !same_shard(contents, shard, record) => "does not say what the catalogue says",
+            Some(Ok(_)) => continue,
         };
         report.problems.push(FileProblem { path, problem: problem.into() });
     }
@@ -238,12 +245,12 @@ fn warn_of_strays(
         .map(|file| file.path.as_str())
         .chain(contents.manifest.catalogue.iter().map(|file| file.path.as_str()))
         .collect();
-    let (manifest, records) = (paths.manifest(), format!("{}/", paths.shards()));
+    let (own, records) = ([paths.manifest(), paths.plan()], format!("{}/", paths.shards()));
     let strays = threads
         .wait(plan.store.list(paths.folder()))?
         .into_iter()
         .filter(|entry| {
-            entry.path != manifest && !entry.path.starts_with(&records) && !known.contains(entry.path.as_str())
+            !own.contains(&entry.path) && !entry.path.starts_with(&records) && !known.contains(entry.path.as_str())
         })
         .count();
     if strays > 0 {

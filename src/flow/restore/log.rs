@@ -1,0 +1,168 @@
+//! What a restore has done so far, kept in the repository, so that a later run can go on.
+//!
+//! The records say what was acknowledged, no more: whether the target still holds it is decided by reading it back. A
+//! credential that may only read cannot keep a log; such a restore works all the same and starts over when interrupted.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use crate::flow::backup_files::{BackupContents, load_backup};
+use crate::flow::threads::Threads;
+use crate::flow::{FlowError, RestorePlan};
+use crate::manifest::{Repository, RestorePlanRecord, RestoreProgress, RestoreTarget, RestoredFile};
+use crate::model::{FileRow, Tally};
+
+use super::target::{Target, target_names};
+
+/// The log of one restore.
+#[derive(Default)]
+pub struct RestoreLog {
+    progress: Option<RestoreProgress>,
+    done: HashMap<String, RestoredFile>,
+    /// Why records are no longer kept.
+    trouble: Mutex<Option<String>>,
+}
+
+/// A restore that is gone on with.
+pub struct Earlier {
+    /// What it was asked for.
+    pub plan: RestorePlanRecord,
+    progress: RestoreProgress,
+}
+
+impl Earlier {
+    /// What the earlier run found of a table.
+    pub fn target(&self, table: &str) -> Option<&RestoreTarget> {
+        self.plan.targets.iter().find(|target| target.table == table)
+    }
+}
+
+/// The newest restore that was begun in the same way and is not finished, and its backup.
+///
+/// # Errors
+/// [`FlowError::Input`] when there is none, saying why those that are there do not fit; the repository's.
+pub fn find(
+    threads: &Threads,
+    plan: &RestorePlan,
+    cluster_id: Option<&str>,
+) -> Result<(BackupContents, Earlier), FlowError> {
+    let repository = threads.wait(Repository::open(plan.store.clone()))?;
+    let mut reasons = Vec::new();
+    for (begun, progress) in threads.wait(repository.unfinished_restores())? {
+        let restore = begun.restore.clone();
+        if plan.backup != "latest" && !begun.backup.starts_with(&plan.backup) {
+            reasons.push(format!("{restore} restores backup {}", begun.backup));
+            continue;
+        }
+        if begun.cluster_id.as_deref() != cluster_id {
+            reasons
+                .push(format!("{restore} restores into cluster {}", begun.cluster_id.as_deref().unwrap_or("unknown")));
+            continue;
+        }
+        let contents = load_backup(threads, &plan.store, &begun.backup)?;
+        let fits = match target_names(plan, &contents) {
+            Ok(names) => {
+                let names = names.iter().map(|(table, name)| (table.name.as_str(), name.as_str()));
+                names.eq(begun.targets.iter().map(|t| (t.table.as_str(), t.target.as_str())))
+            }
+            Err(_) => false,
+        };
+        if fits {
+            return Ok((contents, Earlier { plan: begun, progress }));
+        }
+        let words = |t: &RestoreTarget| format!("{}={}", t.table, t.target);
+        let tables = begun.targets.iter().map(words).collect::<Vec<_>>().join(", ");
+        reasons.push(format!("{restore} restores the tables {tables}"));
+    }
+    Err(FlowError::input(match reasons.is_empty() {
+        true => "there is no unfinished restore to go on with; run restore without --resume".to_string(),
+        false => format!("no unfinished restore fits this command: {}", reasons.join("; ")),
+    }))
+}
+
+impl RestoreLog {
+    /// Begins the log of a new restore.
+    pub fn begin(
+        threads: &Threads,
+        plan: &RestorePlan,
+        backup: &str,
+        cluster_id: Option<String>,
+        targets: &[Target<'_>],
+    ) -> Self {
+        let target = |target: &Target<'_>| RestoreTarget {
+            table: target.table.name.clone(),
+            target: target.name.clone(),
+            had_rows: target.had_rows,
+            create: target.create,
+        };
+        let targets = targets.iter().map(target).collect();
+        let record = RestorePlanRecord { backup: backup.into(), cluster_id, targets, ..RestorePlanRecord::default() };
+        let begun = threads.wait(async { Repository::open(plan.store.clone()).await?.begin_restore(record).await });
+        match begun {
+            Ok(progress) => Self { progress: Some(progress), ..Self::default() },
+            Err(error) => Self { trouble: Mutex::new(Some(error.to_string())), ..Self::default() },
+        }
+    }
+
+    /// Goes on with the log of an earlier run.
+    ///
+    /// # Errors
+    /// The repository's.
+    pub fn resume(threads: &Threads, earlier: Earlier) -> Result<Self, FlowError> {
+        let files = threads.wait(earlier.progress.files())?;
+        let done = files.into_iter().map(|file| (file.path.clone(), file)).collect();
+        Ok(Self { progress: Some(earlier.progress), done, ..Self::default() })
+    }
+
+    /// The restore's id, when a log is kept.
+    pub fn id(&self) -> Option<&str> {
+        self.progress.as_ref().map(RestoreProgress::id)
+    }
+
+    /// True when an earlier run has sent the file as it is.
+    pub fn is_done(&self, file: &FileRow) -> bool {
+        let same = |done: &RestoredFile| done.blake3 == file.blake3 && done.tally.same_cells(&file.tally);
+        self.done.get(&file.path).is_some_and(same)
+    }
+
+    /// Forgets what was done to the files: the target does not hold it.
+    pub fn forget<'a>(&mut self, files: impl Iterator<Item = &'a FileRow>) {
+        for file in files {
+            self.done.remove(&file.path);
+        }
+    }
+
+    /// Records that a file is sent. A log that cannot be kept is no reason to stop a restore.
+    pub fn sent(&self, threads: &Threads, file: &FileRow, tally: Tally) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(progress) = self.progress.as_ref().filter(|_| trouble.is_none()) else { return };
+        // Others may write their records at the same time.
+        drop(trouble);
+        let (path, blake3) = (file.path.clone(), file.blake3.clone());
+        let record = RestoredFile { path, blake3, tally, ..RestoredFile::default() };
+        if let Err(error) = threads.wait(progress.put(record)) {
+            trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+            trouble.get_or_insert(error.to_string());
+        }
+    }
+
+    /// Ends the log of a complete restore. Returns what somebody should know about it.
+    pub fn finish(self, threads: &Threads, complete: bool) -> Option<String> {
+        let trouble = self.trouble.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let ended = match self.progress.filter(|_| complete) {
+            Some(progress) => threads.wait(progress.finish()).err().map(|error| error.to_string()),
+            None => None,
+        };
+        let reason = trouble.or(ended)?;
+        Some(format!("the progress of the restore could not be kept in the repository: {reason}"))
+    }
+
+    /// What to tell whoever meets an interrupted restore.
+    pub fn advice(&self) -> String {
+        match self.id() {
+            Some(id) => format!("restore {id} is not finished; restore --resume goes on with it"),
+            None => "the restore is not finished; repeating it with --into-existing is exact".to_string(),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What a backup knows before its first shard.
+
+use std::sync::Arc;
+
+use crate::cluster::Api;
+use crate::flow::detect::{Detection, decide, sample_keys};
+use crate::flow::names::{Names, read_names};
+use crate::flow::plan::Source;
+use crate::flow::tables::{SourceTable, SourceTables};
+use crate::flow::{BackupPlan, Cancel, FlowError, Progress};
+use crate::manifest::{PlanRecord, PlannedTable, ServerFacts};
+
+/// The source, looked at.
+pub struct Survey {
+    /// Tables.
+    pub found: SourceTables,
+    /// Names of UIDs.
+    pub names: Arc<Names>,
+    /// UID widths and salt.
+    pub detection: Detection,
+    /// Cluster and gateways.
+    pub server: ServerFacts,
+    /// No gateway speaks Thrift2.
+    pub thrift1: bool,
+}
+
+impl Survey {
+    /// Looks at the source.
+    ///
+    /// # Errors
+    /// The gateway's; [`FlowError::Input`] for tables that are missing.
+    pub fn make(source: &Source, progress: &Progress, cancel: &Cancel) -> Result<Self, FlowError> {
+        progress.stage("looking at the tables", 0);
+        let mut client = source.gateways.client();
+        let found = SourceTables::find(&mut client, &source.names, source.conf.as_ref())?;
+        progress.stage("reading names", 0);
+        let uid_table = found.uid().map_or("", |table| table.name.as_str()).to_string();
+        let (names, facts) = read_names(&mut client, &uid_table, cancel)?;
+        let keys = found.data().map(|data| sample_keys(&mut client, data)).transpose()?.unwrap_or_default();
+        let detection = decide(source.conf.as_ref(), &source.layout, &facts, &names, &keys)?;
+        let info = client.gateway()?;
+        let server = ServerFacts {
+            cluster_id: Some(client.cluster_id()?).filter(|id| !id.is_empty()),
+            api: info.api.to_string().to_lowercase(),
+            transport: info.transport.to_string(),
+            addresses: source.gateways.survey().into_iter().map(|(address, _)| address.to_string()).collect(),
+            ..ServerFacts::default()
+        };
+        let thrift1 = info.api == Api::Thrift1;
+        let names = Arc::new(Names::new(names, client, &uid_table, detection.layout));
+        Ok(Self { found, names, detection, server, thrift1 })
+    }
+
+    /// Versions per column that a scan of the table asks for. Through Thrift1 there is one, and the manifest says so.
+    pub fn versions(&self, plan: &BackupPlan, table: &SourceTable) -> i32 {
+        match plan.raw {
+            true => plan.max_versions,
+            false if self.thrift1 => 1,
+            false => table.versions(),
+        }
+    }
+
+    /// What is asked for, to be compared with what an earlier run was asked for.
+    pub fn plan_record(&self, plan: &BackupPlan, started_ms: i64) -> PlanRecord {
+        let table = |table: &SourceTable| PlannedTable {
+            name: table.name.clone(),
+            kind: table.kind,
+            versions: self.versions(plan, table),
+        };
+        PlanRecord {
+            started_ms,
+            raw: plan.raw,
+            layout: self.detection.layout,
+            layout_source: self.detection.source,
+            cluster_id: self.server.cluster_id.clone(),
+            api: self.server.api.clone(),
+            tables: self.found.tables.iter().map(table).collect(),
+            ..PlanRecord::default()
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! What was begun and can be gone on with: the plan of a backup, and the progress of a restore.
+
+use futures_util::stream::{self, StreamExt};
+use serde::{Deserialize, Serialize};
+
+use super::error::RepositoryError;
+use super::id;
+use super::layout::{BackupPaths, RESTORES, RestorePaths};
+use super::record::LayoutSource;
+use super::repository::{READS_AT_ONCE, Repository};
+use super::sealed::{seal, unseal};
+use super::{FORMAT, TOOL_VERSION};
+use crate::model::time::now_ms;
+use crate::model::{KeyLayout, TableKind, Tally};
+
+/// One table of a [`PlanRecord`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedTable {
+    /// Full name.
+    pub name: String,
+    /// How its cells are decoded.
+    pub kind: TableKind,
+    /// Versions of a column that the scan asks for.
+    pub versions: i32,
+}
+
+/// `plan.json` of a backup: what was asked for. Shards of two runs make one backup only when both were asked the same.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PlanRecord {
+    /// [`super::FORMAT`]; filled in.
+    pub format: u32,
+    /// The backup's id; filled in.
+    pub backup: String,
+    /// Version of the program that began it; filled in.
+    pub tool_version: String,
+    /// Beginning, RFC 3339; filled in from `started_ms`.
+    pub started: String,
+    /// Beginning, ms UTC.
+    pub started_ms: i64,
+    /// Delete markers and overwritten versions are asked for.
+    pub raw: bool,
+    /// UID widths and salt.
+    pub layout: KeyLayout,
+    /// How the layout became known.
+    pub layout_source: LayoutSource,
+    /// HBase's cluster id, when the gateway tells it.
+    pub cluster_id: Option<String>,
+    /// `thrift2` or `thrift1`.
+    pub api: String,
+    /// Tables in the order of reading.
+    pub tables: Vec<PlannedTable>,
+    /// Hash of the file without these digits; filled in. Must stay the last field.
+    pub self_blake3: String,
+}
+
+impl PlanRecord {
+    /// What another plan asks for differently, in words; `None` when shards of both fit together.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let tables = |plan: &Self| {
+            let words = |t: &PlannedTable| format!("{} ({:?}, {} versions)", t.name, t.kind, t.versions);
+            plan.tables.iter().map(words).collect::<Vec<_>>().join(", ")
+        };
+        if self.cluster_id != other.cluster_id {
+            let id = |plan: &Self| plan.cluster_id.clone().unwrap_or_else(|| "unknown".into());
+            return Some(format!("it reads cluster {}, this is cluster {}", id(self), id(other)));
+        }
+        if self.raw != other.raw {
+            return Some(format!("it was begun {} --raw", if self.raw { "with" } else { "without" }));
+        }
+        if self.tables != other.tables {
+            return Some(format!("it reads the tables {}, now they are {}", tables(self), tables(other)));
+        }
+        if self.layout != other.layout {
+            return Some("it was begun with other UID widths or salt".into());
+        }
+        (self.api != other.api).then(|| format!("it was begun through a gateway of {}", self.api))
+    }
+}
+
+/// A table of a [`RestorePlanRecord`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreTarget {
+    /// Name in the backup.
+    pub table: String,
+    /// Name in the target cluster.
+    pub target: String,
+    /// It held rows before the restore began.
+    pub had_rows: bool,
+    /// The restore was to make it.
+    pub create: bool,
+}
+
+/// `restores/<id>/plan.json`: a restore that was begun.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RestorePlanRecord {
+    /// [`super::FORMAT`]; filled in.
+    pub format: u32,
+    /// The restore's id; filled in.
+    pub restore: String,
+    /// The backup.
+    pub backup: String,
+    /// The target cluster's id, when the gateway tells it.
+    pub cluster_id: Option<String>,
+    /// Beginning, RFC 3339; filled in.
+    pub started: String,
+    /// Tables and where they go.
+    pub targets: Vec<RestoreTarget>,
+    /// Hash of the file without these digits; filled in. Must stay the last field.
+    pub self_blake3: String,
+}
+
+/// `restores/<id>/files/<kind>-<file name>.json`: the cells of one file are in the target.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RestoredFile {
+    /// [`super::FORMAT`]; filled in.
+    pub format: u32,
+    /// The restore's id; filled in.
+    pub restore: String,
+    /// The file, relative to the repository.
+    pub path: String,
+    /// Its BLAKE3.
+    pub blake3: String,
+    /// What was sent.
+    pub tally: Tally,
+    /// Hash of the file without these digits; filled in. Must stay the last field.
+    pub self_blake3: String,
+}
+
+impl Repository {
+    /// The plan of a backup; `None` when there is none (it was never written, or pruning has begun).
+    ///
+    /// # Errors
+    /// [`RepositoryError::Edited`], [`RepositoryError::NewerFormat`], [`RepositoryError::Damaged`], and whatever the
+    /// store says.
+    pub async fn plan(&self, backup: &str) -> Result<Option<PlanRecord>, RepositoryError> {
+        let path = BackupPaths::new(backup).plan();
+        match self.store().get(&path).await {
+            Ok(text) => {
+                let plan: PlanRecord = unseal(&text, &path)?;
+                let reason = format!("it belongs to backup {}", plan.backup);
+                if plan.backup == backup { Ok(Some(plan)) } else { Err(RepositoryError::Damaged { path, reason }) }
+            }
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Begins to keep the progress of a restore.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn begin_restore(&self, mut plan: RestorePlanRecord) -> Result<RestoreProgress, RepositoryError> {
+        let restore = id::new_backup();
+        plan.format = FORMAT;
+        plan.restore.clone_from(&restore);
+        plan.started = id::rfc3339(now_ms());
+        plan.self_blake3.clear();
+        let progress = RestoreProgress { repository: self.clone(), paths: RestorePaths::new(&restore), restore };
+        let path = progress.paths.plan();
+        progress.repository.store().put_new(&path, seal(&plan, &path)?).await?;
+        Ok(progress)
+    }
+
+    /// Restores that were begun and not finished, newest first. One whose plan cannot be read is passed over: nothing
+    /// can be gone on with there.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn unfinished_restores(&self) -> Result<Vec<(RestorePlanRecord, RestoreProgress)>, RepositoryError> {
+        let mut found = Vec::new();
+        for restore in self.store().folders(RESTORES).await?.into_iter().rev() {
+            let paths = RestorePaths::new(&restore);
+            if self.store().size(&paths.finished()).await?.is_some() {
+                continue;
+            }
+            let text = match self.store().get(&paths.plan()).await {
+                Err(error) if error.is_not_found() => continue,
+                other => other?,
+            };
+            match unseal::<RestorePlanRecord>(&text, &paths.plan()) {
+                Ok(plan) if plan.restore == restore => {
+                    found.push((plan, RestoreProgress { repository: self.clone(), paths, restore }));
+                }
+                Ok(_) => tracing::warn!(path = paths.plan(), "belongs to another restore; passed over"),
+                Err(error) => tracing::warn!(%error, "a restore cannot be gone on with"),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The progress of one restore, in the repository.
+#[derive(Debug, Clone)]
+pub struct RestoreProgress {
+    repository: Repository,
+    paths: RestorePaths,
+    restore: String,
+}
+
+impl RestoreProgress {
+    /// The restore's id.
+    pub fn id(&self) -> &str {
+        &self.restore
+    }
+
+    /// Records that all cells of a file are in the target. Safe to call again after an error.
+    ///
+    /// # Errors
+    /// Whatever the store says; a record that is there already is no error.
+    pub async fn put(&self, mut file: RestoredFile) -> Result<(), RepositoryError> {
+        file.format = FORMAT;
+        file.restore.clone_from(&self.restore);
+        file.self_blake3.clear();
+        let path = self.paths.file(&file.path);
+        match self.repository.store().put_new(&path, seal(&file, &path)?).await {
+            Err(error) if error.is_already_exists() => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// The files that are done. What cannot be read, or lies under the name of another file, does not count: puts carry
+    /// their timestamps, so doing a file again is exact.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn files(&self) -> Result<Vec<RestoredFile>, RepositoryError> {
+        let store = self.repository.store();
+        let entries = store.list(&self.paths.files()).await?;
+        let reads = entries.into_iter().map(|entry| async move { (store.get(&entry.path).await, entry.path) });
+        let mut reads = stream::iter(reads).buffer_unordered(READS_AT_ONCE);
+        let mut done = Vec::new();
+        while let Some((text, path)) = reads.next().await {
+            let text = match text {
+                Err(error) if error.is_not_found() => continue,
+                other => other?,
+            };
+            match unseal::<RestoredFile>(&text, &path) {
+                Ok(file) if file.restore == self.restore && self.paths.file(&file.path) == path => done.push(file),
+                Ok(file) => tracing::warn!(path, names = file.path, "a progress record lies under another name"),
+                Err(error) => tracing::warn!(%error, "a progress record does not count"),
+            }
+        }
+        done.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(done)
+    }
+
+    /// Records that the restore is complete.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn finish(&self) -> Result<(), RepositoryError> {
+        #[derive(Serialize)]
+        struct Finished<'a> {
+            format: u32,
+            restore: &'a str,
+            tool_version: &'a str,
+            finished: String,
+            self_blake3: &'a str,
+        }
+        let finished = id::rfc3339(now_ms());
+        let record =
+            Finished { format: FORMAT, restore: &self.restore, tool_version: TOOL_VERSION, finished, self_blake3: "" };
+        let path = self.paths.finished();
+        match self.repository.store().put_new(&path, seal(&record, &path)?).await {
+            Err(error) if error.is_already_exists() => Ok(()),
+            other => Ok(other?),
+        }
+    }
+}

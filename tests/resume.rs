@@ -1,0 +1,333 @@
+//! What was killed is gone on with, whatever happened to the repository in between, and ends as if nothing had happened.
+//!
+//! Every run is killed with SIGKILL at a moment that dice choose. In a third of the cases objects of the repository are
+//! deleted, truncated or swapped before the resume. `TSDB_ARK_KILLS=30` makes more of them; the seed of a case that
+//! fails is in its message, and `TSDB_ARK_SEED` starts from it.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::ark::{self, Repository, Run};
+use support::bed::Bed;
+use support::synthetic::{Dice, Synthetic, assert_tally, tally};
+use support::tsd::Tables;
+use tsdb_ark::model::KeyLayout;
+
+/// 40,000 rows of three cells each.
+const SOURCE: Synthetic = Synthetic { layout: PLAIN, metrics: 4, series: 100, hours: 100, points: 3 };
+const PLAIN: KeyLayout = KeyLayout { metric_width: 3, tagk_width: 3, tagv_width: 3, salt_width: 0, salt_buckets: 20 };
+/// Small pages and many shards, so that there are many moments at which a run can end.
+const SMALL: [&str; 4] = ["--page-size", "32KiB", "--connections", "6"];
+
+fn tables(bed: &Bed) -> &'static Tables {
+    static TABLES: OnceLock<Tables> = OnceLock::new();
+    TABLES.get_or_init(|| SOURCE.load(bed, &[]))
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
+}
+
+fn kills() -> std::ops::Range<u64> {
+    let first = number("TSDB_ARK_SEED", 1);
+    first..first + number("TSDB_ARK_KILLS", 8)
+}
+
+/// A command in the background that can be killed.
+struct Running(Child);
+
+impl Running {
+    fn start(arguments: &[String]) -> Self {
+        let mut command = ark::command();
+        Self(command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// Kills it after a while; `None` when it had ended by itself.
+    fn kill_after(mut self, time: Duration) -> Option<Run> {
+        std::thread::sleep(time);
+        let ended = self.0.try_wait().unwrap().is_some();
+        if !ended {
+            self.0.kill().unwrap();
+        }
+        let run = ark::finished(self.0.wait_with_output().unwrap());
+        ended.then_some(run)
+    }
+}
+
+fn backup_arguments(bed: &Bed, repository: &Repository, more: &[&str]) -> Vec<String> {
+    let path = repository.path();
+    let mut arguments: Vec<String> =
+        ["backup", "--repository", path.to_str().unwrap(), "--json", "--gateway", &bed.thrift2_address()]
+            .map(str::to_owned)
+            .to_vec();
+    arguments.extend(ark::table_flags(tables(bed)));
+    arguments.extend(SMALL.iter().chain(more).map(|text| (*text).to_owned()));
+    arguments
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Ok(entries) = std::fs::read_dir(folder) else { return found };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() { found.extend(files_below(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+/// Deletes, truncates or swaps some files below a folder; what was done, in words.
+fn tamper(folder: &Path, dice: &mut Dice) -> Vec<String> {
+    let files = files_below(folder);
+    let mut done = Vec::new();
+    for _ in 0..(1 + dice.below(3)).min(files.len()) {
+        let path = &files[dice.below(files.len())];
+        let Ok(bytes) = std::fs::read(path) else { continue };
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        match dice.below(3) {
+            0 => {
+                std::fs::remove_file(path).unwrap();
+                done.push(format!("{name} deleted"));
+            }
+            1 => {
+                std::fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+                done.push(format!("{name} truncated"));
+            }
+            _ => {
+                let other = &files[dice.below(files.len())];
+                let Ok(theirs) = std::fs::read(other) else { continue };
+                std::fs::write(path, theirs).unwrap();
+                std::fs::write(other, bytes).unwrap();
+                done.push(format!("{name} swapped with {}", other.file_name().unwrap().to_string_lossy()));
+            }
+        }
+    }
+    done
+}
+
+fn committed(repository: &Repository) -> usize {
+    repository.run("list", &[]).expect(0).json["backups"].as_array().unwrap().len()
+}
+
+/// The time that a run takes when nobody disturbs it.
+fn undisturbed(arguments: &[String]) -> Duration {
+    let begun = Instant::now();
+    ark::run(arguments).expect(0);
+    begun.elapsed()
+}
+
+fn assert_whole(bed: &Bed, report: &Value, repository: &Repository, case: &str) {
+    assert_tally(report, &tables(bed).data(), &tally(&SOURCE.data()));
+    assert_eq!(committed(repository), 1, "{case}");
+    let checked = repository.verify("cells", &[]).expect(0).json;
+    assert_eq!(checked["differences"], 0, "{case}: {checked}");
+    let compared = repository.verify("source", &["--gateway", &bed.thrift2_address()]).expect(0).json;
+    assert_eq!(compared["differences"], 0, "{case}: {compared}");
+}
+
+#[test]
+fn a_killed_backup_goes_on() {
+    let bed = Bed::shared();
+    let scratch = Repository::default();
+    tables(bed);
+    let time = undisturbed(&backup_arguments(bed, &scratch, &[]));
+    let (mut resumed, mut kept) = (0, 0);
+    for seed in kills() {
+        let mut dice = Dice(seed);
+        let repository = Repository::default();
+        let mut story = vec![format!("seed {seed}")];
+        let moment = |dice: &mut Dice| time.mul_f64(0.2 + dice.below(800) as f64 / 1000.0);
+        let mut report = None;
+        // Some are killed again while they go on.
+        for round in 0..1 + dice.below(2) {
+            let more: &[&str] = if round == 0 { &[] } else { &["--resume"] };
+            let ended = Running::start(&backup_arguments(bed, &repository, more)).kill_after(moment(&mut dice));
+            match ended {
+                // Quicker than the dice; a resume may also have found that nothing was begun.
+                Some(run) if run.code == 0 => report = Some(run.json),
+                Some(run) => assert_eq!((run.code, round), (2, 1), "{story:?}: {}", run.err),
+                None => {}
+            }
+            let begun = repository.path().join("backups");
+            if report.is_none() && seed % 3 == 0 {
+                story.extend(tamper(&begun, &mut dice));
+            }
+        }
+        if report.is_none() && repository.path().join("repository.json").exists() {
+            assert_eq!(committed(&repository), 0, "{story:?}");
+        }
+        let report = report.unwrap_or_else(|| {
+            let run = ark::run(&backup_arguments(bed, &repository, &["--resume"]));
+            if run.code == 2 {
+                // Killed before anything was begun, or what it was asked for is lost: then a new backup is needed.
+                story.push(run.err);
+                return ark::run(&backup_arguments(bed, &repository, &[])).expect(0).json;
+            }
+            resumed += 1;
+            let run = run.expect(0);
+            kept += run.json["resumed"]["shards_kept"].as_u64().unwrap();
+            run.json
+        });
+        eprintln!("{story:?}: {}", report["resumed"]);
+        assert_whole(bed, &report, &repository, &format!("{story:?}"));
+    }
+    assert!(resumed > 0 && kept > 0, "{resumed} backups went on with {kept} shards: nothing was tested");
+}
+
+#[test]
+fn resume_reads_only_what_is_missing() {
+    let bed = Bed::shared();
+    let repository = Repository::default();
+    let refused = ark::run(&backup_arguments(bed, &repository, &["--resume"])).expect(2);
+    assert!(refused.err.contains("no unfinished backup"), "{}", refused.err);
+    let whole = ark::run(&backup_arguments(bed, &repository, &[])).expect(0).json;
+    let id = whole["backup"].as_str().unwrap().to_owned();
+    // A finished backup is nothing to go on with.
+    ark::run(&backup_arguments(bed, &repository, &["--resume"])).expect(2);
+
+    // The state right before the commit.
+    let folder = repository.path().join("backups").join(&id);
+    std::fs::remove_file(folder.join("manifest.json")).unwrap();
+    let plain = ark::run(&backup_arguments(bed, &repository, &["--dry-run"])).expect(0).json;
+    assert!(plain["backup"].is_null());
+    let other = ark::run(&backup_arguments(bed, &repository, &["--resume", "--raw"])).expect(2);
+    assert!(other.err.contains("without --raw"), "{}", other.err);
+    let again = ark::run(&backup_arguments(bed, &repository, &["--resume"])).expect(0).json;
+    assert_eq!((&again["backup"], &again["resumed"]["shards_read"]), (&whole["backup"], &Value::from(0)));
+    assert_eq!(again["tables"], whole["tables"]);
+
+    // One data file short: its shard is read again, and the UIDs, which come last.
+    std::fs::remove_file(folder.join("manifest.json")).unwrap();
+    let lost = repository.files_of("points").into_iter().next().unwrap();
+    std::fs::remove_file(&lost).unwrap();
+    let repaired = ark::run(&backup_arguments(bed, &repository, &["--resume"])).expect(0).json;
+    let problems = repaired["resumed"]["problems"].to_string();
+    assert!(problems.contains(lost.file_name().unwrap().to_str().unwrap()), "{problems}");
+    assert!(repaired["resumed"]["shards_kept"].as_u64().unwrap() > 0);
+    assert_whole(bed, &repaired, &repository, "one file lost");
+    // A plain backup says what it finds.
+    std::fs::remove_file(folder.join("manifest.json")).unwrap();
+    let plain = ark::run(&backup_arguments(bed, &repository, &[])).expect(0).json;
+    assert!(plain["warnings"].to_string().contains(&format!("backup {id}")), "{}", plain["warnings"]);
+    assert!(plain["warnings"].to_string().contains("--resume"), "{}", plain["warnings"]);
+}
+
+fn restore_arguments(bed: &Bed, repository: &Repository, to: &Tables, more: &[&str]) -> Vec<String> {
+    let path = repository.path();
+    let mut arguments: Vec<String> =
+        ["restore", "--repository", path.to_str().unwrap(), "--json", "--gateway", &bed.thrift2_address()]
+            .map(str::to_owned)
+            .to_vec();
+    for (old, new) in tables(bed).names().iter().zip(to.names()) {
+        arguments.extend(["--rename-table".into(), format!("{old}={new}")]);
+    }
+    arguments.extend(["--connections", "2"].iter().chain(more).map(|text| (*text).to_owned()));
+    arguments
+}
+
+fn drop_tables(bed: &Bed, tables: &Tables) {
+    std::thread::scope(|scope| {
+        for name in tables.names() {
+            scope.spawn(move || bed.must(&format!("drop {name}")));
+        }
+    });
+}
+
+fn assert_restored(bed: &Bed, repository: &Repository, to: &Tables, case: &str) {
+    let mut arguments = vec!["--gateway".to_string(), bed.thrift2_address()];
+    for (old, new) in tables(bed).names().iter().zip(to.names()) {
+        arguments.extend(["--rename-table".into(), format!("{old}={new}")]);
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let compared = repository.verify("source", &arguments).expect(0).json;
+    assert_eq!(compared["differences"], 0, "{case}: {compared}");
+}
+
+fn copy(bed: &Bed) -> Tables {
+    Tables::named(&format!("{}.", bed.unique("copy")), false)
+}
+
+#[test]
+fn a_killed_restore_goes_on() {
+    let bed = Bed::shared();
+    let repository = Repository::default();
+    ark::run(&backup_arguments(bed, &repository, &[])).expect(0);
+    let first = copy(bed);
+    let time = undisturbed(&restore_arguments(bed, &repository, &first, &[]));
+    drop_tables(bed, &first);
+    let (mut resumed, mut skipped) = (0, 0);
+    for seed in kills() {
+        let mut dice = Dice(seed.wrapping_mul(7919));
+        let to = copy(bed);
+        let mut story = vec![format!("seed {seed}")];
+        let moment = time.mul_f64(0.1 + dice.below(900) as f64 / 1000.0);
+        let ended = Running::start(&restore_arguments(bed, &repository, &to, &[])).kill_after(moment);
+        match ended {
+            Some(run) => drop(run.expect(0)),
+            None => {
+                if seed % 3 == 0 {
+                    story.extend(tamper(&repository.path().join("restores"), &mut dice));
+                }
+                let run = ark::run(&restore_arguments(bed, &repository, &to, &["--resume"]));
+                let report = if run.code == 2 {
+                    story.push(run.err);
+                    // Before anything was begun; or its plan is lost, which whoever repeats it has to know.
+                    ark::run(&restore_arguments(bed, &repository, &to, &["--into-existing"])).expect(0).json
+                } else {
+                    resumed += 1;
+                    run.expect(0).json
+                };
+                let tables = report["tables"].as_array().unwrap();
+                skipped += tables.iter().map(|table| table["files_skipped"].as_u64().unwrap()).sum::<u64>();
+                assert_eq!(report["differences"], 0, "{story:?}: {report}");
+                eprintln!("{story:?}: {skipped} files skipped so far");
+            }
+        }
+        assert_restored(bed, &repository, &to, &format!("{story:?}"));
+        drop_tables(bed, &to);
+    }
+    assert!(resumed > 0 && skipped > 0, "{resumed} restores went on, {skipped} files skipped: nothing was tested");
+}
+
+#[test]
+fn what_happened_to_the_target_meanwhile_is_noticed() {
+    let bed = Bed::shared();
+    let repository = Repository::default();
+    ark::run(&backup_arguments(bed, &repository, &[])).expect(0);
+    let to = copy(bed);
+    let none = ark::run(&restore_arguments(bed, &repository, &to, &["--resume"])).expect(2);
+    assert!(none.err.contains("no unfinished restore"), "{}", none.err);
+    let done = ark::run(&restore_arguments(bed, &repository, &to, &[])).expect(0).json;
+    let progress = repository.path().join("restores").join(done["restore"].as_str().unwrap());
+    let unfinish = || std::fs::remove_file(progress.join("finished.json")).unwrap();
+
+    // Everything is there: nothing is sent.
+    unfinish();
+    let again = ark::run(&restore_arguments(bed, &repository, &to, &["--resume"])).expect(0).json;
+    assert_eq!(again["bytes_written"], 0, "{again}");
+    // Somebody emptied the data table: it is sent again although the log says that it was done.
+    unfinish();
+    bed.must(&format!("truncate {}", to.data()));
+    let again = ark::run(&restore_arguments(bed, &repository, &to, &["--resume"])).expect(0).json;
+    assert_eq!(again["differences"], 0);
+    assert_restored(bed, &repository, &to, "after a truncate");
+    // Somebody emptied it and wrote one row: only reading it back shows what is missing.
+    unfinish();
+    bed.must(&format!("truncate {}", to.data()));
+    support::synthetic::load(bed, &to.data(), &SOURCE.data()[..1]);
+    let again = ark::run(&restore_arguments(bed, &repository, &to, &["--resume"])).expect(0).json;
+    assert_eq!(again["differences"], 0);
+    assert_restored(bed, &repository, &to, "after a truncate and a row");
+    // Without --resume the rows stand in the way, and the message says what to do.
+    unfinish();
+    let refused = ark::run(&restore_arguments(bed, &repository, &to, &[])).expect(1);
+    assert!(refused.err.contains("--resume"), "{}", refused.err);
+    drop_tables(bed, &to);
+}
