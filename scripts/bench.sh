@@ -3,7 +3,8 @@
 #
 # Measures the release build against a real HBase of its own (tests/testbed: a JDK 17 and Maven) and prints a table;
 # tests/bench/main.rs says what the figures are. --offline leaves HBase out. Full sizes take about a quarter of an hour,
-# 4 GiB of memory and as much disk; nothing else should run meanwhile.
+# 4 GiB of memory and as much disk; nothing else should run meanwhile. TSDB_ARK_PROFILE=dev saves the release build where
+# only the running counts.
 set -euo pipefail
 here=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -18,4 +19,4 @@ while [ $# -gt 0 ]; do
   shift
 done
 export TSDB_ARK_BED_BENCH=1
-exec cargo bench --quiet --bench bench -- ${arguments[@]+"${arguments[@]}"}
+exec cargo bench --locked --quiet --profile "${TSDB_ARK_PROFILE:-bench}" --bench bench -- ${arguments[@]+"${arguments[@]}"}

@@ -33,11 +33,16 @@ pub fn run<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Run {
     finished(command().args(arguments).output().expect("the program starts"))
 }
 
-/// What a finished process said.
+/// The most memory that any run may hold, with the default `--max-memory`.
+const MEMORY: u64 = 512 << 20;
+
+/// What a finished process said. Every report is held to the memory bound.
 pub fn finished(output: Output) -> Run {
     let out = String::from_utf8_lossy(&output.stdout).into_owned();
     let json = out.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or(Value::Null);
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    let peak = json["peak_rss_bytes"].as_u64().unwrap_or_default();
+    assert!(peak <= MEMORY, "a run held {peak} bytes of memory: {json}");
     Run { code: output.status.code().unwrap_or(-1), json, out, err }
 }
 
