@@ -245,6 +245,29 @@ fn of_two_that_go_on_at_the_same_time_one_commits() {
     assert_whole(bed, &winner.json, &repository, "a race");
 }
 
+#[test]
+fn a_file_that_vanishes_before_the_commit_prevents_it() {
+    let bed = Bed::shared();
+    let repository = Repository::default();
+    tables(bed);
+    let mut running = Running::start(&backup_arguments(bed, &repository, &[]));
+    let lost = loop {
+        assert!(running.0.try_wait().unwrap().is_none(), "the backup was quicker than its first file");
+        let stored = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "parquet");
+        if let Some(file) = files_below(&repository.path()).into_iter().find(stored) {
+            break file;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    std::fs::remove_file(&lost).unwrap();
+    let run = ark::finished(running.0.wait_with_output().unwrap()).expect(1);
+    let name = lost.file_name().unwrap().to_str().unwrap();
+    assert!(run.err.contains(name) && run.err.contains("--resume"), "{}", run.err);
+    assert_eq!(committed(&repository), 0);
+    let run = ark::run(&backup_arguments(bed, &repository, &["--resume"])).expect(0);
+    assert_whole(bed, &run.json, &repository, "a file vanished");
+}
+
 fn restore_arguments(bed: &Bed, repository: &Repository, to: &Tables, more: &[&str]) -> Vec<String> {
     let path = repository.path();
     let mut arguments: Vec<String> =

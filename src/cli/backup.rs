@@ -122,6 +122,10 @@ impl BackupRequest {
 fn outcome(report: &BackupReport, repository: &str, raw_cells_expected: bool) -> Outcome {
     let id = report.backup.as_ref().map_or(String::new(), |id| format!("{id}\n"));
     let done = Outcome { quiet_text: id, ..Outcome::done(text(report, repository), flow::to_json(report)) };
+    if report.backup.is_some() && report.tables.iter().all(|table| table.tally.cells == 0) {
+        return done
+            .must_read("the backup is complete and empty: the tables hold no cell; are they the right ones?".into());
+    }
     let unexpected = unexpected_raw_cells(&report.tables);
     if unexpected.is_empty() || raw_cells_expected {
         return done;

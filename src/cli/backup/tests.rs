@@ -168,3 +168,12 @@ warning: careful
     assert_eq!(outcome.quiet_text, "20260102T030405Z-abc\n");
     assert!(outcome.json.contains("\"checksum\":\"00000000000000ab\""), "{}", outcome.json);
 }
+
+#[test]
+fn an_empty_backup_must_be_read() {
+    let mut report = report(TableKind::Data, &[]);
+    assert_eq!(outcome(&report, "/b", true).code, 0);
+    report.tables[0].tally = Tally::default();
+    let ended = outcome(&report, "/b", true);
+    assert!(ended.code == 3 && ended.why.unwrap().contains("no cell"));
+}
