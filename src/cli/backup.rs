@@ -35,6 +35,9 @@ pub struct BackupArgs {
     /// Go on with the newest backup that was begun in the same way and is not finished
     #[arg(long)]
     pub resume: bool,
+    /// Never try to delete anything, for a credential that may not: traces of the lock stay until prune sweeps them
+    #[arg(long)]
+    pub append_only: bool,
     /// Connect, find tables and shards, write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -58,6 +61,7 @@ struct BackupRequest {
     layout: LayoutFlags,
     raw: bool,
     max_versions: i32,
+    append_only: bool,
     resources: Resources,
     resume: bool,
     dry_run: bool,
@@ -93,6 +97,7 @@ impl BackupArgs {
             layout: self.opentsdb.layout(),
             raw: self.raw,
             max_versions: self.max_versions.unwrap_or(i32::MAX),
+            append_only: self.append_only,
             resources: self.resources.limits()?,
             resume: self.resume,
             dry_run: self.dry_run,
@@ -112,6 +117,7 @@ impl BackupRequest {
             store,
             raw: self.raw,
             max_versions: self.max_versions,
+            append_only: self.append_only,
             resources: self.resources,
             resume: self.resume,
             dry_run: self.dry_run,

@@ -7,6 +7,7 @@ use crate::cli::backup::BackupArgs;
 use crate::cli::check::CheckArgs;
 use crate::cli::completions::CompletionsArgs;
 use crate::cli::list::ListArgs;
+use crate::cli::prune::PruneArgs;
 use crate::cli::restore::RestoreArgs;
 use crate::cli::show::ShowArgs;
 use crate::cli::verify::VerifyArgs;
@@ -87,6 +88,8 @@ pub enum Verb {
     Verify(VerifyArgs),
     /// Restore a backup into a cluster
     Restore(RestoreArgs),
+    /// Remove backups that no rule keeps, and what lost attempts left behind
+    Prune(PruneArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde::Serialize;
-use tsdb_ark::flow::{self, ListedBackup};
+use tsdb_ark::flow::{self, ListedBackup, UnfinishedBackup};
 
 use crate::cli::args::RepositoryArgs;
 use crate::cli::columns::{Columns, Side};
@@ -25,6 +25,10 @@ struct Listing {
     backups: Vec<ListedBackup>,
     /// Backups without a manifest: running, or given up.
     unfinished: Vec<String>,
+    /// More about each of them.
+    unfinished_backups: Vec<UnfinishedBackup>,
+    /// Who is at work in the repository.
+    locks: Vec<String>,
 }
 
 impl ListArgs {
@@ -35,7 +39,8 @@ impl ListArgs {
     pub fn run(self) -> anyhow::Result<Outcome> {
         let store = flow::open_store(&self.repository.url()?, false)?;
         let (backups, unfinished) = flow::list(&store)?;
-        let listing = Listing { backups, unfinished };
+        let (unfinished_backups, locks) = flow::unfinished(&store, &unfinished)?;
+        let listing = Listing { backups, unfinished, unfinished_backups, locks };
         let text = text(&listing);
         Ok(Outcome { quiet_text: text.clone(), ..Outcome::done(text, flow::to_json(&listing)) })
     }
@@ -67,8 +72,38 @@ fn text(listing: &Listing) -> String {
         ]);
     }
     let mut text = if listing.backups.is_empty() { "no backup yet\n".to_string() } else { columns.to_string() };
-    for name in &listing.unfinished {
-        text += &format!("unfinished: {name} (running, or given up: it is no backup)\n");
+    for begun in &listing.unfinished_backups {
+        let state = match (&begun.locked_by, begun.pruning) {
+            (Some(owner), _) => format!("locked by {owner}"),
+            (None, true) => "left by a prune that was interrupted; the next one removes it".to_string(),
+            (None, false) => format!("resume with backup --resume {}, or prune removes it in time", begun.backup),
+        };
+        text += &format!("unfinished: {}, begun {}; {state}\n", begun.backup, begun_at(&begun.backup));
+    }
+    for owner in &listing.locks {
+        text += &format!("at work: {owner}\n");
     }
     text
+}
+
+/// The time that the id of a backup begins with, `20250102T030405Z-…`, as people read it.
+fn begun_at(backup: &str) -> String {
+    let parts = [(0, 4), (4, 6), (6, 8), (9, 11), (11, 13), (13, 15)].map(|(from, to)| backup.get(from..to));
+    match parts {
+        [Some(year), Some(month), Some(day), Some(hour), Some(minute), Some(second)] => {
+            format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z")
+        }
+        _ => "at an unknown time".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_tells_when_it_began() {
+        assert_eq!(begun_at("20250102T030405Z-1a2b3c4d"), "2025-01-02T03:04:05Z");
+        assert_eq!(begun_at("x"), "at an unknown time");
+    }
 }

@@ -15,6 +15,7 @@ mod list;
 mod log;
 mod outcome;
 mod progress_line;
+mod prune;
 mod restore;
 mod show;
 mod signals;
@@ -73,6 +74,7 @@ fn perform(verb: Verb, running: &Running) -> anyhow::Result<Outcome> {
         Verb::Show(args) => args.run(),
         Verb::Verify(args) => args.run(running),
         Verb::Restore(args) => args.run(running),
+        Verb::Prune(args) => args.run(running),
         Verb::Completions(args) => Ok(args.run()),
     }
 }

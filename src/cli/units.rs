@@ -35,7 +35,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     Ok(bytes as u64)
 }
 
-/// Reads a duration: `250ms`, `3s`, `5m`, `2h`, `1d`, `1m30s`, or plain seconds.
+/// Reads a duration: `250ms`, `3s`, `5m`, `2h`, `1d`, `2w`, `1m30s`, or plain seconds.
 ///
 /// # Errors
 /// A sentence for the user.
@@ -55,6 +55,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
             "m" | "min" => 60.0,
             "h" => 3600.0,
             "d" => 86400.0,
+            "w" => 604_800.0,
             _ => return Err(wrong()),
         };
         let value = number.parse::<f64>().map_err(|_| wrong())? * seconds;
@@ -153,8 +154,16 @@ mod tests {
 
     #[test]
     fn durations_are_read_with_their_units() {
-        let cases =
-            [("3s", 3000), ("250ms", 250), ("1m30s", 90_000), ("2h", 7_200_000), ("7", 7000), ("0.5s", 500), ("0s", 0)];
+        let cases = [
+            ("3s", 3000),
+            ("250ms", 250),
+            ("1m30s", 90_000),
+            ("2h", 7_200_000),
+            ("7", 7000),
+            ("0.5s", 500),
+            ("0s", 0),
+            ("1w", 604_800_000),
+        ];
         for (text, millis) in cases {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }

@@ -15,6 +15,7 @@ use crate::flow::budget::ByteBudget;
 use crate::flow::catalogue::{self, TableResult};
 use crate::flow::export::{ExportContext, ShardOutcome, ShardTask, export_shard};
 use crate::flow::inventory::table_report;
+use crate::flow::lock::RepositoryLock;
 use crate::flow::queue::WorkQueue;
 use crate::flow::resume::{self, KeptTable, Resumed};
 use crate::flow::rss::peak_rss_bytes;
@@ -65,22 +66,25 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
         return Ok(report);
     }
     let repository = threads.wait(Repository::init_or_open(plan.store.clone()))?;
+    let lock = RepositoryLock::backup(&threads, &repository, plan.append_only)?;
     let asked = survey.plan_record(plan, time::now_ms());
     let start = match plan.resume {
         true => {
-            let found = resume::find(&threads, &repository, &asked)?;
+            let found = resume::find(&threads, &repository, &lock, &asked)?;
+            lock.works_on(found.0.id())?;
             resume::look_at(&threads, &repository, found, plan.resources.connections, progress, cancel)?
         }
         false => {
             report.warnings.extend(unfinished(&threads, &repository)?);
             let writer = repository.begin_backup();
+            lock.works_on(writer.id())?;
             threads.wait(writer.put_plan(asked.clone()))?;
             Resumed { writer, plan: asked, tables: BTreeMap::new(), problems: Vec::new() }
         }
     };
     let Resumed { writer, plan: PlanRecord { started_ms, .. }, tables: mut kept, problems } = start;
     report.resumed = plan.resume.then(|| ResumedReport { problems, ..ResumedReport::default() });
-    let run = Run { plan, survey: &survey, threads: &threads, writer: &writer, progress, cancel };
+    let run = Run { plan, survey: &survey, threads: &threads, lock: &lock, writer: &writer, progress, cancel };
     let unfinished = |error| {
         let id = writer.id();
         let advice =
@@ -138,6 +142,7 @@ struct Run<'a> {
     plan: &'a BackupPlan,
     survey: &'a Survey,
     threads: &'a Threads,
+    lock: &'a RepositoryLock,
     writer: &'a BackupWriter,
     progress: &'a Progress,
     cancel: &'a Cancel,
@@ -298,6 +303,7 @@ impl Run<'_> {
         if self.cancel.is_set() {
             return Err(FlowError::Interrupted);
         }
+        self.lock.assert_alive()?;
         Ok(self.threads.wait(self.writer.commit(manifest))?)
     }
 

@@ -17,9 +17,12 @@ pub enum FlowError {
     /// The command refuses, to protect data; the text says what to do.
     #[error("{0}")]
     Refused(String),
-    /// Another process uses the repository.
+    /// Somebody else is at work in the repository; the text says who, and what to do.
     #[error("{0}")]
     Locked(String),
+    /// The lock of the repository could not be kept; the text says why.
+    #[error("{0}")]
+    LockLost(String),
     /// Somebody asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -129,6 +132,7 @@ impl FlowError {
             Self::Input(_) => 2,
             Self::Refused(_) | Self::Damaged(_) | Self::System(..) | Self::Parquet(_) => 1,
             Self::Locked(_) => 11,
+            Self::LockLost(_) => 75,
             Self::Interrupted => 130,
             Self::Cluster(error) => by_retry(error.retry()),
             Self::Scan(error) => by_retry(error.retry()),

@@ -6,10 +6,12 @@ use serde::Serialize;
 
 use crate::flow::backup_files::load_backup;
 use crate::flow::catalogue::{metric_rows, text_time};
+use crate::flow::lock::owner_text;
+use crate::flow::process::ProcessIdentity;
 use crate::flow::threads::Threads;
 use crate::flow::{FlowError, TableReport};
-use crate::manifest::{Repository, TableRecord};
-use crate::model::KeyLayout;
+use crate::manifest::{BackupPaths, Repository, TableRecord};
+use crate::model::{KeyLayout, time::now_ms};
 use crate::store::Store;
 
 /// One line of a list.
@@ -115,6 +117,39 @@ pub fn list(store: &Store) -> Result<(Vec<ListedBackup>, Vec<String>), FlowError
             });
         }
         Ok((backups, repository.unfinished().await?))
+    })
+}
+
+/// A backup without a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnfinishedBackup {
+    /// Backup id; it begins with the time at which the backup was begun.
+    pub backup: String,
+    /// Who is at work on it, in words; `None`: nobody.
+    pub locked_by: Option<String>,
+    /// A prune was interrupted while it removed it: the next one goes on.
+    pub pruning: bool,
+}
+
+/// What is known of the backups that were begun and have no manifest, and who is at work in the repository at all.
+///
+/// # Errors
+/// The repository's.
+pub fn unfinished(store: &Store, backups: &[String]) -> Result<(Vec<UnfinishedBackup>, Vec<String>), FlowError> {
+    let threads = Threads::for_store()?;
+    threads.wait(async {
+        let this = ProcessIdentity::this();
+        let mut locks = Repository::open(store.clone()).await?.locks().await?;
+        // Who only reads has no file of its own that tells the store's time.
+        locks.retain(|lock| lock.is_live(now_ms(), |record| this.knows_as_gone(record)));
+        let mut found = Vec::new();
+        for backup in backups {
+            let works = |record: &crate::manifest::LockRecord| record.backup.as_ref() == Some(backup);
+            let lock = locks.iter().find(|lock| lock.record.as_ref().is_some_and(works));
+            let pruning = store.size(&BackupPaths::new(backup).pruning()).await?.is_some();
+            found.push(UnfinishedBackup { backup: backup.clone(), locked_by: lock.map(owner_text), pruning });
+        }
+        Ok((found, locks.iter().map(owner_text).collect()))
     })
 }
 

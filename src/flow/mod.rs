@@ -17,11 +17,14 @@ mod detect;
 mod error;
 mod export;
 mod inventory;
+mod lock;
 mod names;
 mod open;
 mod opentsdb_conf;
 mod plan;
+mod process;
 mod progress;
+mod prune;
 mod queue;
 mod report;
 mod restore;
@@ -38,11 +41,12 @@ pub use backup::backup;
 pub use cancel::Cancel;
 pub use check::check;
 pub use error::FlowError;
-pub use inventory::{ListedBackup, MetricReport, ShowReport, list, show};
+pub use inventory::{ListedBackup, MetricReport, ShowReport, UnfinishedBackup, list, show, unfinished};
 pub use open::{GatewaySettings, open_gateways, open_store, to_json};
 pub use opentsdb_conf::OpentsdbConf;
 pub use plan::{BackupPlan, LayoutFlags, Resources, RestorePlan, Source, VerifyLevel, VerifyPlan};
 pub use progress::{Progress, ProgressView};
+pub use prune::{Decision, FolderState, PrunePlan, PruneReport, PrunedFolder, Retention, prune, time_zone};
 pub use report::{
     BackupReport, CellDifference, CheckReport, CheckedFamily, CheckedTable, DifferenceKind, FileProblem, RestoreReport,
     RestoredTable, ResumedReport, TableReport, VerifyReport,

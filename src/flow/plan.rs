@@ -81,6 +81,8 @@ pub struct BackupPlan {
     pub raw: bool,
     /// With `raw`: versions per column at most.
     pub max_versions: i32,
+    /// Never try to delete anything, not even what is left of the own lock.
+    pub append_only: bool,
     /// Limits.
     pub resources: Resources,
     /// Go on with the newest unfinished backup that was begun in the same way.

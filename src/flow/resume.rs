@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::flow::backup_files::difference;
 use crate::flow::export::{MetricMap, ShardOutcome, count_metrics};
+use crate::flow::lock::RepositoryLock;
 use crate::flow::queue::WorkQueue;
 use crate::flow::threads::Threads;
 use crate::flow::workers::work_through;
@@ -53,6 +54,7 @@ pub struct Resumed {
 pub fn find(
     threads: &Threads,
     repository: &Repository,
+    lock: &RepositoryLock,
     wanted: &PlanRecord,
 ) -> Result<(BackupWriter, PlanRecord), FlowError> {
     let mut reasons = Vec::new();
@@ -60,7 +62,14 @@ pub fn find(
         let reason = match threads.wait(repository.plan(&backup)) {
             Ok(None) => "it has no plan.json".to_string(),
             Ok(Some(plan)) => match plan.difference(wanted) {
-                None => return Ok((threads.wait(repository.resume_backup(&backup))?, plan)),
+                None => {
+                    if let Some(owner) = lock.other_on(repository, &backup)? {
+                        return Err(FlowError::Locked(format!(
+                            "backup {backup} is being made: {owner}; wait for its end"
+                        )));
+                    }
+                    return Ok((threads.wait(repository.resume_backup(&backup))?, plan));
+                }
                 Some(difference) => difference,
             },
             Err(RepositoryError::Store(error)) => return Err(error.into()),

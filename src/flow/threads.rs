@@ -53,6 +53,15 @@ impl Threads {
         self.runtime.block_on(future)
     }
 
+    /// Starts a future of the store beside everything else.
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.runtime.spawn(future)
+    }
+
     /// Starts work in the CPU pool; its result comes through the [`Pending`].
     pub fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Pending<T> {
         let (tell, told) = sync_channel(1);

@@ -61,6 +61,11 @@ impl BackupPaths {
         format!("{}/{PLAN}", self.folder)
     }
 
+    /// The mark of a backup that a prune is about to remove.
+    pub fn pruning(&self) -> String {
+        format!("{}/pruning", self.folder)
+    }
+
     /// The folder of the shard records.
     pub fn shards(&self) -> String {
         format!("{}/shards", self.folder)

@@ -16,7 +16,8 @@
 //!     catalogue/<files|shards|metrics>-<attempt>-<n>.parquet
 //!     views.sql                                       one view per Parquet table, for DuckDB
 //!   restores/<id>/                                    progress of a restore: plan.json, files/, finished.json
-//!   locks/  drills/                                   no part of a backup
+//!   locks/<kind>-<token>-<beat>.json                  who is at work; no part of a backup
+//!   drills/                                           no part of a backup
 //! ```
 //!
 //! `<shard>` is decimal, at least 5 digits. `<attempt>` is 12 lower-case hex digits, new for each try at a shard.
@@ -32,6 +33,8 @@
 //! - A backup without manifest can be gone on with. A shard of it is done when its record has its own hash and every
 //!   file that it names is there with its size and hash; everything else is read again under new numbers. UIDs are read
 //!   again whenever other tables were, since they come last.
+//! - Only prune deletes: the record of the plan first, then the manifest, then the rest of the folder. Before, it puts
+//!   an empty `pruning` into the folder, so that a folder which a prune did not finish is told from an unfinished backup.
 //! - Nothing is ever changed or overwritten. `repository.json`, manifests and shard records are created with a
 //!   create-only put (`If-None-Match: *`, or a hard link on disk). Of two attempts that race the loser reads the
 //!   winner's file and compares `attempt`: its own means that an earlier answer was lost.
@@ -147,6 +150,21 @@
 //! `table`, `target`, `had_rows`, `create`. `files/<kind>-<file name>.json` says that all cells of one file were
 //! acknowledged: `format`, `restore`, `path`, `blake3`, `tally`. `finished.json` ends it. All end with their own hash.
 //!
+//! # locks/\<kind\>-\<token\>-\<beat\>.json
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `format` | 1 |
+//! | `kind`, `token` | `backup`, `restore`, `verify` or `prune`; 16 random hex digits |
+//! | `host`, `boot`, `pid_space`, `pid`, `process_start` | the owner: host, boot id, name space of process ids, process id, start in ticks since boot |
+//! | `command`, `backup` | the owner's command line; the backup that it works on, or `null` |
+//! | `since_ms`, `interval_ms` | when the lock was taken; ms between two beats |
+//! | `tool_version` | version of the owner's program |
+//! | `self_blake3` | own hash |
+//!
+//! Beats count from 0; the newest counts. The lock is over when `<kind>-<token>-released.json` exists, when the newest
+//! beat was stored more than 5 minutes ago by the store's clock, or when the owner's host knows that its process is gone.
+//!
 //! # Parquet tables
 //!
 //! Columns are self-describing; which tables there are:
@@ -166,6 +184,7 @@ mod error;
 mod hex;
 mod id;
 pub mod layout;
+mod lock;
 mod record;
 mod repository;
 mod sealed;
@@ -175,6 +194,7 @@ pub use error::{RepositoryError, RepositoryErrorKind};
 pub use hex::HexBytes;
 pub use id::new_attempt;
 pub use layout::{BackupPaths, FileName};
+pub use lock::{EXPIRY_MS, Lock, LockKind, LockName, LockRecord, new_lock_token};
 pub use record::{
     BackupSummary, DescriptorRecord, FamilyRecord, FileRecord, HashedFile, LayoutSource, METRICS_PER_RECORD, Manifest,
     MetricCount, RepositoryRecord, ServerFacts, ShardRecord, TableRecord, Totals,

@@ -206,7 +206,11 @@ impl Repository {
         RepositoryError::NoBackup { place: self.store.place().to_owned(), wanted: wanted.to_owned() }
     }
 
-    async fn manifest(&self, backup: &str) -> Result<Manifest, RepositoryError> {
+    /// The manifest of the backup with exactly this id.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and that there is none.
+    pub async fn manifest(&self, backup: &str) -> Result<Manifest, RepositoryError> {
         let path = BackupPaths::new(backup).manifest();
         let manifest: Manifest = unseal(&self.store.get(&path).await?, &path)?;
         if manifest.backup != backup {
@@ -214,6 +218,20 @@ impl Repository {
             return Err(RepositoryError::Damaged { path, reason });
         }
         Ok(manifest)
+    }
+
+    /// The parent that a manifest names which is damaged or too new; `None` when even that cannot be told.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn parent_in_damaged(&self, backup: &str) -> Result<Option<String>, RepositoryError> {
+        #[derive(serde::Deserialize)]
+        struct Child {
+            parent: Option<String>,
+        }
+        let path = BackupPaths::new(backup).manifest();
+        let text = self.store.get(&path).await?;
+        Ok(parse::<Child>(&text, &path).ok().and_then(|child| child.parent))
     }
 
     /// The records of all finished shards of a backup, committed or not, by table and number.

@@ -13,6 +13,7 @@
 
 mod error;
 mod sink;
+mod tidy;
 mod url;
 
 use std::ops::Range;

@@ -17,11 +17,12 @@ use std::time::Instant;
 
 use crate::cluster::Client;
 use crate::flow::backup_files::{BackupContents, load_backup};
+use crate::flow::lock::RepositoryLock;
 use crate::flow::rss::peak_rss_bytes;
 use crate::flow::tally_scan::tally_table;
 use crate::flow::threads::Threads;
 use crate::flow::{Cancel, FlowError, Progress, RestorePlan, RestoreReport, RestoredTable};
-use crate::manifest::TableRecord;
+use crate::manifest::{LockKind, Repository, TableRecord};
 use crate::scan::ScanOptions;
 
 use log::RestoreLog;
@@ -38,6 +39,8 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
     let threads = Threads::new(plan.resources.cpu)?;
     progress.stage("reading the manifest", 0);
     let mut client = plan.gateways.client();
+    let repository = threads.wait(Repository::open(plan.store.clone()))?;
+    let lock = RepositoryLock::shared(&threads, &repository, LockKind::Restore, None)?;
     let mut cluster_id = None;
     let (contents, earlier) = if plan.resume {
         cluster_id = Some(client.cluster_id()?).filter(|id| !id.is_empty());
@@ -46,7 +49,8 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
     } else {
         (load_backup(&threads, &plan.store, &plan.backup)?, None)
     };
-    let mut warnings = Vec::new();
+    lock.works_on(&contents.manifest.backup)?;
+    let mut warnings: Vec<String> = lock.warning().map(str::to_owned).into_iter().collect();
     let targets = plan_targets(&mut client, plan, &threads, &contents, earlier.as_ref(), &mut warnings)?;
     let mut report = new_report(plan, &contents, warnings);
     if !plan.dry_run {

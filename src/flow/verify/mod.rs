@@ -13,9 +13,11 @@ mod source;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use crate::flow::lock::RepositoryLock;
 use crate::flow::rss::peak_rss_bytes;
 use crate::flow::threads::Threads;
 use crate::flow::{Cancel, FlowError, Progress, VerifyLevel, VerifyPlan, VerifyReport};
+use crate::manifest::{LockKind, Repository};
 
 /// Verifies a backup.
 ///
@@ -39,6 +41,11 @@ pub fn verify(plan: &VerifyPlan, progress: &Progress, cancel: &Cancel) -> Result
         bytes_read: 0,
         peak_rss_bytes: 0,
     };
+    let repository = threads.wait(Repository::open(plan.store.clone()))?;
+    let lock = RepositoryLock::shared(&threads, &repository, LockKind::Verify, None)?;
+    if let Some(warning) = lock.warning() {
+        tracing::debug!("{warning}");
+    }
     let contents = files::check_metadata(plan, &threads, progress, &mut report)?;
     if let Some(contents) = contents {
         files::check_files(plan, &threads, &contents, progress, cancel, &mut report)?;

@@ -1,0 +1,237 @@
+//! What stays and what goes among committed backups, and why.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::flow::prune::retention::Retention;
+
+/// A committed backup as far as the decision needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Id.
+    pub backup: String,
+    /// When it began, ms UTC.
+    pub started_ms: i64,
+    /// The backup that it adds to.
+    pub parent: Option<String>,
+    /// Why its manifest cannot be read.
+    pub damaged: Option<String>,
+    /// Why it cannot be restored although its manifest reads.
+    pub broken: Option<String>,
+}
+
+/// The decision on all candidates.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Decisions {
+    /// Why each candidate stays, in their order; none: it goes.
+    pub reasons: Vec<Vec<String>>,
+    /// What somebody should read.
+    pub warnings: Vec<String>,
+    /// The candidates that go, by position, each before the backups that it adds to.
+    pub removals: Vec<usize>,
+}
+
+/// Decides. Without rules every backup stays.
+pub fn decide(candidates: &[Candidate], rules: Option<&Retention>, now_ms: i64) -> Decisions {
+    let mut reasons = vec![Vec::new(); candidates.len()];
+    let mut warnings = Vec::new();
+    apply_rules(candidates, rules, now_ms, &mut reasons);
+    let places: BTreeMap<&str, usize> =
+        candidates.iter().enumerate().map(|(at, candidate)| (candidate.backup.as_str(), at)).collect();
+    let restorable: Vec<bool> =
+        candidates.iter().map(|candidate| is_restorable(candidate, candidates, &places)).collect();
+    let kept_restorable = reasons.iter().zip(&restorable).any(|(why, restorable)| !why.is_empty() && *restorable);
+    let newest = (0..candidates.len())
+        .filter(|at| restorable.get(*at) == Some(&true))
+        .max_by_key(|at| candidates.get(*at).map(|candidate| (candidate.started_ms, &candidate.backup)));
+    match newest {
+        Some(at) => {
+            if !kept_restorable {
+                warnings.push(
+                    "every backup that the rules keep is damaged or incomplete: the newest one that can be restored stays \
+                     as well; run verify, and make a new backup"
+                        .to_string(),
+                );
+            }
+            add(&mut reasons, at, "newest restorable");
+        }
+        None if !candidates.is_empty() => {
+            warnings.push("no backup of this repository can be restored completely; make a new one".to_string());
+        }
+        None => {}
+    }
+    keep_ancestors(candidates, &places, &mut reasons);
+    let removals = removal_order(candidates, &places, &reasons);
+    Decisions { reasons, warnings, removals }
+}
+
+fn apply_rules(candidates: &[Candidate], rules: Option<&Retention>, now_ms: i64, reasons: &mut [Vec<String>]) {
+    let readable: Vec<usize> =
+        candidates.iter().enumerate().filter(|(_, candidate)| candidate.damaged.is_none()).map(|(at, _)| at).collect();
+    let times: Vec<(String, i64)> =
+        readable.iter().filter_map(|at| candidates.get(*at)).map(|c| (c.backup.clone(), c.started_ms)).collect();
+    let kept = match rules {
+        Some(rules) => rules.reasons(&times, now_ms),
+        None => vec![vec!["no rule was given".to_string()]; times.len()],
+    };
+    for (at, why) in readable.into_iter().zip(kept) {
+        if let Some(reasons) = reasons.get_mut(at) {
+            reasons.extend(why);
+        }
+    }
+    for (at, candidate) in candidates.iter().enumerate() {
+        if candidate.damaged.is_some() {
+            add(reasons, at, "manifest damaged: no rule removes it");
+        }
+    }
+}
+
+/// A backup with all that it adds to.
+fn chain<'a>(from: usize, candidates: &'a [Candidate], places: &BTreeMap<&str, usize>) -> Vec<&'a Candidate> {
+    let (mut chain, mut seen, mut next) = (Vec::new(), BTreeSet::new(), Some(from));
+    while let Some(candidate) = next.filter(|at| seen.insert(*at)).and_then(|at| candidates.get(at)) {
+        chain.push(candidate);
+        next = candidate.parent.as_deref().and_then(|parent| places.get(parent)).copied();
+    }
+    chain
+}
+
+fn is_restorable(candidate: &Candidate, candidates: &[Candidate], places: &BTreeMap<&str, usize>) -> bool {
+    let Some(at) = places.get(candidate.backup.as_str()) else { return false };
+    let chain = chain(*at, candidates, places);
+    let whole = chain.last().is_some_and(|oldest| oldest.parent.is_none());
+    whole && chain.iter().all(|link| link.damaged.is_none() && link.broken.is_none())
+}
+
+fn keep_ancestors(candidates: &[Candidate], places: &BTreeMap<&str, usize>, reasons: &mut [Vec<String>]) {
+    let kept: Vec<usize> =
+        (0..candidates.len()).filter(|at| reasons.get(*at).is_some_and(|why| !why.is_empty())).collect();
+    for at in kept {
+        for link in chain(at, candidates, places).windows(2) {
+            if let [child, parent] = link
+                && let Some(place) = places.get(parent.backup.as_str())
+            {
+                add(reasons, *place, &format!("parent of {}", child.backup));
+            }
+        }
+    }
+}
+
+/// Children before their parents, so that an interrupted prune leaves no child alone; else the oldest first.
+fn removal_order(candidates: &[Candidate], places: &BTreeMap<&str, usize>, reasons: &[Vec<String>]) -> Vec<usize> {
+    let mut gone: Vec<usize> = (0..candidates.len()).filter(|at| reasons.get(*at).is_some_and(Vec::is_empty)).collect();
+    gone.sort_by_key(|at| {
+        let depth = chain(*at, candidates, places).len();
+        (
+            std::cmp::Reverse(depth),
+            candidates.get(*at).map(|candidate| (candidate.started_ms, candidate.backup.clone())),
+        )
+    });
+    gone
+}
+
+fn add(reasons: &mut [Vec<String>], at: usize, reason: &str) {
+    if let Some(why) = reasons.get_mut(at).filter(|why| !why.iter().any(|known| known == reason)) {
+        why.push(reason.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backup(id: &str, hour: i64) -> Candidate {
+        Candidate { backup: id.into(), started_ms: hour * 3_600_000, parent: None, damaged: None, broken: None }
+    }
+
+    fn child(id: &str, hour: i64, parent: &str) -> Candidate {
+        Candidate { parent: Some(parent.into()), ..backup(id, hour) }
+    }
+
+    fn broken(id: &str, hour: i64) -> Candidate {
+        Candidate { broken: Some("a file is missing".into()), ..backup(id, hour) }
+    }
+
+    fn damaged(id: &str, hour: i64) -> Candidate {
+        Candidate { damaged: Some("edited".into()), ..backup(id, hour) }
+    }
+
+    fn last(count: u64) -> Retention {
+        Retention { last: count, ..Retention::default() }
+    }
+
+    fn removed(candidates: &[Candidate], rules: &Retention) -> (Vec<String>, Decisions) {
+        let decisions = decide(candidates, Some(rules), i64::MAX);
+        (decisions.removals.iter().map(|at| candidates[*at].backup.clone()).collect(), decisions)
+    }
+
+    #[test]
+    fn without_rules_nothing_goes() {
+        let candidates = [backup("a", 1), broken("b", 2), damaged("c", 3)];
+        assert_eq!(decide(&candidates, None, 0).removals, [0; 0]);
+        assert_eq!(decide(&[], Some(&last(1)), 0), Decisions::default());
+    }
+
+    #[test]
+    fn what_no_rule_keeps_goes_the_oldest_first() {
+        let candidates = [backup("c", 3), backup("a", 1), backup("d", 4), backup("b", 2)];
+        let (gone, decisions) = removed(&candidates, &last(1));
+        assert_eq!(gone, ["a", "b", "c"]);
+        assert_eq!(decisions.reasons[2], ["last 1", "newest restorable"]);
+        assert!(decisions.warnings.is_empty());
+    }
+
+    #[test]
+    fn the_newest_restorable_stays_when_the_rules_keep_broken_ones_only() {
+        let candidates = [backup("a", 1), backup("b", 2), broken("c", 3), broken("d", 4)];
+        let (gone, decisions) = removed(&candidates, &last(2));
+        assert_eq!(gone, ["a"]);
+        assert_eq!(decisions.reasons[1], ["newest restorable"]);
+        assert!(decisions.warnings[0].contains("newest one that can be restored stays"));
+        let (gone, decisions) = removed(&[broken("c", 3), broken("d", 4)], &last(1));
+        assert_eq!(gone, ["c"]);
+        assert!(decisions.warnings[0].contains("no backup of this repository can be restored"));
+    }
+
+    #[test]
+    fn a_damaged_manifest_neither_goes_nor_counts() {
+        let candidates = [damaged("a", 1), backup("b", 2), damaged("c", 3), backup("d", 4)];
+        let (gone, decisions) = removed(&candidates, &last(1));
+        assert_eq!(gone, ["b"]);
+        assert!(decisions.reasons[0][0].contains("damaged") && decisions.reasons[2][0].contains("damaged"));
+    }
+
+    #[test]
+    fn every_ancestor_of_what_stays_stays() {
+        let candidates = [
+            backup("a", 1),
+            child("b", 2, "a"),
+            child("c", 3, "b"),
+            backup("x", 4),
+            child("y", 5, "x"),
+            child("d", 6, "c"),
+        ];
+        let (gone, decisions) = removed(&candidates, &last(1));
+        assert_eq!(gone, ["y", "x"], "a child goes before its parent");
+        assert_eq!(decisions.reasons[0], ["parent of b"]);
+        assert_eq!(decisions.reasons[2], ["parent of d"]);
+        let of_damaged = [backup("a", 1), Candidate { parent: Some("a".into()), ..damaged("b", 2) }, backup("c", 3)];
+        assert_eq!(removed(&of_damaged, &last(1)).0, [""; 0], "a damaged child keeps its parent too");
+    }
+
+    #[test]
+    fn a_child_without_its_parent_is_not_restorable() {
+        let orphan = [backup("a", 1), child("b", 2, "lost")];
+        let (gone, decisions) = removed(&orphan, &last(1));
+        assert!(gone.is_empty() && decisions.reasons[0] == ["newest restorable"], "{decisions:?}");
+        let on_broken = [backup("a", 1), broken("b", 2), child("c", 3, "b")];
+        assert!(removed(&on_broken, &last(1)).0.is_empty());
+    }
+
+    #[test]
+    fn a_circle_of_parents_ends() {
+        let circle = [child("a", 1, "b"), child("b", 2, "a"), child("c", 3, "c")];
+        let (gone, decisions) = removed(&circle, &last(1));
+        assert_eq!(gone.len(), 2);
+        assert_eq!(decisions.warnings.len(), 1);
+    }
+}

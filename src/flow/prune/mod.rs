@@ -1,0 +1,285 @@
+//! Removing backups that no rule keeps, and what lost attempts have left behind. Nothing else in the program deletes.
+//!
+//! 1. The lock that nobody shares ([`crate::flow::lock`]), and a proof that files may be deleted.
+//! 2. Everything is looked at ([`survey`]), then decided ([`decide`], [`retention`]); a dry run ends here.
+//! 3. Locks that count no more go first, which tells their owners, should they come back, that a prune has run.
+//! 4. Then backups, unfinished folders, strays and the progress of restores ([`sweep`]).
+//!
+//! What is decided once is not looked at again: while the lock is held nobody adds anything.
+
+mod decide;
+mod report;
+mod retention;
+mod survey;
+mod sweep;
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use crate::flow::catalogue::text_time;
+use crate::flow::lock::{RepositoryLock, owner_text};
+use crate::flow::process::ProcessIdentity;
+use crate::flow::threads::Threads;
+use crate::flow::{Cancel, FlowError, Progress};
+use crate::manifest::layout::{BACKUPS, RESTORES};
+use crate::manifest::{BackupPaths, Lock, Repository};
+use crate::model::time::now_ms;
+use crate::store::{Store, StoreEntry};
+
+use decide::{Candidate, Decisions, decide};
+use retention::span_text;
+use survey::{Committed, Folder, Survey, Unfinished};
+use sweep::{Sweep, denied};
+
+pub use report::{Decision, FolderState, PruneReport, PrunedFolder};
+pub use retention::{Retention, time_zone};
+
+/// A prune.
+pub struct PrunePlan {
+    /// The repository's store.
+    pub store: Store,
+    /// Which backups stay; `None`: all.
+    pub rules: Option<Retention>,
+    /// How long unfinished backups, strays and the progress of restores stay after their newest file.
+    pub grace: Duration,
+    /// Only find out.
+    pub dry_run: bool,
+}
+
+/// Prunes.
+///
+/// # Errors
+/// [`FlowError::Locked`] while somebody else is at work; whatever the store says. What was removed until then is gone, and
+/// the next prune ends what this one began.
+pub fn prune(plan: &PrunePlan, progress: &Progress, cancel: &Cancel) -> Result<PruneReport, FlowError> {
+    let begun = Instant::now();
+    let threads = Threads::for_store()?;
+    let repository = threads.wait(Repository::open(plan.store.clone()))?;
+    let lock = (!plan.dry_run).then(|| RepositoryLock::exclusive(&threads, &repository)).transpose()?;
+    if let Some(lock) = &lock {
+        lock.assert_may_delete().map_err(|error| match error {
+            FlowError::Store(error) => denied(error),
+            error => error,
+        })?;
+    }
+    let now = lock.as_ref().map_or_else(now_ms, RepositoryLock::store_ms);
+    let survey = Survey::make(&threads, &repository, progress, cancel)?;
+    let locks = threads.wait(repository.locks())?;
+    let run = Run { plan, threads: &threads, repository: &repository, survey: &survey, now };
+    let mut report = PruneReport { dry_run: plan.dry_run, ..PruneReport::default() };
+    let work = run.decide(&locks, lock.as_ref(), &mut report)?;
+    match &lock {
+        Some(lock) => run.carry_out(&work, lock, progress, cancel, &mut report)?,
+        None => work.foretell(&mut report),
+    }
+    report.seconds = begun.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// What is to be removed.
+#[derive(Default)]
+struct Work {
+    locks: Vec<StoreEntry>,
+    backups: Vec<Folder>,
+    strays: Vec<StoreEntry>,
+    restores: Vec<Folder>,
+}
+
+impl Work {
+    fn files(&self) -> u64 {
+        let folders = self.backups.iter().chain(&self.restores).map(|folder| folder.files);
+        folders.sum::<u64>() + (self.locks.len() + self.strays.len()) as u64
+    }
+
+    fn foretell(&self, report: &mut PruneReport) {
+        let folders = self.backups.iter().chain(&self.restores).map(|folder| folder.bytes);
+        report.files_removed = self.files();
+        report.bytes_freed = folders.chain(self.locks.iter().chain(&self.strays).map(|entry| entry.size)).sum();
+    }
+}
+
+struct Run<'a> {
+    plan: &'a PrunePlan,
+    threads: &'a Threads,
+    repository: &'a Repository,
+    survey: &'a Survey,
+    /// The store's time, ms.
+    now: i64,
+}
+
+impl Run<'_> {
+    fn decide(
+        &self,
+        locks: &[Lock],
+        own: Option<&RepositoryLock>,
+        report: &mut PruneReport,
+    ) -> Result<Work, FlowError> {
+        let mut work = Work::default();
+        let candidates: Vec<Candidate> = self.survey.committed.iter().map(candidate).collect();
+        let decisions = decide(&candidates, self.plan.rules.as_ref(), self.now);
+        report.warnings.extend(decisions.warnings.iter().cloned());
+        self.committed(&decisions, &mut work, report)?;
+        for unfinished in &self.survey.unfinished {
+            let held = locks.iter().find(|lock| self.is_live(lock) && of_backup(lock, &unfinished.folder.id));
+            self.unfinished(unfinished, held, &mut work, report);
+        }
+        for restore in &self.survey.restores {
+            let (decision, why) = self.by_age(restore);
+            report.folders.push(self.row(restore, FolderState::Restore, None, decision, vec![why]));
+            if decision == Decision::Remove {
+                report.restores_removed += 1;
+                work.restores.push(restore.clone());
+            }
+        }
+        for lock in locks.iter().filter(|lock| own.is_none_or(|own| own.token() != lock.token)) {
+            if !self.is_live(lock) {
+                report.lock_files_removed += lock.files.len() as u64;
+                work.locks.extend(lock.files.iter().cloned());
+            } else if self.plan.dry_run {
+                report.warnings.push(format!("the repository is locked by {}: prune would refuse", owner_text(lock)));
+            }
+        }
+        Ok(work)
+    }
+
+    fn is_live(&self, lock: &Lock) -> bool {
+        lock.is_live(self.now, |record| ProcessIdentity::this().knows_as_gone(record))
+    }
+
+    fn committed(&self, decisions: &Decisions, work: &mut Work, report: &mut PruneReport) -> Result<(), FlowError> {
+        for (backup, why) in self.survey.committed.iter().zip(&decisions.reasons) {
+            let id = &backup.folder.id;
+            report.problems.extend(backup.damaged.iter().map(|problem| format!("backup {id}: {problem}")));
+            report
+                .problems
+                .extend(backup.broken.iter().map(|problem| format!("backup {id} cannot be restored: {problem}")));
+            let state = if backup.damaged.is_some() { FolderState::Damaged } else { FolderState::Committed };
+            let (decision, why) = match why.is_empty() {
+                true => (Decision::Remove, vec!["no rule keeps it".to_string()]),
+                false => (Decision::Keep, why.clone()),
+            };
+            report.folders.push(self.row(&backup.folder, state, Some(backup.started_ms), decision, why));
+            if decision == Decision::Keep {
+                report.kept += 1;
+                let strays = self.strays(backup, report)?;
+                report.strays_removed += strays.len() as u64;
+                work.strays.extend(strays);
+            }
+        }
+        for at in &decisions.removals {
+            report.removed += 1;
+            work.backups.extend(self.survey.committed.get(*at).map(|backup| backup.folder.clone()));
+        }
+        Ok(())
+    }
+
+    /// Files of attempts that died, older than the grace. The shard records are asked only when there is a suspect.
+    fn strays(&self, backup: &Committed, report: &mut PruneReport) -> Result<Vec<StoreEntry>, FlowError> {
+        let mark = BackupPaths::new(&backup.folder.id).pruning();
+        let old = |entry: &&StoreEntry| entry.path == mark || self.is_old(entry.modified_ms);
+        let suspects: Vec<&StoreEntry> = backup.unnamed.iter().filter(old).collect();
+        if suspects.is_empty() {
+            return Ok(Vec::new());
+        }
+        let recorded = self.threads.wait(self.repository.check_shard_records(&backup.folder.id))?;
+        let mut named = HashSet::new();
+        for (path, record) in recorded.into_iter().filter(|(path, _)| backup.records.contains(path)) {
+            match record {
+                Ok(record) => named.extend(record.files.into_iter().map(|file| file.path)),
+                Err(problem) => {
+                    report.problems.push(format!("{path}: {problem}; strays of this backup were left alone"));
+                    return Ok(Vec::new());
+                }
+            }
+        }
+        Ok(suspects.into_iter().filter(|entry| !named.contains(&entry.path)).cloned().collect())
+    }
+
+    fn unfinished(&self, backup: &Unfinished, held: Option<&Lock>, work: &mut Work, report: &mut PruneReport) {
+        let (decision, why) = match held {
+            Some(lock) => (Decision::Keep, format!("at work: {}", owner_text(lock))),
+            None if backup.pruning => (Decision::Remove, "a prune did not end with it".to_string()),
+            None => self.by_age(&backup.folder),
+        };
+        report.folders.push(self.row(&backup.folder, FolderState::Unfinished, None, decision, vec![why]));
+        if decision == Decision::Remove {
+            report.unfinished_removed += 1;
+            work.backups.push(backup.folder.clone());
+        }
+    }
+
+    fn by_age(&self, folder: &Folder) -> (Decision, String) {
+        let grace = span_text(self.plan.grace);
+        match folder.newest_ms.filter(|newest| !self.is_old(*newest)) {
+            Some(_) => (Decision::Keep, format!("younger than the grace of {grace}")),
+            None => (Decision::Remove, format!("unfinished, untouched for longer than {grace}")),
+        }
+    }
+
+    fn is_old(&self, modified_ms: i64) -> bool {
+        let grace = i64::try_from(self.plan.grace.as_millis()).unwrap_or(i64::MAX);
+        modified_ms < self.now.saturating_sub(grace)
+    }
+
+    fn row(
+        &self,
+        folder: &Folder,
+        state: FolderState,
+        started_ms: Option<i64>,
+        decision: Decision,
+        reasons: Vec<String>,
+    ) -> PrunedFolder {
+        let time = started_ms.or(folder.newest_ms);
+        PrunedFolder {
+            backup: folder.id.clone(),
+            state,
+            started: time.map(text_time).unwrap_or_default(),
+            age_seconds: time.map_or(0, |time| self.now.saturating_sub(time) / 1000),
+            decision,
+            reasons,
+            files: folder.files,
+            bytes: folder.bytes,
+        }
+    }
+
+    fn carry_out(
+        &self,
+        work: &Work,
+        lock: &RepositoryLock,
+        progress: &Progress,
+        cancel: &Cancel,
+        report: &mut PruneReport,
+    ) -> Result<(), FlowError> {
+        progress.stage("removing", work.files());
+        let (threads, store) = (self.threads, self.repository.store());
+        let mut sweep = Sweep { threads, store, lock, progress, cancel, files: 0, bytes: 0 };
+        sweep.delete(&work.locks)?;
+        for folder in &work.backups {
+            sweep.remove_backup(&folder.id).map_err(|error| error.at(format!("backup {}", folder.id)))?;
+        }
+        sweep.delete(&work.strays)?;
+        for folder in &work.restores {
+            sweep.remove_folder(&folder.path)?;
+        }
+        let grace = i64::try_from(self.plan.grace.as_millis()).unwrap_or(i64::MAX);
+        for folder in [BACKUPS, RESTORES] {
+            sweep.tidy(folder, self.now.saturating_sub(grace))?;
+        }
+        (report.files_removed, report.bytes_freed) = (sweep.files, sweep.bytes);
+        Ok(())
+    }
+}
+
+fn candidate(backup: &Committed) -> Candidate {
+    Candidate {
+        backup: backup.folder.id.clone(),
+        started_ms: backup.started_ms,
+        parent: backup.parent.clone(),
+        damaged: backup.damaged.clone(),
+        broken: backup.broken.clone(),
+    }
+}
+
+fn of_backup(lock: &Lock, backup: &str) -> bool {
+    lock.record.as_ref().and_then(|record| record.backup.as_deref()) == Some(backup)
+}

@@ -1,0 +1,224 @@
+//! What lies in a repository: committed backups and whether they are whole, unfinished ones, progress of restores.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::flow::backup_files::{BackupContents, read_catalogue};
+use crate::flow::threads::Threads;
+use crate::flow::{Cancel, FlowError, Progress};
+use crate::manifest::layout::{BACKUPS, RESTORES};
+use crate::manifest::{BackupPaths, Repository, RepositoryError};
+use crate::model::FileKind;
+use crate::store::{StoreEntry, StoreError};
+
+/// A folder in figures.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Folder {
+    /// Its name.
+    pub id: String,
+    /// Its path.
+    pub path: String,
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the newest was stored, ms by the store's clock; `None` without files.
+    pub newest_ms: Option<i64>,
+}
+
+impl Folder {
+    fn new(id: String, path: String, entries: &[StoreEntry]) -> Self {
+        Self {
+            id,
+            path,
+            files: entries.len() as u64,
+            bytes: entries.iter().map(|entry| entry.size).sum(),
+            newest_ms: entries.iter().map(|entry| entry.modified_ms).max(),
+        }
+    }
+}
+
+/// A folder with a manifest.
+#[derive(Debug)]
+pub struct Committed {
+    /// The folder.
+    pub folder: Folder,
+    /// When the backup began, ms UTC.
+    pub started_ms: i64,
+    /// The backup that it adds to.
+    pub parent: Option<String>,
+    /// Why its manifest cannot be read.
+    pub damaged: Option<String>,
+    /// Why it cannot be restored although its manifest reads.
+    pub broken: Option<String>,
+    /// Files that neither manifest nor catalogue name, of kinds that a backup writes.
+    pub unnamed: Vec<StoreEntry>,
+    /// Paths of the shard records that the catalogue knows.
+    pub records: Vec<String>,
+}
+
+/// A folder without a manifest.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The folder.
+    pub folder: Folder,
+    /// A prune has begun to remove it.
+    pub pruning: bool,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// With a manifest, oldest id first.
+    pub committed: Vec<Committed>,
+    /// Without one.
+    pub unfinished: Vec<Unfinished>,
+    /// Progress of restores.
+    pub restores: Vec<Folder>,
+}
+
+impl Survey {
+    /// Looks at everything. Folders are listed one after the other, so that their lists need not fit into memory together.
+    ///
+    /// # Errors
+    /// The store's. Damage is no error.
+    pub fn make(
+        threads: &Threads,
+        repository: &Repository,
+        progress: &Progress,
+        cancel: &Cancel,
+    ) -> Result<Self, FlowError> {
+        let store = repository.store();
+        let mut survey = Self::default();
+        let ids = threads.wait(store.folders(BACKUPS))?;
+        progress.stage("looking at the backups", ids.len() as u64);
+        for id in ids {
+            if cancel.is_set() {
+                return Err(FlowError::Interrupted);
+            }
+            let paths = BackupPaths::new(&id);
+            let entries = threads.wait(store.list(paths.folder()))?;
+            let folder = Folder::new(id, paths.folder().to_owned(), &entries);
+            if entries.iter().any(|entry| entry.path == paths.manifest()) {
+                survey.committed.push(committed(threads, repository, folder, &entries)?);
+            } else {
+                let pruning = entries.iter().any(|entry| entry.path == paths.pruning());
+                survey.unfinished.push(Unfinished { folder, pruning });
+            }
+            progress.finished();
+        }
+        for id in threads.wait(store.folders(RESTORES))? {
+            let path = format!("{RESTORES}/{id}");
+            let entries = threads.wait(store.list(&path))?;
+            survey.restores.push(Folder::new(id, path, &entries));
+        }
+        Ok(survey)
+    }
+}
+
+fn committed(
+    threads: &Threads,
+    repository: &Repository,
+    folder: Folder,
+    entries: &[StoreEntry],
+) -> Result<Committed, FlowError> {
+    let id = folder.id.clone();
+    let nothing = Committed {
+        started_ms: started_by_id(&id).or(folder.newest_ms).unwrap_or_default(),
+        folder,
+        parent: None,
+        damaged: None,
+        broken: None,
+        unnamed: Vec::new(),
+        records: Vec::new(),
+    };
+    let manifest = match threads.wait(repository.manifest(&id)) {
+        Ok(manifest) => manifest,
+        Err(RepositoryError::Store(error)) => return Err(error.into()),
+        Err(error) => {
+            let parent = threads.wait(repository.parent_in_damaged(&id))?;
+            return Ok(Committed { damaged: Some(error.to_string()), parent, ..nothing });
+        }
+    };
+    let (started_ms, parent) = (manifest.started_ms, manifest.parent.clone());
+    let whole = Committed { started_ms, parent, ..nothing };
+    match read_catalogue(threads, repository.store(), manifest) {
+        Ok(contents) => Ok(compared(whole, &contents, entries)),
+        Err(FlowError::Store(error)) if !matches!(error, StoreError::NotFound { .. }) => Err(error.into()),
+        Err(error) => Ok(Committed { broken: Some(format!("its catalogue cannot be read: {error}")), ..whole }),
+    }
+}
+
+/// Compares a listing with what the backup should have.
+fn compared(backup: Committed, contents: &BackupContents, entries: &[StoreEntry]) -> Committed {
+    let paths = BackupPaths::new(&backup.folder.id);
+    let sizes: BTreeMap<&str, u64> = entries.iter().map(|entry| (entry.path.as_str(), entry.size)).collect();
+    let files = contents.files.iter().map(|file| (file.path.as_str(), file.size));
+    let catalogue = contents.manifest.catalogue.iter().map(|file| (file.path.as_str(), file.size));
+    let named: Vec<(&str, u64)> = files.chain(catalogue).collect();
+    let broken = named.iter().find_map(|(path, size)| match sizes.get(path) {
+        None => Some(format!("{path} is missing")),
+        Some(found) if found != size => Some(format!("{path} has {found} bytes instead of {size}")),
+        Some(_) => None,
+    });
+    let of_shard = |shard: &crate::model::ShardRow| Some(paths.shard(&shard.table, shard.shard.parse().ok()?));
+    let records: Vec<String> = contents.shards.iter().filter_map(of_shard).collect();
+    let known: HashSet<&str> = named.iter().map(|(path, _)| *path).chain(records.iter().map(String::as_str)).collect();
+    let stray = |entry: &&StoreEntry| !known.contains(entry.path.as_str()) && is_of_an_attempt(&paths, &entry.path);
+    let unnamed = entries.iter().filter(stray).cloned().collect();
+    Committed { broken, unnamed, records, ..backup }
+}
+
+/// True for what attempts write: Parquet files, views and shard records. Whatever else lies in a folder is left alone, except the
+/// mark of a prune that did not get as far as the manifest.
+fn is_of_an_attempt(paths: &BackupPaths, path: &str) -> bool {
+    let within = |folder: String| path.strip_prefix(&folder).and_then(|rest| rest.strip_prefix('/'));
+    let parquet = FileKind::ALL.iter().map(|kind| paths.files(*kind)).chain([paths.catalogue_folder()]);
+    let file = |name: &str, ending: &str| !name.contains('/') && name.ends_with(ending);
+    let views = |name: &str| file(name, ".sql") && name.starts_with("views");
+    path == paths.pruning()
+        || within(paths.folder().to_owned()).is_some_and(views)
+        || parquet.filter_map(within).any(|name| file(name, ".parquet"))
+        || within(paths.shards()).is_some_and(|name| file(name, ".json"))
+}
+
+/// Ids begin with their time.
+fn started_by_id(id: &str) -> Option<i64> {
+    let (time, _) = id.split_once('-')?;
+    let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", time).ok()?;
+    Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_tell_their_time() {
+        assert_eq!(started_by_id("20250102T030405Z-1a2b3c4d"), Some(1_735_787_045_000));
+        for other in ["latest", "20250102-x", ""] {
+            assert_eq!(started_by_id(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn only_what_attempts_write_can_be_a_stray() {
+        let paths = BackupPaths::new("b");
+        for yes in
+            ["points/t-1-a-0.parquet", "shards/t-00001.json", "catalogue/files-a-0.parquet", "views-a.sql", "pruning"]
+        {
+            assert!(is_of_an_attempt(&paths, &format!("backups/b/{yes}")), "{yes}");
+        }
+        for no in [
+            "manifest.json",
+            "plan.json",
+            "notes.sql",
+            "notes.txt",
+            "points/x/t.parquet",
+            "other/t.parquet",
+            "points/t.md",
+        ] {
+            assert!(!is_of_an_attempt(&paths, &format!("backups/b/{no}")), "{no}");
+        }
+        assert!(!is_of_an_attempt(&paths, "backups/bb/points/t.parquet"));
+    }
+}

@@ -1,0 +1,117 @@
+//! Deleting: many files at a time, the lock alive, in an order that an interruption cannot turn into harm.
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use crate::flow::lock::RepositoryLock;
+use crate::flow::threads::Threads;
+use crate::flow::{Cancel, FlowError, Progress};
+use crate::manifest::BackupPaths;
+use crate::store::{Store, StoreEntry, StoreError};
+
+/// Files that are deleted at the same time.
+const AT_ONCE: usize = 16;
+/// Files between two looks at the lock.
+const PER_LOOK: usize = 256;
+
+/// What deletes, and how much it has deleted.
+pub struct Sweep<'a> {
+    /// The bridge to the store.
+    pub threads: &'a Threads,
+    /// Where.
+    pub store: &'a Store,
+    /// Held all the time.
+    pub lock: &'a RepositoryLock,
+    /// Moves with every file.
+    pub progress: &'a Progress,
+    /// Looked at before every file.
+    pub cancel: &'a Cancel,
+    /// Files deleted.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Sweep<'_> {
+    /// Deletes files in any order.
+    ///
+    /// # Errors
+    /// The store's, a lost lock, or [`FlowError::Interrupted`]; some are deleted then.
+    pub fn delete(&mut self, entries: &[StoreEntry]) -> Result<(), FlowError> {
+        for some in entries.chunks(PER_LOOK) {
+            self.lock.assert_alive()?;
+            let deletes = stream::iter(some).map(|entry| async {
+                if self.cancel.is_set() {
+                    return Err(FlowError::Interrupted);
+                }
+                self.store.delete(&entry.path).await.map_err(denied)?;
+                self.progress.finished();
+                Ok(entry.size)
+            });
+            let sizes: Vec<u64> = self.threads.wait(deletes.buffer_unordered(AT_ONCE).try_collect())?;
+            self.files += sizes.len() as u64;
+            self.bytes += sizes.iter().sum::<u64>();
+        }
+        Ok(())
+    }
+
+    /// Removes the folder of a backup. The mark comes first, so that the next prune ends what this one may not; then the
+    /// record by which it could be resumed, then the manifest: from there on it is no backup. The mark goes last.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete).
+    pub fn remove_backup(&mut self, id: &str) -> Result<(), FlowError> {
+        let paths = BackupPaths::new(id);
+        let (plan, manifest, mark) = (paths.plan(), paths.manifest(), paths.pruning());
+        self.lock.assert_alive()?;
+        match self.threads.wait(self.store.put_new(&mark, Bytes::new())) {
+            Err(error) if !error.is_already_exists() => return Err(error.into()),
+            _ => {}
+        }
+        let (first, rest): (Vec<_>, Vec<_>) =
+            self.threads.wait(self.store.list(paths.folder()))?.into_iter().partition(|entry| entry.path == plan);
+        let (second, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|entry| entry.path == manifest);
+        let (last, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|entry| entry.path == mark);
+        for step in [first, second, rest] {
+            self.delete(&step)?;
+        }
+        // The mark is this prune's own file and no part of what is freed.
+        let freed = (self.files, self.bytes);
+        self.delete(&last)?;
+        (self.files, self.bytes) = freed;
+        self.tidy(paths.folder(), i64::MAX / 2)
+    }
+
+    /// Removes a folder in any order.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete).
+    pub fn remove_folder(&mut self, path: &str) -> Result<(), FlowError> {
+        let entries = self.threads.wait(self.store.list(path))?;
+        self.delete(&entries)?;
+        self.tidy(path, i64::MAX / 2)
+    }
+
+    /// Removes what killed writers left below a folder on disk before that time, and empty folders.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn tidy(&mut self, path: &str, before_ms: i64) -> Result<(), FlowError> {
+        if self.cancel.is_set() {
+            return Err(FlowError::Interrupted);
+        }
+        let (files, bytes) = self.threads.wait(self.store.tidy(path, before_ms))?;
+        self.files += files;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+/// The error of a delete, with what prune needs when it is not allowed to.
+pub fn denied(error: StoreError) -> FlowError {
+    match error {
+        StoreError::PermissionDenied { .. } => FlowError::from(error)
+            .at("prune needs permission to delete (on S3 s3:DeleteObject), which a backup does without"),
+        error => error.into(),
+    }
+}
