@@ -1,0 +1,296 @@
+//! Pruning: what goes, what stays, in which order, and that neither an interruption nor somebody else at work turns it
+//! into harm. The repositories are small and made without a cluster.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
+
+mod support;
+
+#[path = "prune/locking.rs"]
+mod locking;
+#[path = "prune/made.rs"]
+mod made;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use made::{DAY, Made, now_ms, start_prune};
+use serde_json::Value;
+use support::ark;
+use support::synthetic::Dice;
+
+fn decisions(json: &Value) -> Vec<(String, String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let folders = json["folders"].as_array().unwrap().iter();
+    folders
+        .map(|folder| {
+            let why = folder["reasons"].as_array().unwrap().iter().map(text).collect::<Vec<_>>().join(", ");
+            (text(&folder["backup"]), text(&folder["decision"]), why)
+        })
+        .collect()
+}
+
+fn reason_of(json: &Value, id: &str) -> (String, String) {
+    let found = decisions(json).into_iter().find(|(backup, _, _)| backup == id);
+    let (_, decision, why) = found.unwrap_or_else(|| panic!("{id} is not in {json}"));
+    (decision, why)
+}
+
+/// One backup a day, the newest of today.
+fn daily(count: i64) -> (Made, Vec<String>) {
+    let made = Made::default();
+    let ids = (0..count).rev().map(|days| made.backup(now_ms() - days * DAY - 60_000, None, 4)).collect();
+    (made, ids)
+}
+
+#[test]
+fn without_a_rule_it_is_wrong_usage() {
+    let (made, ids) = daily(2);
+    for more in [&[][..], &["--dry-run"], &["--grace", "1h"]] {
+        let run = made.prune(more).expect(2);
+        assert!(run.err.contains("--keep-daily") && run.err.contains("--only-unfinished"), "{}", run.err);
+    }
+    made.prune(&["--keep-last", "0"]).expect(2);
+    made.prune(&["--keep-last", "1", "--time-zone", "Mars/Base"]).expect(2);
+    assert_eq!(made.committed(), ids);
+}
+
+#[test]
+fn a_repository_that_is_not_there_is_exit_10() {
+    let folder = tempfile::tempdir().unwrap();
+    let absent = folder.path().join("absent");
+    ark::run(&["prune", "--keep-last", "1", "--repository", absent.to_str().unwrap()]).expect(10);
+    assert!(!absent.exists());
+}
+
+#[test]
+fn a_dry_run_tells_what_goes_and_why_and_changes_nothing() {
+    let (made, ids) = daily(5);
+    let dead = made.unfinished(3, Duration::from_secs(30 * 3600));
+    let before = made.repository.files();
+    let rules = ["--keep-daily", "2", "--keep-last", "1", "--time-zone", "UTC"];
+    let foretold = made.prune(&[&rules[..], &["--dry-run"]].concat()).expect(0).json;
+    assert_eq!(made.repository.files(), before);
+    assert_eq!(
+        (&foretold["removed"], &foretold["kept"], &foretold["unfinished_removed"]),
+        (&3.into(), &2.into(), &1.into())
+    );
+    let (decision, why) = reason_of(&foretold, &ids[4]);
+    assert!(decision == "keep" && why.starts_with("last 1, daily 20") && why.ends_with("newest restorable"), "{why}");
+    assert_eq!(reason_of(&foretold, &ids[0]), ("remove".into(), "no rule keeps it".into()));
+    let (decision, why) = reason_of(&foretold, &dead);
+    assert!(decision == "remove" && why.contains("untouched for longer than 1d"), "{why}");
+
+    let path = made.path();
+    let text = ark::run(&[&["prune", "--repository", &path, "--dry-run"], &rules[..]].concat()).expect(0).out;
+    for part in
+        ["dry run", "decision", "why", &ids[4], "daily 20", "newest restorable", "would remove 3 backups, 1 unfinished"]
+    {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+
+    let done = made.prune(&rules).expect(0).json;
+    for field in ["removed", "kept", "files_removed", "bytes_freed", "unfinished_removed", "folders"] {
+        if field != "folders" {
+            assert_eq!(done[field], foretold[field], "{field}");
+        }
+    }
+    assert_eq!(decisions(&done), decisions(&foretold));
+    assert_eq!(made.committed(), ids[3..]);
+    let left: BTreeSet<_> = made.repository.files().into_iter().collect();
+    let gone = before.len() - left.len();
+    assert_eq!(done["files_removed"], gone);
+    assert!(!made.repository.path().join("backups").join(&ids[0]).exists(), "empty folders go too");
+    made.all_verify();
+
+    let again = made.prune(&rules).expect(0);
+    assert_eq!(again.json["files_removed"], 0);
+    let text = ark::run(&[&["prune", "--repository", &path], &rules[..]].concat()).expect(0).out;
+    assert!(text.contains("nothing to prune; 2 backups kept"), "{text}");
+}
+
+#[test]
+fn settings_come_from_the_file_too() {
+    let (made, ids) = daily(3);
+    let config = made.repository.path().parent().unwrap().join("ark.toml");
+    std::fs::write(&config, format!("repository = {:?}\n[prune]\nkeep-last = 1\ntime-zone = \"UTC\"\n", made.path()))
+        .unwrap();
+    ark::run(&["prune", "--config", config.to_str().unwrap()]).expect(0);
+    assert_eq!(made.committed(), ids[2..]);
+}
+
+#[test]
+fn what_a_kept_backup_adds_to_stays() {
+    let made = Made::default();
+    let at = |days: i64| now_ms() - days * DAY;
+    let root = made.backup(at(9), None, 2);
+    let child = made.backup(at(8), Some(&root), 2);
+    let other = made.backup(at(7), None, 2);
+    let grandchild = made.backup(at(6), Some(&child), 2);
+    let run = made.prune(&["--keep-last", "1"]).expect(0);
+    assert_eq!(made.committed(), [root.clone(), child.clone(), grandchild.clone()]);
+    assert_eq!(reason_of(&run.json, &root).1, format!("parent of {child}"));
+    assert_eq!(reason_of(&run.json, &child).1, format!("parent of {grandchild}"));
+    assert_eq!(reason_of(&run.json, &other).0, "remove");
+    made.all_verify();
+}
+
+#[test]
+fn the_last_restorable_backup_stays_whatever_the_rules_say() {
+    let (made, ids) = daily(4);
+    // The two newest have lost a file, or have one that is cut.
+    let points = |id: &str| made.files_of(id, "points").remove(0);
+    std::fs::remove_file(points(&ids[3])).unwrap();
+    std::fs::write(points(&ids[2]), "cut").unwrap();
+    let run = made.prune(&["--keep-last", "2"]).expect(3);
+    assert_eq!(made.committed(), ids[1..]);
+    assert_eq!(reason_of(&run.json, &ids[1]).1, "newest restorable");
+    assert!(run.json["warnings"][0].as_str().unwrap().contains("stays"), "{}", run.out);
+    let problems = run.json["problems"].as_array().unwrap();
+    assert!(problems.len() == 2 && problems[1].as_str().unwrap().contains("is missing"), "{}", run.out);
+    // Nothing can be restored any more: the rules count, and somebody must read it.
+    std::fs::remove_file(points(&ids[1])).unwrap();
+    let run = made.prune(&["--keep-last", "1"]).expect(3);
+    assert_eq!(made.committed(), ids[3..]);
+    assert!(run.json["warnings"][0].as_str().unwrap().contains("no backup of this repository can be restored"));
+}
+
+#[test]
+fn a_damaged_manifest_is_reported_and_stays() {
+    let (made, ids) = daily(3);
+    let manifest = made.repository.path().join("backups").join(&ids[0]).join("manifest.json");
+    let text = std::fs::read_to_string(&manifest).unwrap().replacen("\"raw\": false", "\"raw\": true", 1);
+    std::fs::write(&manifest, text).unwrap();
+    let run = made.prune(&["--keep-last", "1"]).expect(3);
+    assert!(run.json["problems"][0].as_str().unwrap().contains("changed after it was written"), "{}", run.out);
+    assert!(manifest.exists() && !made.folder(&ids[1]).exists() && made.folder(&ids[2]).exists());
+}
+
+#[test]
+fn unfinished_backups_strays_and_progress_of_restores_go_after_the_grace() {
+    let (made, ids) = daily(2);
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    let (old, young) = (made.unfinished(5, hours(25)), made.unfinished(5, hours(23)));
+    for (name, age) in
+        [("points/t-00009-aa-0.parquet", 25), ("shards/t-00009.json", 25), ("cells/t-00008-aa-0.parquet", 23)]
+    {
+        made.stray(&format!("backups/{}/{name}", ids[0]), hours(age));
+    }
+    made.stray(&format!("backups/{}/notes.txt", ids[0]), hours(99));
+    made.stray("restores/r1/plan.json", hours(25));
+    made.stray("restores/r2/plan.json", hours(25));
+    made.stray("restores/r2/files/x.json", hours(1));
+    // A writer that was killed: no listing shows the file that it had begun.
+    made.stray(&format!("backups/{}/points/t-00007-aa-0.parquet#1", ids[1]), hours(25));
+    made.stray(&format!("backups/{}/points/t-00007-bb-0.parquet#1", ids[1]), hours(1));
+    let run = made.prune(&["--only-unfinished"]).expect(0);
+    assert_eq!(made.committed(), ids);
+    assert!(!made.folder(&old).exists() && made.folder(&young).exists());
+    assert_eq!(run.json["strays_removed"], 2);
+    assert_eq!((&run.json["restores_removed"], &run.json["unfinished_removed"]), (&1.into(), &1.into()));
+    let files = made.repository.files();
+    let left = |name: &str| files.iter().any(|file| file.ends_with(name));
+    assert!(left("cells/t-00008-aa-0.parquet") && left("notes.txt") && left("restores/r2/plan.json"), "{files:?}");
+    assert!(!left("t-00009-aa-0.parquet") && !left("t-00009.json") && !left("restores/r1/plan.json"), "{files:?}");
+    assert!(left("t-00007-bb-0.parquet#1") && !left("t-00007-aa-0.parquet#1"), "{files:?}");
+    made.prune(&["--only-unfinished", "--grace", "22h"]).expect(0);
+    assert!(!made.folder(&young).exists());
+    // An empty folder of a killed writer is no unfinished backup for ever.
+    std::fs::create_dir_all(made.folder("20200101T000000Z-00000000").join("points")).unwrap();
+    made.prune(&["--only-unfinished"]).expect(0);
+    let list = made.repository.run("list", &[]).expect(0).json;
+    assert_eq!(list["unfinished"].as_array().unwrap().len(), 0, "{list}");
+}
+
+/// The order of deletion shows in what is left at any moment.
+fn assert_order(made: &Made, id: &str, whole: &BTreeSet<String>) {
+    let folder = made.folder(id);
+    let there: BTreeSet<String> =
+        made.repository.files().into_iter().filter(|file| file.starts_with(&format!("backups/{id}/"))).collect();
+    let has = |name: &str| folder.join(name).exists();
+    let missing: Vec<&String> = whole.difference(&there).collect();
+    if has("manifest.json") {
+        let only_plan = missing.iter().all(|file| file.ends_with("/plan.json"));
+        assert!(only_plan, "the manifest of {id} is there, but not {missing:?}");
+    }
+    if !missing.is_empty() && !there.is_empty() {
+        assert!(has("pruning"), "{id} lost {missing:?} without a mark");
+        assert!(!has("plan.json"), "{id} lost {missing:?} before its plan");
+    }
+}
+
+#[test]
+fn a_killed_prune_leaves_what_the_next_one_ends() {
+    let expected = {
+        let (made, ids) = daily(6);
+        made.prune(&["--keep-last", "2", "--time-zone", "UTC"]).expect(0);
+        made.repository.files().len() - ids[4..].iter().map(|id| made.files_below(id).len()).sum::<usize>()
+    };
+    let mut killed = 0;
+    for seed in 0..12_u64 {
+        let mut dice = Dice(seed);
+        let made = Made::default();
+        let ids: Vec<_> = (0..6).rev().map(|days| made.backup(now_ms() - days * DAY, None, 60)).collect();
+        let whole: Vec<BTreeSet<String>> = ids.iter().map(|id| made.files_below(id).into_iter().collect()).collect();
+        let count = || made.files_so_far();
+        let before = count();
+        // After so many deletions: within the first one, between two, within the last.
+        let wanted = before - dice.below(4 * whole[0].len()).min(before);
+        let path = made.path();
+        let mut child = start_prune(&path, &["--keep-last", "2"]);
+        let begun = Instant::now();
+        while count() > wanted && child.try_wait().unwrap().is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(60));
+        }
+        std::thread::sleep(Duration::from_micros(dice.below(3000) as u64));
+        child.kill().unwrap();
+        killed += u32::from(child.wait().unwrap().code().is_none());
+
+        let gone: usize = ids[..4]
+            .iter()
+            .zip(&whole)
+            .map(|(id, whole)| {
+                assert_order(&made, id, whole);
+                usize::from(!made.folder(id).join("manifest.json").exists())
+            })
+            .sum();
+        assert_eq!(made.committed(), ids[gone..], "seed {seed}: the oldest go first");
+        for (id, whole) in ids[4..].iter().zip(&whole[4..]) {
+            assert_eq!(made.files_below(id).into_iter().collect::<BTreeSet<_>>(), *whole);
+        }
+        // The lock of the dead process does not bar the next one.
+        made.prune(&["--keep-last", "2"]).expect(0);
+        assert_eq!(made.committed(), ids[4..], "seed {seed}");
+        let others =
+            made.repository.files().len() - ids[4..].iter().map(|id| made.files_below(id).len()).sum::<usize>();
+        assert_eq!(others, expected, "seed {seed}: {:?}", made.repository.files());
+        made.all_verify();
+    }
+    assert!(killed >= 6, "only {killed} of 12 prunes were killed while they ran");
+}
+
+#[test]
+fn ctrl_c_stops_a_prune_and_takes_its_lock_back() {
+    let mut interrupted = false;
+    for _ in 0..5 {
+        let made = Made::default();
+        for days in (0..4).rev() {
+            made.backup(now_ms() - days * DAY, None, 800);
+        }
+        let before = made.files_so_far();
+        let mut child = start_prune(&made.path(), &["--keep-last", "1"]);
+        while made.files_so_far() + 20 > before && child.try_wait().unwrap().is_none() {}
+        let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        let run = ark::finished(child.wait_with_output().unwrap());
+        // A prune that was faster than the signal proves nothing.
+        interrupted |= sent.success() && run.code == 130;
+        assert!([0, 130].contains(&run.code), "{}: {}", run.code, run.err);
+        assert_eq!(made.locks(), [""; 0]);
+        made.prune(&["--keep-last", "1"]).expect(0);
+        assert_eq!(made.committed().len(), 1);
+        made.all_verify();
+        if interrupted {
+            break;
+        }
+    }
+    assert!(interrupted, "no prune was interrupted");
+}
