@@ -5,6 +5,8 @@
 
 mod support;
 
+#[path = "safety/at_work.rs"]
+mod at_work;
 #[path = "safety/interruption.rs"]
 mod interruption;
 #[path = "safety/refusals.rs"]
