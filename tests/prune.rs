@@ -82,9 +82,15 @@ fn a_dry_run_tells_what_goes_and_why_and_changes_nothing() {
 
     let path = made.path();
     let text = ark::run(&[&["prune", "--repository", &path, "--dry-run"], &rules[..]].concat()).expect(0).out;
-    for part in
-        ["dry run", "decision", "why", &ids[4], "daily 20", "newest restorable", "would remove 3 backups, 1 unfinished"]
-    {
+    for part in [
+        "dry run",
+        "decision",
+        "why",
+        &ids[4],
+        "daily 20",
+        "newest restorable",
+        "would remove 3 backups, 1 unfinished backup",
+    ] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
 

@@ -162,31 +162,29 @@ fn folders(folders: &[PrunedFolder]) -> Columns {
 
 fn summary(report: &PruneReport) -> String {
     if report.is_empty() {
-        return format!("nothing to prune; {} kept\n", backups(report.kept));
+        return format!("nothing to prune; {} kept\n", counted(report.kept, "backup", "backups"));
     }
     let verb = if report.dry_run { "would remove" } else { "removed" };
-    let more = [
-        (report.unfinished_removed, "unfinished"),
-        (report.restores_removed, "records of restores"),
-        (report.strays_removed, "stray files"),
-        (report.lock_files_removed, "files of old locks"),
+    let parts = [
+        (report.removed, "backup", "backups"),
+        (report.unfinished_removed, "unfinished backup", "unfinished backups"),
+        (report.restores_removed, "record of a restore", "records of restores"),
+        (report.strays_removed, "stray file", "stray files"),
+        (report.lock_files_removed, "file of an old lock", "files of old locks"),
     ];
-    let more: String = more
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!(", {} {what}", units::count(*count)))
-        .collect();
+    let parts = parts.into_iter().filter(|(count, ..)| *count > 0);
+    let parts: Vec<String> = parts.map(|(count, one, many)| counted(count, one, many)).collect();
+    let what = if parts.is_empty() { "leftovers".to_string() } else { parts.join(", ") };
     format!(
-        "{verb} {}{more}: {} files, {}; {} kept\n",
-        backups(report.removed),
-        units::count(report.files_removed),
+        "{verb} {what}: {}, {}; {} kept\n",
+        counted(report.files_removed, "file", "files"),
         units::size(report.bytes_freed),
-        backups(report.kept)
+        counted(report.kept, "backup", "backups")
     )
 }
 
-fn backups(count: u64) -> String {
-    if count == 1 { "1 backup".to_string() } else { format!("{} backups", units::count(count)) }
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", units::count(count), if count == 1 { one } else { many })
 }
 
 /// An age for people; days from two days on.

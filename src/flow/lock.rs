@@ -252,7 +252,12 @@ impl Beats {
             // Without a file of its own there is no telling the store's time: the own clock has to do.
             return Ok(match blocker(repository, request.kind, "", now_ms()).await?.0 {
                 Some(lock) => Attempt::Blocked(Box::new(lock)),
-                None => Attempt::Unwritable(format!("no lock was taken, so a prune may run meanwhile: {error}")),
+                None => {
+                    tracing::debug!(%error, "no lock was taken");
+                    Attempt::Unwritable(
+                        "the repository cannot be written to: no lock was taken, so a prune would not wait".to_owned(),
+                    )
+                }
             });
         }
         let found = blocker(repository, request.kind, &beats.record.token, now_ms()).await;

@@ -124,6 +124,9 @@ impl Store {
         if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
             builder = builder.with_allow_http(true);
         }
+        // One request per file: not every store knows bulk deletes, some judge them by the bucket's policy instead of the
+        // file's, and a refusal hides inside an answer of success.
+        builder = builder.with_disable_bulk_delete(true);
         // The library's 30 s for a whole request is too little for a large part on a thin line.
         let timeout = AmazonS3ConfigKey::Client(ClientConfigKey::Timeout);
         if std::env::var_os("AWS_TIMEOUT").is_none() {

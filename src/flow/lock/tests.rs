@@ -52,6 +52,22 @@ fn an_append_only_lock_is_released_by_a_mark() {
 }
 
 #[test]
+fn beats_go_on_by_themselves_until_the_lock_is_dropped() {
+    let (threads, repository) = repository();
+    let mut beats = Beats::new(&repository, &request(LockKind::Backup));
+    beats.record.interval_ms = 20;
+    threads.wait(beats.beat()).unwrap();
+    let lock = RepositoryLock::hold(&threads, Arc::new(beats));
+    std::thread::sleep(Duration::from_millis(500));
+    let left = files(&threads, &repository);
+    let beat = left.last().and_then(|path| LockName::parse(path)).and_then(|name| name.beat);
+    assert!(left.len() <= 2 && beat > Some(5), "{left:?}");
+    drop(lock);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(files(&threads, &repository), [""; 0]);
+}
+
+#[test]
 fn a_beat_takes_the_place_of_the_one_before() {
     let (threads, repository) = repository();
     let lock = RepositoryLock::shared(&threads, &repository, LockKind::Backup, None).unwrap();

@@ -55,7 +55,11 @@ pub fn prune(plan: &PrunePlan, progress: &Progress, cancel: &Cancel) -> Result<P
     let begun = Instant::now();
     let threads = Threads::for_store()?;
     let repository = threads.wait(Repository::open(plan.store.clone()))?;
-    let lock = (!plan.dry_run).then(|| RepositoryLock::exclusive(&threads, &repository)).transpose()?;
+    let lock = (!plan.dry_run).then(|| RepositoryLock::exclusive(&threads, &repository)).transpose();
+    let lock = lock.map_err(|error| match error.exit_code() {
+        12 => error.at("prune writes a lock and deletes, which needs permission for both"),
+        _ => error,
+    })?;
     if let Some(lock) = &lock {
         lock.assert_may_delete().map_err(|error| match error {
             FlowError::Store(error) => denied(error),
@@ -212,7 +216,7 @@ impl Run<'_> {
         let grace = span_text(self.plan.grace);
         match folder.newest_ms.filter(|newest| !self.is_old(*newest)) {
             Some(_) => (Decision::Keep, format!("younger than the grace of {grace}")),
-            None => (Decision::Remove, format!("unfinished, untouched for longer than {grace}")),
+            None => (Decision::Remove, format!("untouched for longer than {grace}")),
         }
     }
 
