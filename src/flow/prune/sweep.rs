@@ -63,23 +63,30 @@ impl Sweep<'_> {
     pub fn remove_backup(&mut self, id: &str) -> Result<(), FlowError> {
         let paths = BackupPaths::new(id);
         let (plan, manifest, mark) = (paths.plan(), paths.manifest(), paths.pruning());
-        self.lock.assert_alive()?;
-        match self.threads.wait(self.store.put_new(&mark, Bytes::new())) {
-            Err(error) if !error.is_already_exists() => return Err(error.into()),
-            _ => {}
-        }
-        let (first, rest): (Vec<_>, Vec<_>) =
-            self.threads.wait(self.store.list(paths.folder()))?.into_iter().partition(|entry| entry.path == plan);
+        let entries = self.threads.wait(self.store.list(paths.folder()))?;
+        let (last, rest): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.path == mark);
+        let (first, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|entry| entry.path == plan);
         let (second, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|entry| entry.path == manifest);
-        let (last, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|entry| entry.path == mark);
+        if last.is_empty() {
+            self.put_mark(&mark)?;
+        }
         for step in [first, second, rest] {
             self.delete(&step)?;
         }
-        // The mark is this prune's own file and no part of what is freed.
-        let freed = (self.files, self.bytes);
-        self.delete(&last)?;
-        (self.files, self.bytes) = freed;
+        // The mark is a prune's own file and no part of what is freed.
+        self.threads.wait(self.store.delete(&mark)).map_err(denied)?;
         self.tidy(paths.folder(), i64::MAX / 2)
+    }
+
+    /// A credential that may not delete here would leave the mark in a backup that stays: deleting what is not there
+    /// tells, and changes nothing.
+    fn put_mark(&self, mark: &str) -> Result<(), FlowError> {
+        self.lock.assert_alive()?;
+        self.threads.wait(self.store.delete(mark)).map_err(denied)?;
+        match self.threads.wait(self.store.put_new(mark, Bytes::new())) {
+            Err(error) if !error.is_already_exists() => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Removes a folder in any order.
