@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# install.sh [build] [bed] [thrift] [readers] [all]     installs what is missing on Debian or Ubuntu
+# install.sh [build] [bed] [s3] [thrift] [readers] [all]     installs what is missing on Debian or Ubuntu
 #
 #   build    a C compiler and pkg-config, for crates with C in them (Rust itself comes from rustup, see below)
 #   bed      a JDK 17 and Maven, for the test bed
+#   s3       Go, which builds versitygw, and a Ceph with its RADOS gateway: the S3 servers of the tests
 #   thrift   the Thrift compiler, to regenerate src/cluster/generated
 #   readers  Python with venv, for the tests with other readers of Parquet
 #
@@ -19,15 +20,27 @@ want_jdk() {
   [ "$version" -ge 17 ] || packages+=(openjdk-17-jdk-headless)
 }
 
+# Any Go since 1.21 fetches the one that a module asks for. Debian 12 has an older one, and a newer one in its backports.
+want_go() {
+  local version=0
+  if command -v go >/dev/null; then version=$(go env GOVERSION | sed 's/go1\.\([0-9]*\).*/\1/'); fi
+  [ "$version" -lt 21 ] || return 0
+  packages+=(golang)
+}
+
 [ $# -gt 0 ] || set -- build bed
 for part in "$@"; do
   case $part in
     build) want cc gcc libc6-dev; want pkg-config pkg-config ;;
     bed) want_jdk; want mvn maven; want flock util-linux ;;
+    s3)
+      want_go
+      want radosgw radosgw; want ceph-mon ceph-mon; want ceph-osd ceph-osd; want ceph ceph-common
+      want openssl openssl; want flock util-linux ;;
     thrift) want thrift thrift-compiler ;;
     readers) want python3 python3; python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv) ;;
-    all) exec bash "$0" build bed thrift readers ;;
-    *) echo "install.sh: unknown part $part; there are build bed thrift readers all" >&2; exit 2 ;;
+    all) exec bash "$0" build bed s3 thrift readers ;;
+    *) echo "install.sh: unknown part $part; there are build bed s3 thrift readers all" >&2; exit 2 ;;
   esac
 done
 

@@ -18,7 +18,7 @@ start_bed() {
   eval "$exports"
 }
 
-scripts/install.sh build bed thrift readers
+scripts/install.sh build bed s3 thrift readers
 
 if [ $# -eq 0 ]; then
   # Spark is one more reader of the Parquet files; it takes a minute to install.
@@ -34,6 +34,8 @@ if [ $# -eq 0 ]; then
   cargo deny --config .config/deny.toml check bans licenses sources
 fi
 
+step "S3 servers"
+tests/testbed/s3/versitygw.sh
 step "build"
 cargo test --locked --no-run
 

@@ -1,13 +1,20 @@
-//! The contract that every store keeps: one list of functions, run on memory, on local disk, and on a real S3 server
-//! when `TSDB_ARK_TEST_S3_URL` names an empty prefix there (`s3://bucket/prefix`, with the usual `AWS_*` variables).
+//! The contract that every store keeps: one list of functions, run on memory, on local disk, and on two real S3 servers
+//! that have not a line in common.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helper functions too")]
 
+mod support;
+
+#[path = "store/s3.rs"]
+mod s3;
+
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use tsdb_ark::manifest::{BackupWriter, Manifest, Repository, RepositoryError, ShardOutcome, ShardRecord};
 use tsdb_ark::model::Retry;
-use tsdb_ark::store::{RepositoryUrl, Store, StoreError};
+use tsdb_ark::store::{RepositoryUrl, Store, StoreError, StoreOptions};
 
 const MIB: usize = 1024 * 1024;
 
@@ -21,6 +28,8 @@ async fn contract(store: &Store) {
     sinks_store_what_they_were_given(store).await;
     aborted_and_dropped_sinks_leave_nothing(store).await;
     deletes(store).await;
+    racing_committers(store).await;
+    racing_records(store).await;
 }
 
 async fn create_only(store: &Store) {
@@ -88,7 +97,9 @@ async fn listings(store: &Store) {
 }
 
 async fn sinks_store_what_they_were_given(store: &Store) {
-    for (name, size) in [("empty", 0), ("small", 1000), ("part", 8 * MIB), ("large", 20 * MIB + 17)] {
+    for (name, size) in
+        [("empty", 0), ("small", 1000), ("part", 8 * MIB), ("large", 20 * MIB + 17), ("parts", 32 * MIB)]
+    {
         let content: Vec<u8> = (0..size).map(|at| (at * 31 + at / 256) as u8).collect();
         let path = format!("sink/{name}");
         let mut sink = store.create_file(&path).unwrap();
@@ -122,6 +133,58 @@ async fn deletes(store: &Store) {
     store.put_new("delete/x", Bytes::from_static(b"y")).await.unwrap();
 }
 
+/// Sixteen processes try to commit the same backup.
+async fn racing_committers(store: &Store) {
+    let repository = Repository::init_or_open(store.clone()).await.unwrap();
+    for _ in 0..3 {
+        let first = repository.begin_backup();
+        first.put_shard_record(ShardRecord { table: "t".into(), ..ShardRecord::default() }).await.unwrap();
+        let backup = first.id().to_owned();
+        let mut writers = Vec::new();
+        for _ in 0..16 {
+            writers.push(repository.resume_backup(&backup).await.unwrap());
+        }
+        let commit = |writer: BackupWriter| async move {
+            (writer.attempt().to_owned(), writer.commit(Manifest::default()).await)
+        };
+        let racers: Vec<_> = writers.into_iter().map(|writer| tokio::spawn(commit(writer))).collect();
+        let (mut winners, mut attempts) = (Vec::new(), BTreeSet::new());
+        for racer in racers {
+            let (attempt, result) = racer.await.unwrap();
+            attempts.insert(attempt.clone());
+            match result {
+                Ok(manifest) => winners.push((attempt, manifest)),
+                Err(error) => assert!(matches!(error, RepositoryError::AlreadyCommitted { .. }), "{error}"),
+            }
+        }
+        assert_eq!((winners.len(), attempts.len()), (1, 16));
+        let stored = repository.load(&backup).await.unwrap();
+        assert_eq!((&stored.attempt, &stored), (&winners[0].0, &winners[0].1));
+    }
+    assert_eq!(repository.list().await.unwrap().len(), 3);
+}
+
+/// Sixteen attempts at one shard: one record, and the losers are told which.
+async fn racing_records(store: &Store) {
+    let repository = Repository::init_or_open(store.clone()).await.unwrap();
+    let writer = repository.begin_backup();
+    let racers = (0..16).map(|racer| {
+        let writer = writer.clone();
+        let record = ShardRecord { table: "t".into(), attempt: format!("{racer:012x}"), ..ShardRecord::default() };
+        tokio::spawn(async move { writer.put_shard_record(record).await.unwrap() })
+    });
+    let (mut recorded, mut told) = (0, BTreeSet::new());
+    for racer in racers.collect::<Vec<_>>() {
+        match racer.await.unwrap() {
+            ShardOutcome::Recorded => recorded += 1,
+            ShardOutcome::AlreadyRecorded(record) => drop(told.insert(record.attempt)),
+        }
+    }
+    let stored = repository.shard_records(writer.id()).await.unwrap();
+    assert_eq!((recorded, told.len(), stored.len()), (1, 1, 1));
+    assert_eq!(told.first(), Some(&stored[0].attempt));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn memory_keeps_the_contract() {
     let store = Store::in_memory();
@@ -134,23 +197,15 @@ async fn a_local_directory_keeps_the_contract() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("not/yet/there");
     let url: RepositoryUrl = root.to_str().unwrap().parse().unwrap();
-    let error = Store::open(&url).unwrap_err();
+    let error = Store::open(&url, &StoreOptions::default()).unwrap_err();
     assert!(error.is_not_found() && error.to_string().contains("not/yet/there"), "{error}");
-    let store = Store::open_or_create(&url).unwrap();
+    let store = Store::open_or_create(&url, &StoreOptions::default()).unwrap();
     contract(&store).await;
     let path = store.local_path("create/a.json").unwrap();
     assert_eq!(std::fs::read(path).unwrap(), b"first");
     // Nothing half-written stays either, not even under another name.
     let abort = root.join("abort");
     assert!(!abort.exists() || std::fs::read_dir(abort).unwrap().next().is_none());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_s3_server_keeps_the_contract() {
-    let Ok(base) = std::env::var("TSDB_ARK_TEST_S3_URL") else { return };
-    let unique = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
-    let url: RepositoryUrl = format!("{base}/contract-{unique}").parse().unwrap();
-    contract(&Store::open(&url).unwrap()).await;
 }
 
 #[tokio::test]
@@ -163,7 +218,7 @@ async fn a_read_only_directory_is_reported_as_such() {
         // The superuser may write anywhere but here.
         root = "/sys/kernel".into();
     }
-    let store = Store::open(&RepositoryUrl::Local(root.clone())).unwrap();
+    let store = Store::open(&RepositoryUrl::Local(root.clone()), &StoreOptions::default()).unwrap();
     let error = store.put_new("file.json", Bytes::from_static(b"x")).await.unwrap_err();
     assert!(matches!(error, StoreError::PermissionDenied { .. }), "{error:?}");
     assert_eq!(error.retry(), Retry::Permanent);
@@ -176,5 +231,5 @@ async fn a_file_as_root_is_refused() {
     let file = directory.path().join("file");
     std::fs::write(&file, b"x").unwrap();
     let url = RepositoryUrl::Local(file);
-    assert!(Store::open_or_create(&url).is_err());
+    assert!(Store::open_or_create(&url, &StoreOptions::default()).is_err());
 }

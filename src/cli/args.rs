@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
-use tsdb_ark::flow::{GatewaySettings, LayoutFlags, OpentsdbConf, Resources, TableNames};
+use tsdb_ark::flow::{
+    Encryption, GatewaySettings, LayoutFlags, OpentsdbConf, RepositorySettings, Resources, StoreOptions, TableNames,
+};
 
 use crate::cli::exit::{Usage, usage};
 use crate::cli::units;
@@ -120,6 +122,9 @@ pub struct RepositoryArgs {
     /// Directory or S3 prefix with the backups: /path, file:///path, s3://bucket/prefix
     #[arg(long, value_name = "URL", env = "TSDB_ARK_REPOSITORY")]
     pub repository: Option<String>,
+    /// How S3 is reached.
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 impl RepositoryArgs {
@@ -134,6 +139,116 @@ impl RepositoryArgs {
                 "no repository is given: name a directory or S3 prefix with --repository URL, TSDB_ARK_REPOSITORY \
                  or `repository` in the configuration file",
             )
+        })
+    }
+
+    /// The repository's URL and how to get there.
+    ///
+    /// # Errors
+    /// [`Usage`] when no URL is given, or flags do not go together.
+    pub fn settings(&self) -> Result<RepositorySettings, Usage> {
+        Ok(RepositorySettings { url: self.url()?, options: self.store.options()? })
+    }
+}
+
+/// How the server encrypts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Sse {
+    /// SSE-S3: with the server's own keys.
+    Aes256,
+    /// SSE-KMS: with a key of the KMS.
+    Kms,
+    /// SSE-C: with a key from a file.
+    Customer,
+}
+
+/// How S3 is reached and how files lie there. Credentials are never flags: they would show in the list of processes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "S3 (credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role)")]
+pub struct StoreArgs {
+    /// URL of the server, without the bucket (default: AWS_ENDPOINT_URL, the profile's, else AWS)
+    #[arg(long, value_name = "URL")]
+    pub s3_endpoint: Option<String>,
+    /// Region (default: AWS_REGION, the profile's, else us-east-1)
+    #[arg(long, value_name = "NAME")]
+    pub s3_region: Option<String>,
+    /// Profile of ~/.aws; wins over keys in the environment (default: AWS_PROFILE, else default)
+    #[arg(long, value_name = "NAME")]
+    pub s3_profile: Option<String>,
+    /// Put the bucket into the host name instead of the path
+    #[arg(long)]
+    pub s3_virtual_hosted: bool,
+    /// PEM file of the authority that signed the server's certificate (default: AWS_CA_BUNDLE, and the system's)
+    #[arg(long, value_name = "FILE")]
+    pub s3_ca: Option<PathBuf>,
+    /// Have the server encrypt: with its own keys, a key of the KMS, or a key from a file
+    #[arg(long, value_name = "KIND")]
+    pub s3_sse: Option<Sse>,
+    /// With --s3-sse kms: id or ARN of the key (default: the account's key for S3)
+    #[arg(long, value_name = "KEY")]
+    pub s3_kms_key: Option<String>,
+    /// With --s3-sse kms: use a bucket key, which saves calls to the KMS
+    #[arg(long)]
+    pub s3_bucket_key: bool,
+    /// With --s3-sse customer: file with the key, 32 bytes in base64; every later command needs it
+    #[arg(long, value_name = "FILE")]
+    pub s3_sse_key_file: Option<PathBuf>,
+    /// Storage class of data files, such as STANDARD_IA; it must be readable at once
+    #[arg(long, value_name = "CLASS")]
+    pub s3_storage_class: Option<String>,
+    /// Repeat a failing request for so long before giving up, at most 10m; 0s: never repeat
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration,
+        default_value = units::duration_flag(StoreOptions::default().retry_for))]
+    pub store_retry_for: Duration,
+    /// Wait so long for one request as a whole (default: AWS_TIMEOUT, else 3m)
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
+    pub store_timeout: Option<Duration>,
+}
+
+impl StoreArgs {
+    /// The options.
+    ///
+    /// # Errors
+    /// [`Usage`] when flags do not go together or a time makes no sense.
+    pub fn options(&self) -> Result<StoreOptions, Usage> {
+        if self.store_retry_for > StoreOptions::LONGEST_RETRY {
+            return Err(usage(
+                "--store-retry-for must be at most 10m: a request is signed once, and S3 takes the signature \
+                              for 15 minutes",
+            ));
+        }
+        if self.store_timeout.is_some_and(|time| time.is_zero()) {
+            return Err(usage("--store-timeout must be longer than 0"));
+        }
+        Ok(StoreOptions {
+            endpoint: self.s3_endpoint.clone(),
+            region: self.s3_region.clone(),
+            profile: self.s3_profile.clone(),
+            virtual_hosted: self.s3_virtual_hosted,
+            ca: self.s3_ca.clone(),
+            encryption: self.encryption()?,
+            storage_class: self.s3_storage_class.clone(),
+            retry_for: self.store_retry_for,
+            timeout: self.store_timeout,
+        })
+    }
+
+    fn encryption(&self) -> Result<Option<Encryption>, Usage> {
+        let kms = self.s3_sse == Some(Sse::Kms);
+        if !kms && (self.s3_kms_key.is_some() || self.s3_bucket_key) {
+            return Err(usage("--s3-kms-key and --s3-bucket-key need --s3-sse kms"));
+        }
+        if self.s3_sse != Some(Sse::Customer) && self.s3_sse_key_file.is_some() {
+            return Err(usage("--s3-sse-key-file needs --s3-sse customer"));
+        }
+        Ok(match self.s3_sse {
+            None => None,
+            Some(Sse::Aes256) => Some(Encryption::Server),
+            Some(Sse::Kms) => Some(Encryption::Kms { key: self.s3_kms_key.clone(), bucket_key: self.s3_bucket_key }),
+            Some(Sse::Customer) => {
+                let missing = || usage("--s3-sse customer needs the key: --s3-sse-key-file FILE");
+                Some(Encryption::Customer { key_file: self.s3_sse_key_file.clone().ok_or_else(missing)? })
+            }
         })
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use tsdb_ark::flow::{
-    self, BackupPlan, BackupReport, Cancel, GatewaySettings, LayoutFlags, OpentsdbConf, Resources, Source, TableNames,
-    TableReport,
+    self, BackupPlan, BackupReport, Cancel, GatewaySettings, LayoutFlags, OpentsdbConf, RepositorySettings, Resources,
+    Source, TableNames, TableReport,
 };
 use tsdb_ark::model::{KeyLayout, RawReason, TableKind};
 
@@ -38,6 +38,9 @@ pub struct BackupArgs {
     /// Never try to delete anything, for a credential that may not: traces of the lock stay until prune sweeps them
     #[arg(long)]
     pub append_only: bool,
+    /// Use a store that overwrites where it is asked to create only, under a weaker rule
+    #[arg(long)]
+    pub weak_commit: bool,
     /// Connect, find tables and shards, write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -55,10 +58,11 @@ pub struct BackupArgs {
 /// What is asked for, checked.
 struct BackupRequest {
     gateways: GatewaySettings,
-    repository: String,
+    repository: RepositorySettings,
     names: TableNames,
     conf: Option<OpentsdbConf>,
     layout: LayoutFlags,
+    weak_commit: bool,
     raw: bool,
     max_versions: i32,
     append_only: bool,
@@ -74,7 +78,7 @@ impl BackupArgs {
     /// Usage, the gateway's, the store's or the flow's.
     pub fn run(self, running: &Running) -> anyhow::Result<Outcome> {
         let request = self.request()?;
-        let repository = request.repository.clone();
+        let repository = request.repository.url.clone();
         let plan = request.open(&running.cancel)?;
         let report = flow::backup(&plan, &running.progress, &running.cancel)?;
         Ok(outcome(&report, &repository, self.expect_raw_cells))
@@ -91,10 +95,11 @@ impl BackupArgs {
             return Err(usage("--resume goes on with a backup, --dry-run writes nothing: leave one of them out").into());
         }
         Ok(BackupRequest {
-            repository: self.repository.url()?,
+            repository: self.repository.settings()?,
             gateways: self.gateway.settings()?,
             names: self.opentsdb.names(),
             layout: self.opentsdb.layout(),
+            weak_commit: self.weak_commit,
             raw: self.raw,
             max_versions: self.max_versions.unwrap_or(i32::MAX),
             append_only: self.append_only,
@@ -115,6 +120,7 @@ impl BackupRequest {
         Ok(BackupPlan {
             source: Source { gateways, names: self.names, conf: self.conf, layout: self.layout },
             store,
+            weak_commit: self.weak_commit,
             raw: self.raw,
             max_versions: self.max_versions,
             append_only: self.append_only,

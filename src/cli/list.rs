@@ -37,7 +37,7 @@ impl ListArgs {
     /// # Errors
     /// Usage, or the repository's.
     pub fn run(self) -> anyhow::Result<Outcome> {
-        let store = flow::open_store(&self.repository.url()?, false)?;
+        let store = flow::open_store(&self.repository.settings()?, false)?;
         let (backups, unfinished) = flow::list(&store)?;
         let (unfinished_backups, locks) = flow::unfinished(&store, &unfinished)?;
         let listing = Listing { backups, unfinished, unfinished_backups, locks };

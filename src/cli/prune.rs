@@ -103,7 +103,7 @@ impl PruneArgs {
         }
         // With --only-unfinished rules of the configuration file do not matter.
         let rules = rules.filter(|_| !self.only_unfinished);
-        let store = flow::open_store(&self.repository.url()?, false)?;
+        let store = flow::open_store(&self.repository.settings()?, false)?;
         let plan = PrunePlan { store, rules, grace: self.grace, dry_run: self.dry_run };
         Ok(outcome(&flow::prune(&plan, &running.progress, &running.cancel)?))
     }

@@ -1,7 +1,9 @@
 //! `tsdb-ark restore`: a backup into a cluster.
 
 use clap::Args;
-use tsdb_ark::flow::{self, Cancel, GatewaySettings, Resources, RestorePlan, RestoreReport, RestoredTable};
+use tsdb_ark::flow::{
+    self, Cancel, GatewaySettings, RepositorySettings, Resources, RestorePlan, RestoreReport, RestoredTable,
+};
 
 use crate::cli::args::{GatewayArgs, RepositoryArgs, ResourceArgs, check_renames, parse_rename};
 use crate::cli::columns::{Columns, Side};
@@ -49,7 +51,7 @@ pub struct RestoreArgs {
 /// What is asked for, checked.
 struct RestoreRequest {
     gateways: GatewaySettings,
-    repository: String,
+    repository: RepositorySettings,
     backup: String,
     rename: Vec<(String, String)>,
     tables: Vec<String>,
@@ -76,7 +78,7 @@ impl RestoreArgs {
             return Err(usage("--resume goes on with a restore, --dry-run writes nothing: leave one of them out"));
         }
         Ok(RestoreRequest {
-            repository: self.repository.url()?,
+            repository: self.repository.settings()?,
             gateways: self.gateway.settings()?,
             backup: self.backup,
             rename: self.rename_table,

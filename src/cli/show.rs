@@ -28,7 +28,7 @@ impl ShowArgs {
     /// # Errors
     /// Usage, or the repository's.
     pub fn run(self) -> anyhow::Result<Outcome> {
-        let store = flow::open_store(&self.repository.url()?, false)?;
+        let store = flow::open_store(&self.repository.settings()?, false)?;
         let report = flow::show(&store, &self.backup)?;
         let text = text(&report);
         Ok(Outcome { quiet_text: text.clone(), ..Outcome::done(text, flow::to_json(&report)) })

@@ -1,7 +1,9 @@
 //! `tsdb-ark verify`: is a backup what it says it is?
 
 use clap::{Args, ValueEnum};
-use tsdb_ark::flow::{self, Cancel, CellDifference, GatewaySettings, Resources, VerifyLevel, VerifyPlan, VerifyReport};
+use tsdb_ark::flow::{
+    self, Cancel, CellDifference, GatewaySettings, RepositorySettings, Resources, VerifyLevel, VerifyPlan, VerifyReport,
+};
 
 use crate::cli::args::{GatewayArgs, RepositoryArgs, ResourceArgs, check_renames, parse_rename};
 use crate::cli::command::EXIT_CODES;
@@ -49,7 +51,7 @@ pub struct VerifyArgs {
 
 /// What is asked for, checked.
 struct VerifyRequest {
-    repository: String,
+    repository: RepositorySettings,
     backup: String,
     level: VerifyLevel,
     gateways: Option<GatewaySettings>,
@@ -81,7 +83,7 @@ impl VerifyArgs {
             return Err(usage("--rename-table needs --level source: no other level looks at a cluster"));
         }
         Ok(VerifyRequest {
-            repository: self.repository.url()?,
+            repository: self.repository.settings()?,
             backup: self.backup,
             level: match self.level {
                 Level::Files => VerifyLevel::Files,

@@ -26,7 +26,8 @@ use crate::flow::threads::Threads;
 use crate::flow::workers::work_through;
 use crate::flow::{BackupPlan, BackupReport, Cancel, FlowError, OpentsdbConf, Progress, Resources, ResumedReport};
 use crate::manifest::{
-    BackupWriter, FORMAT, Manifest, PlanRecord, Repository, ShardOutcome as Recorded, ShardRecord, Totals,
+    BackupWriter, CommitRule, FORMAT, Manifest, PlanRecord, Repository, RepositoryError, ShardOutcome as Recorded,
+    ShardRecord, Totals,
 };
 use crate::model::{KeyRange, RawReason, TableKind, time};
 use crate::scan::ScanOptions;
@@ -37,6 +38,9 @@ const EXACTNESS: &str = "every cell that the scan returned is rebuilt byte for b
                          showed that they rebuild it, from kept bytes otherwise";
 const EXACTNESS_THRIFT1: &str =
     "latest versions only, read through a Thrift1 gateway; every cell that it returned is rebuilt byte for byte";
+const WEAK_COMMIT: &str = "the store overwrites files although it is asked to create them only; the backup is committed under \
+                           the weaker rule of --weak-commit (put, wait, read back), which the manifest records: let \
+                           nothing else write to this repository meanwhile";
 /// Bytes that a point takes in a batch, its share of vectors that grow included.
 const BYTES_PER_POINT: u64 = 48;
 
@@ -65,7 +69,10 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
         report.seconds = begun.elapsed().as_secs_f64();
         return Ok(report);
     }
-    let repository = threads.wait(Repository::init_or_open(plan.store.clone()))?;
+    let repository = threads.wait(open_repository(plan))?;
+    if repository.commit_rule() == CommitRule::ReadBack {
+        report.warnings.push(WEAK_COMMIT.into());
+    }
     let lock = RepositoryLock::backup(&threads, &repository, plan.append_only)?;
     let asked = survey.plan_record(plan, time::now_ms());
     let start = match plan.resume {
@@ -136,6 +143,13 @@ fn unfinished(threads: &Threads, repository: &Repository) -> Result<Vec<String>,
         )
     };
     Ok(ids.into_iter().map(warning).collect())
+}
+
+async fn open_repository(plan: &BackupPlan) -> Result<Repository, RepositoryError> {
+    match plan.weak_commit {
+        true => Repository::init_or_open_weak(plan.store.clone()).await,
+        false => Repository::init_or_open(plan.store.clone()).await,
+    }
 }
 
 struct Run<'a> {

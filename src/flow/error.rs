@@ -146,7 +146,7 @@ impl FlowError {
 
 fn store_code(error: &StoreError) -> Option<u8> {
     match error {
-        StoreError::PermissionDenied { .. } => Some(12),
+        error if error.is_denied() => Some(12),
         StoreError::NotFound { .. } | StoreError::Settings { .. } => Some(10),
         _ => None,
     }

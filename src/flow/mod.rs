@@ -42,7 +42,7 @@ pub use cancel::Cancel;
 pub use check::check;
 pub use error::FlowError;
 pub use inventory::{ListedBackup, MetricReport, ShowReport, UnfinishedBackup, list, show, unfinished};
-pub use open::{GatewaySettings, open_gateways, open_store, to_json};
+pub use open::{GatewaySettings, RepositorySettings, open_gateways, open_store, to_json};
 pub use opentsdb_conf::OpentsdbConf;
 pub use plan::{BackupPlan, LayoutFlags, Resources, RestorePlan, Source, VerifyLevel, VerifyPlan};
 pub use progress::{Progress, ProgressView};
@@ -54,3 +54,5 @@ pub use report::{
 pub use restore::restore;
 pub use tables::TableNames;
 pub use verify::verify;
+
+pub use crate::store::{Encryption, StoreOptions};

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cluster::{GatewayAddress, GatewayOptions, Gateways, RetryPolicy, Transport};
 use crate::flow::{Cancel, FlowError};
-use crate::store::{RepositoryUrl, Store, StoreError};
+use crate::store::{RepositoryUrl, Store, StoreError, StoreOptions};
 
 /// How to reach the gateways.
 #[derive(Debug, Clone)]
@@ -66,14 +66,23 @@ pub fn open_gateways(settings: &GatewaySettings, cancel: &Cancel) -> Result<Gate
     Gateways::new(addresses, options, cancel.flag()).map_err(|e| FlowError::input(e.to_string()))
 }
 
-/// The store behind a repository's URL: a path, `file:///PATH` or `s3://BUCKET/PREFIX`. A missing directory is made
-/// when `create` says so.
+/// Where a repository is and how to get there.
+#[derive(Debug, Clone, Default)]
+pub struct RepositorySettings {
+    /// A path, `file:///PATH` or `s3://BUCKET/PREFIX`.
+    pub url: String,
+    /// S3 and retries.
+    pub options: StoreOptions,
+}
+
+/// The store behind a repository. A missing directory is made when `create` says so.
 ///
 /// # Errors
 /// [`FlowError::Input`] for a URL that is none; the store's own.
-pub fn open_store(url: &str, create: bool) -> Result<Store, FlowError> {
-    let url: RepositoryUrl = url.parse().map_err(|e: StoreError| FlowError::input(e.to_string()))?;
-    Ok(if create { Store::open_or_create(&url)? } else { Store::open(&url)? })
+pub fn open_store(settings: &RepositorySettings, create: bool) -> Result<Store, FlowError> {
+    let url: RepositoryUrl = settings.url.parse().map_err(|e: StoreError| FlowError::input(e.to_string()))?;
+    let open = if create { Store::open_or_create } else { Store::open };
+    Ok(open(&url, &settings.options)?)
 }
 
 /// A report as one line of JSON.

@@ -77,6 +77,8 @@ pub struct BackupPlan {
     pub source: Source,
     /// The repository's store.
     pub store: Store,
+    /// Use a store that ignores create-only puts all the same, under a weaker rule.
+    pub weak_commit: bool,
     /// Ask for delete markers and overwritten versions too.
     pub raw: bool,
     /// With `raw`: versions per column at most.

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Runtime;
@@ -14,6 +15,8 @@ use crate::store::{Store, StoreError, StoredFile};
 
 /// Chunks that wait for the store before the encoder has to.
 const CHUNKS_IN_FLIGHT: usize = 2;
+/// Somebody who pressed ctrl-C waits for this.
+const ABORT_LIMIT: Duration = Duration::from_secs(5);
 
 /// The CPU pool and the runtime of the store. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -76,7 +79,7 @@ impl Threads {
     pub fn upload(&self, store: &Store, path: String) -> Upload {
         let (chunks, incoming) = mpsc::channel(CHUNKS_IN_FLIGHT);
         let task = self.runtime.spawn(write_file(store.clone(), path.clone(), incoming));
-        Upload { chunks: Some(chunks), task, path, runtime: Arc::clone(&self.runtime) }
+        Upload { chunks: Some(chunks), task: Some(task), path, runtime: Arc::clone(&self.runtime) }
     }
 }
 
@@ -100,7 +103,8 @@ enum Chunk {
 #[derive(Debug)]
 pub struct Upload {
     chunks: Option<mpsc::Sender<Chunk>>,
-    task: JoinHandle<Result<Option<StoredFile>, StoreError>>,
+    /// `None` once it was waited for.
+    task: Option<JoinHandle<Result<Option<StoredFile>, StoreError>>>,
     path: String,
     runtime: Arc<Runtime>,
 }
@@ -126,8 +130,20 @@ impl Upload {
             let _ = chunks.blocking_send(Chunk::Complete);
         }
         let gone = |what: &str| StoreError::given_up(&self.path, what);
-        let stored = self.runtime.block_on(&mut self.task).map_err(|error| gone(&error.to_string()))??;
+        let Some(task) = self.task.take() else { return Err(gone("it was finished before")) };
+        let stored = self.runtime.block_on(task).map_err(|error| gone(&error.to_string()))??;
         stored.ok_or_else(|| gone("it was not completed"))
+    }
+}
+
+impl Drop for Upload {
+    /// Waits for the abort, because the end of the runtime, which may be next, would cut it off and leave parts behind.
+    fn drop(&mut self) {
+        drop(self.chunks.take());
+        if let Some(task) = self.task.take() {
+            // Whatever it says, there is no file.
+            let _ = self.runtime.block_on(async { tokio::time::timeout(ABORT_LIMIT, task).await });
+        }
     }
 }
 

@@ -157,7 +157,8 @@ impl Repository {
         plan.self_blake3.clear();
         let progress = RestoreProgress { repository: self.clone(), paths: RestorePaths::new(&restore), restore };
         let path = progress.paths.plan();
-        progress.repository.store().put_new(&path, seal(&plan, &path)?).await?;
+        // Nobody else knows the id: what lies there comes from an earlier try of this very put.
+        progress.repository.store().put_settled(&path, seal(&plan, &path)?).await?;
         Ok(progress)
     }
 

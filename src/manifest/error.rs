@@ -88,7 +88,7 @@ pub enum RepositoryError {
     },
     /// The store ignores the condition of a create-only put.
     #[error(
-        "{place} overwrites files although it is asked to create them only (it ignores If-None-Match): two backups could destroy each other; use a store that honours it"
+        "{place} overwrites files although it is asked to create them only (it ignores If-None-Match): two backups could destroy each other; use a store that honours it, or back up with --weak-commit if nothing else writes there"
     )]
     NotCreateOnly {
         /// Root.
@@ -121,7 +121,7 @@ impl RepositoryError {
         match self {
             Self::NotARepository { .. } | Self::NewerFormat { .. } => RepositoryErrorKind::NotOurs,
             Self::NoBackup { .. } | Self::Ambiguous { .. } => RepositoryErrorKind::NoBackup,
-            Self::Store(StoreError::PermissionDenied { .. }) => RepositoryErrorKind::Denied,
+            Self::Store(error) if error.is_denied() => RepositoryErrorKind::Denied,
             Self::Store(StoreError::NotFound { path, .. }) if path.is_empty() => RepositoryErrorKind::NotOurs,
             Self::Store(StoreError::Settings { .. }) => RepositoryErrorKind::NotOurs,
             _ if self.retry() != Retry::Permanent => RepositoryErrorKind::Temporary,

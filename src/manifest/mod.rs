@@ -38,6 +38,10 @@
 //! - Nothing is ever changed or overwritten. `repository.json`, manifests and shard records are created with a
 //!   create-only put (`If-None-Match: *`, or a hard link on disk). Of two attempts that race the loser reads the
 //!   winner's file and compares `attempt`: its own means that an earlier answer was lost.
+//! - A store that ignores the condition is refused, or used under a weaker rule when the user says so; `commit_rule` is
+//!   then `read-back`: the writer looks that no file is there, puts it, waits (3 s for a manifest, 0.25 s for a shard
+//!   record), reads it back and compares `attempt`. Two writers of one file, of which one stops for longer than that
+//!   between look and put, could then both believe to have won; the file of the later one stays.
 //! - Tables are read in the order of `order`, UIDs last: every UID that a data row names is in the backup. Restore goes
 //!   the other way round.
 //!
@@ -96,6 +100,7 @@
 //! | `repository`, `backup` | ids; `backup` is the folder's name |
 //! | `attempt` | unique to the process that committed |
 //! | `tool_version`, `kind`, `parent` | version that committed; `full`; `null`, or the id of the backup that this one adds to |
+//! | `commit_rule` | `create-only`, or `read-back` (above); may be absent: `create-only` |
 //! | `started`, `started_ms`, `finished`, `finished_ms` | RFC 3339 and ms |
 //! | `raw` | true: delete markers and overwritten versions were read as well |
 //! | `exactness` | what is exact about it, one sentence for people |
@@ -196,8 +201,8 @@ pub use id::new_attempt;
 pub use layout::{BackupPaths, FileName};
 pub use lock::{EXPIRY_MS, Lock, LockKind, LockName, LockRecord, new_lock_token};
 pub use record::{
-    BackupSummary, DescriptorRecord, FamilyRecord, FileRecord, HashedFile, LayoutSource, METRICS_PER_RECORD, Manifest,
-    MetricCount, RepositoryRecord, ServerFacts, ShardRecord, TableRecord, Totals,
+    BackupSummary, CommitRule, DescriptorRecord, FamilyRecord, FileRecord, HashedFile, LayoutSource,
+    METRICS_PER_RECORD, Manifest, MetricCount, RepositoryRecord, ServerFacts, ShardRecord, TableRecord, Totals,
 };
 pub use repository::{BackupWriter, Repository, ShardOutcome};
 

@@ -196,6 +196,17 @@ pub struct Totals {
     pub peak_rss_bytes: u64,
 }
 
+/// How the files that decide, manifests and shard records, are created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CommitRule {
+    /// The store creates a file or refuses: of racing writers exactly one wins.
+    #[default]
+    CreateOnly,
+    /// The store overwrites. The writer looked that nothing was there, put, waited, and read its own file back.
+    ReadBack,
+}
+
 /// `manifest.json`. [`super::BackupWriter::commit`] fills in the fields that it owns.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Manifest {
@@ -211,6 +222,9 @@ pub struct Manifest {
     pub tool_version: String,
     /// `full`; filled in by commit.
     pub kind: String,
+    /// How it was committed; filled in by commit. Manifests without it are create-only.
+    #[serde(default)]
+    pub commit_rule: CommitRule,
     /// Id of the backup that this one adds to; `None` for a full one.
     pub parent: Option<String>,
     /// Beginning, RFC 3339; filled in by commit from `started_ms`.

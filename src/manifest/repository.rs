@@ -1,5 +1,7 @@
 //! Repositories and the backups inside.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
@@ -7,21 +9,27 @@ use super::begun::PlanRecord;
 use super::error::RepositoryError;
 use super::id;
 use super::layout::{BACKUPS, BackupPaths, REPOSITORY};
-use super::record::{BackupSummary, Manifest, RepositoryRecord, ShardRecord};
+use super::record::{BackupSummary, CommitRule, Manifest, RepositoryRecord, ShardRecord};
 use super::sealed::{is_json, parse, seal, unseal};
 use super::{FORMAT, TOOL_VERSION, WHAT};
-use crate::model::Retry;
 use crate::model::time::now_ms;
 use crate::store::{Store, StoreError};
 
 /// Small files that are fetched at the same time: a backup has thousands of shard records, S3 takes 20 ms for each.
 pub(super) const READS_AT_ONCE: usize = 16;
 
+/// [`CommitRule::ReadBack`]: from the put of a manifest to the look at what became of it. Long against the time between
+/// the look that nothing is there and the arrival of a put of a few KiB.
+const MANIFEST_WAIT: Duration = Duration::from_secs(3);
+/// The same for a shard record. Two attempts at one shard are rarer than two backups, and there are thousands of shards.
+const RECORD_WAIT: Duration = Duration::from_millis(250);
+
 /// A store that holds backups. Clones are cheap.
 #[derive(Debug, Clone)]
 pub struct Repository {
     store: Store,
     id: String,
+    rule: CommitRule,
 }
 
 impl Repository {
@@ -40,6 +48,25 @@ impl Repository {
         Ok(repository)
     }
 
+    /// Like [`init_or_open`](Self::init_or_open), but a store that ignores the condition of a create-only put is used
+    /// under the weaker [`CommitRule::ReadBack`] instead of being refused.
+    ///
+    /// # Errors
+    /// As [`init_or_open`](Self::init_or_open), except [`RepositoryError::NotCreateOnly`].
+    pub async fn init_or_open_weak(store: Store) -> Result<Self, RepositoryError> {
+        match Self::init_or_open(store.clone()).await {
+            Err(RepositoryError::NotCreateOnly { .. }) => {
+                Ok(Self { rule: CommitRule::ReadBack, ..Self::open(store).await? })
+            }
+            other => other,
+        }
+    }
+
+    /// How the files that decide are written here.
+    pub fn commit_rule(&self) -> CommitRule {
+        self.rule
+    }
+
     async fn init(store: &Store) -> Result<(), RepositoryError> {
         if !store.folders(BACKUPS).await?.is_empty() {
             let reason = format!("there are backups, but {REPOSITORY} is missing; restore it from a copy");
@@ -56,11 +83,9 @@ impl Repository {
             sealing: "none".to_owned(),
             self_blake3: String::new(),
         };
-        match store.put_new(REPOSITORY, seal(&record, REPOSITORY)?).await {
-            // Another process was faster; its record counts.
-            Err(error) if error.is_already_exists() => Ok(()),
-            other => Ok(other?),
-        }
+        // Another process may be faster; then its record counts.
+        store.put_settled(REPOSITORY, seal(&record, REPOSITORY)?).await?;
+        Ok(())
     }
 
     /// Opens the repository in the store; writes nothing.
@@ -71,7 +96,10 @@ impl Repository {
         let not_ours = |reason: String| RepositoryError::NotARepository { place: store.place().to_owned(), reason };
         let text = match store.get(REPOSITORY).await {
             Ok(text) => text,
-            Err(error) if error.is_not_found() => return Err(not_ours(format!("there is no {REPOSITORY}"))),
+            // With an empty path it is the root that is missing.
+            Err(StoreError::NotFound { path, .. }) if !path.is_empty() => {
+                return Err(not_ours(format!("there is no {REPOSITORY}")));
+            }
             Err(error) => return Err(error.into()),
         };
         let what = serde_what(&text);
@@ -85,7 +113,7 @@ impl Repository {
                 record.sealing
             )));
         }
-        Ok(Self { store, id: record.id })
+        Ok(Self { store, id: record.id, rule: CommitRule::CreateOnly })
     }
 
     /// A put of what is already there, byte for byte, so that a store that overwrites does no harm.
@@ -340,7 +368,7 @@ impl BackupWriter {
         plan.self_blake3.clear();
         let path = self.paths.plan();
         // The id is this process's own: whatever lies there comes from an earlier try of this very put.
-        self.put_once(&path, seal(&plan, &path)?).await?;
+        self.put_once(&path, seal(&plan, &path)?, RECORD_WAIT).await?;
         Ok(())
     }
 
@@ -353,7 +381,7 @@ impl BackupWriter {
         record.backup.clone_from(&self.backup);
         record.self_blake3.clear();
         let path = self.paths.shard(&record.table, record.shard);
-        let Some(stored) = self.put_once(&path, seal(&record, &path)?).await? else {
+        let Some(stored) = self.put_once(&path, seal(&record, &path)?, RECORD_WAIT).await? else {
             return Ok(ShardOutcome::Recorded);
         };
         let winner: ShardRecord = unseal(&stored, &path)?;
@@ -375,12 +403,13 @@ impl BackupWriter {
         manifest.attempt.clone_from(&self.attempt);
         manifest.tool_version = TOOL_VERSION.to_owned();
         manifest.kind = "full".to_owned();
+        manifest.commit_rule = self.repository.rule;
         manifest.started = id::rfc3339(manifest.started_ms);
         manifest.finished = id::rfc3339(manifest.finished_ms);
         manifest.self_blake3.clear();
         let path = self.paths.manifest();
         let text = seal(&manifest, &path)?;
-        let stored = self.put_once(&path, text.clone()).await?.unwrap_or(text);
+        let stored = self.put_once(&path, text.clone(), MANIFEST_WAIT).await?.unwrap_or(text);
         let stored: Manifest = unseal(&stored, &path)?;
         if stored.attempt != self.attempt {
             return Err(RepositoryError::AlreadyCommitted { backup: self.backup.clone() });
@@ -388,22 +417,14 @@ impl BackupWriter {
         Ok(stored)
     }
 
-    /// Creates a file. `None`: created now. Otherwise what is there instead, which is this very text when an earlier
-    /// try arrived and its answer was lost.
-    async fn put_once(&self, path: &str, text: Bytes) -> Result<Option<Bytes>, StoreError> {
-        let error = match self.store().put_new(path, text).await {
-            Ok(()) => return Ok(None),
-            Err(error) => error,
-        };
-        let in_doubt = error.is_already_exists() || error.retry() != Retry::Permanent;
-        if !in_doubt {
-            return Err(error);
-        }
-        match self.store().get(path).await {
-            Ok(stored) => Ok(Some(stored)),
-            // Nothing arrived: the first error is the news. Otherwise it stays open what is there.
-            Err(missing) if missing.is_not_found() => Err(error),
-            Err(unread) => Err(unread),
+    /// Creates a file. `None`: created. Otherwise what is there instead.
+    async fn put_once(&self, path: &str, text: Bytes, wait: Duration) -> Result<Option<Bytes>, StoreError> {
+        match self.repository.rule {
+            CommitRule::CreateOnly => self.store().put_settled(path, text).await,
+            CommitRule::ReadBack => {
+                let stored = self.store().put_read_back(path, text.clone(), wait).await?;
+                Ok((stored != text).then_some(stored))
+            }
         }
     }
 }

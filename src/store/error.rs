@@ -40,7 +40,7 @@ pub enum StoreError {
     },
     /// No such file, directory or bucket.
     #[error(
-        "{} does not exist; check the repository's URL, and on S3 the bucket and AWS_ENDPOINT_URL",
+        "{} does not exist; check the repository's URL, and on S3 the bucket and the endpoint (--s3-endpoint, AWS_ENDPOINT_URL)",
         at(place, path)
     )]
     NotFound {
@@ -56,6 +56,20 @@ pub enum StoreError {
         place: String,
         /// Path.
         path: String,
+    },
+    /// There are no S3 credentials, or they have expired.
+    #[error("{what}, so it cannot {operation} {}: {source}", at(place, path))]
+    Credentials {
+        /// What is the matter with them and what to do.
+        what: &'static str,
+        /// What was tried.
+        operation: &'static str,
+        /// Root.
+        place: String,
+        /// Path.
+        path: String,
+        /// The answer.
+        source: Box<dyn Error + Send + Sync>,
     },
     /// Access denied, a read-only file system, or wrong keys.
     #[error(
@@ -136,6 +150,12 @@ impl StoreError {
         }
     }
 
+    /// True when the store does not let us in: [`PermissionDenied`](Self::PermissionDenied) and
+    /// [`Credentials`](Self::Credentials).
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::PermissionDenied { .. } | Self::Credentials { .. })
+    }
+
     /// True for [`NotFound`](Self::NotFound).
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
@@ -163,8 +183,10 @@ impl StoreError {
     }
 
     pub(super) fn from_object_store(error: object_store::Error, operation: Operation, place: &str, path: &str) -> Self {
-        let class = Class::of_object_store(&error);
-        Self::of_class(class, error.into(), operation, place, path)
+        let (class, answer) = (Class::of_object_store(&error), answer(&error));
+        // Without its bucket the whole repository is missing, whichever file was asked for.
+        let path = if class == Class::NoBucket { "" } else { path };
+        Self::of_class(class, answer.map_or_else(|| error.into(), Into::into), operation, place, path)
     }
 
     fn of_class(
@@ -176,9 +198,11 @@ impl StoreError {
     ) -> Self {
         let (operation, place, path) = (operation.words(), place.to_owned(), path.to_owned());
         match class {
-            Class::NotFound => Self::NotFound { place, path },
+            Class::NotFound | Class::NoBucket => Self::NotFound { place, path },
             Class::AlreadyExists => Self::AlreadyExists { place, path },
             Class::Denied => Self::PermissionDenied { operation, place, path, source },
+            Class::Expired => Self::Credentials { what: EXPIRED, operation, place, path, source },
+            Class::NoCredentials => Self::Credentials { what: NO_CREDENTIALS, operation, place, path, source },
             Class::Full => Self::DiskFull { place, path, source },
             Class::Unavailable => Self::Unavailable { operation, place, path, source },
             Class::Throttled => Self::Throttled { operation, place, path, source },
@@ -187,11 +211,20 @@ impl StoreError {
     }
 }
 
+const EXPIRED: &str = "the S3 credentials have expired: get new ones and run the command again (an interrupted backup \
+                       goes on with --resume). The store refused them";
+const NO_CREDENTIALS: &str = "there are no S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a \
+                              profile of ~/.aws with --s3-profile or AWS_PROFILE, or give the machine a role. The \
+                              program asked the machine for a role in vain";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
     NotFound,
+    NoBucket,
     AlreadyExists,
     Denied,
+    Expired,
+    NoCredentials,
     Full,
     Unavailable,
     Throttled,
@@ -213,9 +246,17 @@ impl Class {
     fn of_object_store(error: &object_store::Error) -> Self {
         use object_store::Error as E;
         match error {
-            E::NotFound { .. } => Self::NotFound,
+            E::NotFound { source, .. } => match chain_text(source.as_ref()) {
+                text if text.contains("NoSuchBucket") => Self::NoBucket,
+                // What versitygw answers with 404.
+                text if text.contains("InvalidAccessKeyId") => Self::Denied,
+                _ => Self::NotFound,
+            },
             E::AlreadyExists { .. } | E::Precondition { .. } => Self::AlreadyExists,
-            E::PermissionDenied { .. } | E::Unauthenticated { .. } => Self::Denied,
+            E::PermissionDenied { source, .. } | E::Unauthenticated { source, .. } => {
+                let text = chain_text(source.as_ref());
+                if EXPIRED_CODES.iter().any(|code| text.contains(code)) { Self::Expired } else { Self::Denied }
+            }
             E::Generic { store: "S3", source } => Self::of_s3(source.as_ref()),
             E::Generic { source, .. } => io_cause(source.as_ref()).map_or(Self::Other, Self::of_io),
             _ => Self::Other,
@@ -228,7 +269,11 @@ impl Class {
         let any = |words: &[&str]| words.iter().any(|word| text.contains(word));
         if any(&["SlowDown", "503 Service Unavailable", "429 Too Many Requests"]) {
             Self::Throttled
-        } else if any(&["InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"]) {
+        } else if any(EXPIRED_CODES) {
+            Self::Expired
+        } else if any(ROLE_REQUESTS) {
+            Self::NoCredentials
+        } else if any(&["InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"]) {
             Self::Denied
         } else if any(&["507 Insufficient Storage", "QuotaExceeded", "XMinioStorageFull"]) {
             Self::Full
@@ -238,6 +283,29 @@ impl Class {
             Self::Unavailable
         }
     }
+}
+
+/// Codes of answers to keys that were good once. `RequestExpired` also comes when a signature is too old.
+const EXPIRED_CODES: &[&str] = &["ExpiredToken", "TokenRefreshRequired", "RequestExpired"];
+/// Where the library asks for the keys of a role: the metadata service of a machine, a container or a pod.
+const ROLE_REQUESTS: &[&str] = &["/latest/api/token", "/latest/meta-data/", "169.254.170."];
+
+/// What an S3 server said, in short: the status, and code and message of its XML. The whole answer must not be shown: to
+/// a wrong signature it repeats the headers that were signed, a session token and an encryption key among them.
+fn answer(error: &object_store::Error) -> Option<String> {
+    let text = chain_text(error);
+    let (head, body) = text.split_once("<?xml").or_else(|| text.split_once("<Error"))?;
+    let field = |name: &str| {
+        let (_, rest) = body.split_once(&format!("<{name}>"))?;
+        Some(rest.split_once('<')?.0.trim().to_owned())
+    };
+    let status = head.rsplit("status code: ").next().unwrap_or_default();
+    let status = status.trim().trim_end_matches(':').chars().take(60).collect::<String>();
+    let parts = [Some(status), field("Code"), field("Message")];
+    let known: Vec<String> = parts.into_iter().flatten().filter(|part| !part.is_empty()).collect();
+    let tried = head.split_once(", after ").and_then(|(_, rest)| rest.split_once(" retries"));
+    let tries = tried.map(|(count, _)| format!(" (after {count} retries)")).unwrap_or_default();
+    Some(known.join(", ") + &tries)
 }
 
 fn chain_text(error: &(dyn Error + 'static)) -> String {
@@ -302,6 +370,37 @@ mod tests {
         assert_eq!(s3("Server returned non-2xx status code: 400 Bad Request: ").retry(), Retry::Permanent);
         assert_eq!(s3("HTTP error: error sending request").retry(), Retry::Transient);
         assert!(matches!(s3("status code: 403 Forbidden: SignatureDoesNotMatch"), StoreError::PermissionDenied { .. }));
+    }
+
+    #[test]
+    fn an_answer_is_cut_to_what_may_be_shown() {
+        let body = "Server returned non-2xx status code: 403 Forbidden: <?xml version=\"1.0\"?><Error>\
+                    <Code>SignatureDoesNotMatch</Code><Message>The signature does not match</Message>\
+                    <CanonicalRequest>x-amz-security-token:SECRET</CanonicalRequest></Error>";
+        let error = s3(body);
+        assert!(error.is_denied());
+        let shown = format!("{error} {error:?}");
+        assert!(shown.contains("403 Forbidden, SignatureDoesNotMatch, The signature does not match"), "{shown}");
+        assert!(!shown.contains("SECRET"), "{shown}");
+    }
+
+    #[test]
+    fn credentials_that_expired_or_are_missing_say_what_to_do() {
+        let expired = s3("status code: 400 Bad Request: <Error><Code>ExpiredToken</Code></Error>");
+        let message = expired.to_string();
+        assert!(message.contains("credentials have expired") && message.contains("--resume"), "{message}");
+        let none = s3("Error performing PUT http://169.254.169.254/latest/api/token in 3s: error sending request");
+        let message = none.to_string();
+        assert!(message.contains("AWS_ACCESS_KEY_ID") && message.contains("--s3-profile"), "{message}");
+        assert!(expired.is_denied() && none.is_denied() && none.retry() == Retry::Permanent);
+    }
+
+    #[test]
+    fn a_missing_bucket_is_the_root_that_is_missing() {
+        let source = "status code: 404 Not Found: <Error><Code>NoSuchBucket</Code></Error>".into();
+        let error = object_store::Error::NotFound { path: "a".into(), source };
+        let error = StoreError::from_object_store(error, Operation::Read, "s3://b", "a");
+        assert!(matches!(&error, StoreError::NotFound { path, .. } if path.is_empty()), "{error}");
     }
 
     #[test]

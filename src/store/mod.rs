@@ -8,28 +8,37 @@
 //! - Errors say whether trying again can help ([`StoreError::retry`]) and name the path.
 //!
 //! Paths are relative to the root, `/` between the parts, as in `backups/x/manifest.json`. All calls are async and need
-//! a tokio runtime. Requests to S3 are retried inside (10 times, up to 3 minutes), so an error that arrives here has
+//! a tokio runtime. Requests to S3 are retried inside ([`StoreOptions::retry_for`]), so an error that arrives here has
 //! outlived that.
 
 mod error;
+mod options;
+mod profile;
+mod s3;
 mod sink;
 mod tidy;
 mod url;
 
+use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::AmazonS3;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ClientConfigKey, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_store::{Attributes, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+
+use crate::model::Retry;
 
 pub use error::StoreError;
+pub use options::{Encryption, StoreOptions};
+pub use profile::Variables;
 pub use sink::{FileSink, StoredFile};
 pub use url::RepositoryUrl;
 
@@ -52,28 +61,54 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     objects: Arc<dyn ObjectStore>,
     place: String,
     /// The root on disk, for local stores.
     root: Option<PathBuf>,
+    /// What data files carry; only S3 takes any.
+    attributes: Attributes,
+    /// How long a create-only put whose fate is open is settled.
+    settle_for: Duration,
+}
+
+/// Not what the client below would say of itself: that has an encryption key among its headers.
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("place", &self.place).finish_non_exhaustive()
+    }
 }
 
 impl Store {
     /// Opens what the URL names. Nothing is created and S3 is not contacted.
     ///
-    /// S3 takes its settings from the usual variables: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
-    /// `AWS_SESSION_TOKEN`, `AWS_REGION` or `AWS_DEFAULT_REGION`, `AWS_ENDPOINT_URL` (an `http://` endpoint needs no
-    /// further permission), web identity and instance roles.
+    /// S3 takes its settings from the options, then from the variables of the AWS CLI, then from the profile
+    /// (`AWS_PROFILE`, else `default`; `~/.aws/config` and `~/.aws/credentials`, or where `AWS_CONFIG_FILE` and
+    /// `AWS_SHARED_CREDENTIALS_FILE` say): `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`,
+    /// `AWS_REGION` or `AWS_DEFAULT_REGION`, `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`, `AWS_CA_BUNDLE`. Without keys
+    /// anywhere it asks for those of a role: web identity, container, instance. An `http://` endpoint needs no further
+    /// permission.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for a directory that does not exist, [`StoreError::Settings`] for one that is a file
     /// and for S3 settings that do not fit together.
-    pub fn open(url: &RepositoryUrl) -> Result<Self, StoreError> {
+    pub fn open(url: &RepositoryUrl, options: &StoreOptions) -> Result<Self, StoreError> {
+        Self::open_with(url, options, &s3::variables())
+    }
+
+    /// Like [`open`](Self::open), with these variables in place of the environment's: `HOME` and those of the AWS CLI.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(url: &RepositoryUrl, options: &StoreOptions, variables: &Variables) -> Result<Self, StoreError> {
         match url {
             RepositoryUrl::Local(directory) => Self::open_local(directory.clone(), url.to_string()),
-            RepositoryUrl::S3 { bucket, prefix } => Self::open_s3(bucket, prefix, url.to_string()),
+            RepositoryUrl::S3 { bucket, prefix } => {
+                let place = url.to_string();
+                let s3 = s3::open(bucket, options, variables)
+                    .map_err(|reason| StoreError::Settings { place: place.clone(), reason })?;
+                Self::below_prefix(s3, prefix, place, options)
+            }
         }
     }
 
@@ -81,13 +116,13 @@ impl Store {
     ///
     /// # Errors
     /// As [`open`](Self::open), and what stands in the way of creating the directory.
-    pub fn open_or_create(url: &RepositoryUrl) -> Result<Self, StoreError> {
+    pub fn open_or_create(url: &RepositoryUrl, options: &StoreOptions) -> Result<Self, StoreError> {
         if let RepositoryUrl::Local(directory) = url {
             Self::refuse_files(directory, &url.to_string())?;
             std::fs::create_dir_all(directory)
                 .map_err(|e| StoreError::from_io(e, Operation::Create, &url.to_string(), ""))?;
         }
-        Self::open(url)
+        Self::open(url, options)
     }
 
     /// A store in memory, gone with its last clone: for tests and dry runs.
@@ -96,7 +131,8 @@ impl Store {
     }
 
     fn new(objects: Arc<dyn ObjectStore>, place: String, root: Option<PathBuf>) -> Self {
-        Self { inner: Arc::new(Inner { objects, place, root }) }
+        let (attributes, settle_for) = (Attributes::new(), Duration::ZERO);
+        Self { inner: Arc::new(Inner { objects, place, root, attributes, settle_for }) }
     }
 
     /// The system says "exists" or "not found" of a path that leads through a file, which would send people astray.
@@ -118,26 +154,13 @@ impl Store {
         Ok(Self::new(Arc::new(files), place, Some(directory)))
     }
 
-    fn open_s3(bucket: &str, prefix: &str, place: String) -> Result<Self, StoreError> {
-        let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
-        let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
-        if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
-            builder = builder.with_allow_http(true);
-        }
-        // One request per file: not every store knows bulk deletes, some judge them by the bucket's policy instead of the
-        // file's, and a refusal hides inside an answer of success.
-        builder = builder.with_disable_bulk_delete(true);
-        // The library's 30 s for a whole request is too little for a large part on a thin line.
-        let timeout = AmazonS3ConfigKey::Client(ClientConfigKey::Timeout);
-        if std::env::var_os("AWS_TIMEOUT").is_none() {
-            builder = builder.with_config(timeout, "180 seconds");
-        }
-        let s3 = builder.build().map_err(|e| StoreError::Settings { place: place.clone(), reason: e.to_string() })?;
-        if prefix.is_empty() {
-            return Ok(Self::new(Arc::new(s3), place, None));
-        }
-        let prefix = parse(prefix, &place)?;
-        Ok(Self::new(Arc::new(PrefixStore::new(s3, prefix)), place, None))
+    fn below_prefix(s3: AmazonS3, prefix: &str, place: String, options: &StoreOptions) -> Result<Self, StoreError> {
+        let objects: Arc<dyn ObjectStore> = match prefix {
+            "" => Arc::new(s3),
+            prefix => Arc::new(PrefixStore::new(s3, parse(prefix, &place)?)),
+        };
+        let (attributes, settle_for) = (s3::attributes(options), options.retry_for);
+        Ok(Self { inner: Arc::new(Inner { objects, place, root: None, attributes, settle_for }) })
     }
 
     /// The root as the user wrote it, for messages.
@@ -156,12 +179,62 @@ impl Store {
     /// [`StoreError::AlreadyExists`] when it exists. On S3 that, and a time-out, can also mean that an earlier try of
     /// this very call arrived and only its answer was lost: a caller that must know reads the file back and compares.
     pub async fn put_new(&self, path: &str, content: Bytes) -> Result<(), StoreError> {
-        self.create(path, PutPayload::from_bytes(content)).await
+        self.create(path, content.into(), Attributes::new()).await
     }
 
-    async fn create(&self, path: &str, content: PutPayload) -> Result<(), StoreError> {
+    /// Like [`put_new`](Self::put_new), and settles what a lost answer leaves open: the put is repeated and the file
+    /// read back until it is known what is there. `None`: this content. `Some`: another one, which came first. The
+    /// content must be unique to the caller, or it would take another's file for its own.
+    ///
+    /// # Errors
+    /// Whatever the store says. After [`Retry::Transient`] ones the file may be there all the same.
+    pub async fn put_settled(&self, path: &str, content: Bytes) -> Result<Option<Bytes>, StoreError> {
+        self.settle(path, content.into(), Attributes::new()).await
+    }
+
+    async fn settle(&self, path: &str, content: PutPayload, carry: Attributes) -> Result<Option<Bytes>, StoreError> {
+        let begun = Instant::now();
+        let mut pause = Duration::from_millis(200);
+        loop {
+            let Err(error) = self.create(path, content.clone(), carry.clone()).await else { return Ok(None) };
+            if !error.is_already_exists() && error.retry() == Retry::Permanent {
+                return Err(error);
+            }
+            match self.get(path).await {
+                Ok(stored) => return Ok((!is_same(&content, &stored)).then_some(stored)),
+                // Nothing arrived: the first error is the news.
+                Err(missing) if missing.is_not_found() && begun.elapsed() < self.inner.settle_for => {}
+                Err(missing) if missing.is_not_found() => return Err(error),
+                // It stays open what is there.
+                Err(unread) => return Err(unread),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(15));
+        }
+    }
+
+    /// For a store that ignores the condition of a create-only put: looks that nothing is there, puts, waits, and reads
+    /// back what is there then. Of several writers the last one wins and all see it, as long as none of them stops
+    /// between its look and its put for longer than the others wait.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn put_read_back(&self, path: &str, content: Bytes, wait: Duration) -> Result<Bytes, StoreError> {
+        match self.get(path).await {
+            Ok(stored) => return Ok(stored),
+            Err(missing) if missing.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+        if let Some(other) = self.put_settled(path, content).await? {
+            return Ok(other);
+        }
+        tokio::time::sleep(wait).await;
+        self.get(path).await
+    }
+
+    async fn create(&self, path: &str, content: PutPayload, attributes: Attributes) -> Result<(), StoreError> {
         let at = self.parse(path)?;
-        let options = PutMode::Create.into();
+        let options = PutOptions { mode: PutMode::Create, attributes, ..PutOptions::default() };
         let put = self.inner.objects.put_opts(&at, content, options).await;
         put.map(drop).map_err(|e| self.failed(e, Operation::Create, path))
     }
@@ -258,6 +331,14 @@ impl Store {
     fn failed(&self, error: object_store::Error, operation: Operation, path: &str) -> StoreError {
         StoreError::from_object_store(error, operation, &self.inner.place, path)
     }
+}
+
+fn is_same(content: &PutPayload, stored: &[u8]) -> bool {
+    let mut rest = Some(stored);
+    for piece in content {
+        rest = rest.and_then(|rest| rest.strip_prefix(piece.as_ref()));
+    }
+    rest.is_some_and(<[u8]>::is_empty)
 }
 
 fn parse(path: &str, place: &str) -> Result<Path, StoreError> {

@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
+use object_store::{MultipartUpload, PutMultipartOptions, PutPayload};
 use tokio::task::JoinSet;
 
 use super::Store;
@@ -139,7 +139,9 @@ impl FileSink {
         let mut upload = match self.upload.take() {
             Some(upload) => upload,
             None => {
-                let parts = self.store.inner.objects.put_multipart(&self.at).await;
+                let inner = &self.store.inner;
+                let options = PutMultipartOptions { attributes: inner.attributes.clone(), ..Default::default() };
+                let parts = inner.objects.put_multipart_opts(&self.at, options).await;
                 Upload { parts: parts.map_err(|e| self.failed(e))?, sent: 0, travelling: JoinSet::new() }
             }
         };
@@ -156,16 +158,11 @@ impl FileSink {
 
     async fn finish_small(&mut self) -> Result<(), StoreError> {
         let payload = self.take_pending();
-        match self.store.create(&self.path, payload).await {
-            Err(StoreError::AlreadyExists { .. }) if self.is_stored().await? => Ok(()),
-            other => other,
+        let inner = &self.store.inner;
+        match self.store.settle(&self.path, payload, inner.attributes.clone()).await? {
+            None => Ok(()),
+            Some(_) => Err(StoreError::AlreadyExists { place: inner.place.clone(), path: self.path.clone() }),
         }
-    }
-
-    /// True when the file in the store is this one: an earlier try of the put arrived and its answer was lost.
-    async fn is_stored(&mut self) -> Result<bool, StoreError> {
-        let stored = self.store.get(&self.path).await?;
-        Ok(blake3::hash(&stored) == self.hasher.finalize())
     }
 
     async fn finish_large(&mut self) -> Result<(), StoreError> {
@@ -177,8 +174,14 @@ impl FileSink {
             upload.arrive(0).await?;
             upload.parts.complete().await
         };
-        let done = done.await;
-        done.map(drop).map_err(|e| self.failed(e))
+        let Err(error) = done.await else { return Ok(()) };
+        let error = self.failed(error);
+        // Of a completion that arrived and whose answer was lost the repetition says that there is no such upload. The
+        // path is this sink's alone, so a file of this size there is this one.
+        match self.store.size(&self.path).await {
+            Ok(Some(size)) if size == self.size => Ok(()),
+            _ => Err(error),
+        }
     }
 
     async fn abort_upload(&mut self) -> Result<(), StoreError> {

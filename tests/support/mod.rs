@@ -7,8 +7,10 @@
 pub mod answers;
 pub mod ark;
 pub mod bed;
+pub mod faults;
 pub mod golden;
 pub mod http;
+pub mod s3;
 pub mod synthetic;
 pub mod tsd;
 pub mod workload;

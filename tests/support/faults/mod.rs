@@ -1,0 +1,3 @@
+//! What stands between the program and its servers and misbehaves.
+
+pub mod http;
