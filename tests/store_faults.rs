@@ -35,7 +35,8 @@ fn tables(bed: &Bed) -> &'static Tables {
 
 /// The words of a backup of these tables.
 fn backup_words(bed: &Bed, tables: &Tables, repository: &str, more: &[&str]) -> Vec<String> {
-    let mut words: Vec<String> = ["backup", "--json", "--repository", repository, "--gateway"].map(str::to_owned).into();
+    let mut words: Vec<String> =
+        ["backup", "--json", "--repository", repository, "--gateway"].map(str::to_owned).into();
     words.push(bed.thrift2_address());
     words.extend(ark::table_flags(tables));
     words.extend(more.iter().map(|word| (*word).to_owned()));

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use tsdb_ark::flow::{
-    self, BackupPlan, BackupReport, Cancel, GatewaySettings, LayoutFlags, OpentsdbConf, RepositorySettings, Resources,
-    Source, TableNames, TableReport,
+    self, BackupPlan, BackupReport, Cancel, GatewaySettings, LayoutFlags, Manners, OpentsdbConf, RepositorySettings,
+    Resources, Source, TableNames, TableReport,
 };
 use tsdb_ark::model::{KeyLayout, RawReason, TableKind};
 
@@ -13,6 +13,7 @@ use crate::cli::args::{GatewayArgs, OpentsdbArgs, RepositoryArgs, ResourceArgs};
 use crate::cli::columns::{Columns, Side};
 use crate::cli::command::EXIT_CODES;
 use crate::cli::exit::usage;
+use crate::cli::limits::{self, MannersArgs};
 use crate::cli::outcome::{Outcome, remarks};
 use crate::cli::{Running, units};
 
@@ -53,6 +54,9 @@ pub struct BackupArgs {
     /// Limits.
     #[command(flatten)]
     pub resources: ResourceArgs,
+    /// Limits towards the cluster.
+    #[command(flatten)]
+    pub manners: MannersArgs,
 }
 
 /// What is asked for, checked.
@@ -68,6 +72,7 @@ struct BackupRequest {
     append_only: bool,
     resources: Resources,
     resume: bool,
+    manners: Manners,
     dry_run: bool,
 }
 
@@ -105,6 +110,7 @@ impl BackupArgs {
             append_only: self.append_only,
             resources: self.resources.limits()?,
             resume: self.resume,
+            manners: self.manners.manners()?,
             dry_run: self.dry_run,
             conf: self.opentsdb.conf()?,
         })
@@ -126,6 +132,7 @@ impl BackupRequest {
             append_only: self.append_only,
             resources: self.resources,
             resume: self.resume,
+            manners: self.manners,
             dry_run: self.dry_run,
         })
     }
@@ -194,6 +201,7 @@ fn text(report: &BackupReport, repository: &str) -> String {
         units::size(report.bytes_written),
         units::size(report.peak_rss_bytes)
     );
+    text += &limits::held_back(report.back_off_seconds);
     text += &format!("{}\n", layout_text(&report.layout, &report.layout_from));
     for table in report.tables.iter().filter(|table| !table.raw_reasons.is_empty()) {
         text += &format!("raw cells of {}: {}\n", table.table, reasons_text(&table.raw_reasons));

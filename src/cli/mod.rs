@@ -11,6 +11,7 @@ mod command;
 mod completions;
 mod config;
 mod exit;
+mod limits;
 mod list;
 mod log;
 mod outcome;

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tsdb_ark::flow::{Cancel, Progress, ProgressView};
+use tsdb_ark::flow::{BackingOff, Cancel, Progress, ProgressView};
 
 use crate::cli::{Running, units};
 
@@ -129,10 +129,11 @@ impl Pace {
             self.seen = view.clone();
         }
         format!(
-            "{} cells/s  {:.1} MB/s{}",
+            "{} cells/s  {:.1} MB/s{}{}",
             units::rate(self.cells_per_second),
             self.bytes_per_second / 1e6,
-            self.left(view, now).map_or(String::new(), |left| format!("  ETA {}", clock(left)))
+            self.left(view, now).map_or(String::new(), |left| format!("  ETA {}", clock(left))),
+            manners(view)
         )
     }
 
@@ -143,6 +144,16 @@ impl Pace {
         }
         Some(now.duration_since(self.stage_began).mul_f64(open as f64 / view.done as f64))
     }
+}
+
+/// Why it is slower than it could be.
+fn manners(view: &ProgressView) -> String {
+    if view.paused {
+        return "  paused by --ceiling".to_string();
+    }
+    view.back_off.map_or(String::new(), |BackingOff { share, times }| {
+        format!("  backing off to {:.0} % (gateway {times:.1}x its usual latency)", share * 100.0)
+    })
 }
 
 fn clock(time: Duration) -> String {
@@ -170,6 +181,17 @@ mod tests {
         assert_eq!(pace.message(&view("tsdb", 2, 20_000, 4_000_000), after(2)), "10 k cells/s  2.0 MB/s  ETA 00:08");
         let steady = pace.message(&view("tsdb", 5, 50_000, 10_000_000), after(5));
         assert_eq!(steady, "10 k cells/s  2.0 MB/s  ETA 00:05");
+    }
+
+    #[test]
+    fn the_line_says_what_holds_it_back() {
+        let start = Instant::now();
+        let back_off = Some(BackingOff { share: 0.4, times: 3.14 });
+        let held_back = ProgressView { back_off, ..view("tsdb", 0, 0, 0) };
+        let line = Pace::new(start).message(&held_back, start);
+        assert_eq!(line, "0 cells/s  0.0 MB/s  backing off to 40 % (gateway 3.1x its usual latency)");
+        let paused = ProgressView { paused: true, ..held_back };
+        assert!(Pace::new(start).message(&paused, start).ends_with("  paused by --ceiling"));
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 use clap::Args;
 use tsdb_ark::flow::{
-    self, Cancel, GatewaySettings, RepositorySettings, Resources, RestorePlan, RestoreReport, RestoredTable,
+    self, Cancel, GatewaySettings, Manners, RepositorySettings, Resources, RestorePlan, RestoreReport, RestoredTable,
 };
 
 use crate::cli::args::{GatewayArgs, RepositoryArgs, ResourceArgs, check_renames, parse_rename};
 use crate::cli::columns::{Columns, Side};
 use crate::cli::command::EXIT_CODES;
 use crate::cli::exit::{Usage, usage};
+use crate::cli::limits::{self, MannersArgs};
 use crate::cli::outcome::{Outcome, remarks};
 use crate::cli::{Running, units};
 
@@ -46,6 +47,9 @@ pub struct RestoreArgs {
     /// Limits.
     #[command(flatten)]
     pub resources: ResourceArgs,
+    /// Limits towards the cluster.
+    #[command(flatten)]
+    pub manners: MannersArgs,
 }
 
 /// What is asked for, checked.
@@ -59,6 +63,7 @@ struct RestoreRequest {
     resume: bool,
     read_back: bool,
     resources: Resources,
+    manners: Manners,
     dry_run: bool,
 }
 
@@ -87,6 +92,7 @@ impl RestoreArgs {
             resume: self.resume,
             read_back: !self.no_read_back,
             resources: self.resources.limits()?,
+            manners: self.manners.manners()?,
             dry_run: self.dry_run,
         })
     }
@@ -106,6 +112,7 @@ impl RestoreRequest {
             resume: self.resume,
             read_back: self.read_back,
             resources: self.resources,
+            manners: self.manners,
             dry_run: self.dry_run,
         })
     }
@@ -165,6 +172,7 @@ fn text(report: &RestoreReport) -> String {
         units::size(report.bytes_written),
         units::size(report.peak_rss_bytes)
     );
+    text += &limits::held_back(report.back_off_seconds);
     text += &remarks("warning", &report.warnings);
     text
 }
@@ -253,6 +261,7 @@ mod tests {
             bytes_read: 1,
             bytes_written: 1,
             peak_rss_bytes: 1,
+            back_off_seconds: 0.0,
         }
     }
 

@@ -2,12 +2,14 @@
 
 use clap::{Args, ValueEnum};
 use tsdb_ark::flow::{
-    self, Cancel, CellDifference, GatewaySettings, RepositorySettings, Resources, VerifyLevel, VerifyPlan, VerifyReport,
+    self, Cancel, CellDifference, GatewaySettings, Manners, RepositorySettings, Resources, VerifyLevel, VerifyPlan,
+    VerifyReport,
 };
 
 use crate::cli::args::{GatewayArgs, RepositoryArgs, ResourceArgs, check_renames, parse_rename};
 use crate::cli::command::EXIT_CODES;
 use crate::cli::exit::{Usage, usage};
+use crate::cli::limits::{self, MannersArgs};
 use crate::cli::outcome::{Outcome, remarks};
 use crate::cli::{Running, units};
 
@@ -47,6 +49,9 @@ pub struct VerifyArgs {
     /// Limits.
     #[command(flatten)]
     pub resources: ResourceArgs,
+    /// Limits towards the cluster.
+    #[command(flatten)]
+    pub manners: MannersArgs,
 }
 
 /// What is asked for, checked.
@@ -58,6 +63,7 @@ struct VerifyRequest {
     rename: Vec<(String, String)>,
     max_named: usize,
     resources: Resources,
+    manners: Manners,
 }
 
 impl VerifyArgs {
@@ -95,6 +101,7 @@ impl VerifyArgs {
             rename: self.rename_table,
             max_named: self.max_differences,
             resources: self.resources.limits()?,
+            manners: self.manners.manners()?,
         })
     }
 }
@@ -110,6 +117,7 @@ impl VerifyRequest {
             rename: self.rename,
             max_named: self.max_named,
             resources: self.resources,
+            manners: self.manners,
         })
     }
 }
@@ -134,6 +142,7 @@ fn text(report: &VerifyReport) -> String {
         units::size(report.bytes_read),
         units::size(report.peak_rss_bytes)
     );
+    text += &limits::held_back(report.back_off_seconds);
     for problem in &report.problems {
         text += &format!("{}: {}\n", problem.path, problem.problem);
     }
@@ -226,6 +235,7 @@ mod tests {
             seconds: 1.0,
             bytes_read: 1,
             peak_rss_bytes: 1,
+            back_off_seconds: 0.0,
         };
         assert_eq!(outcome(&report).code, 0);
         assert!(outcome(&report).text.ends_with("no differences\n"));

@@ -1,5 +1,7 @@
 //! A client: one connection at a time to one of several gateways, every call repeated as the retry policy says.
 
+use std::time::Duration;
+
 use crate::cluster::connection::{Connection, Generated};
 use crate::cluster::error::Call;
 use crate::cluster::generated::hbase2::{TNamespaceDescriptor, TTHBaseServiceSyncClient};
@@ -14,6 +16,10 @@ pub struct Client {
     gateways: Gateways,
     slot: usize,
     open: Option<(Connection, GatewayInfo)>,
+    /// Stays with its gateway, whatever becomes of it.
+    pinned: bool,
+    /// For the answer of a page.
+    pub(crate) page_timeout: Duration,
 }
 
 /// Which of the time-outs a call gets.
@@ -25,7 +31,18 @@ enum Patience {
 
 impl Client {
     pub(crate) fn new(gateways: Gateways, slot: usize) -> Self {
-        Self { gateways, slot, open: None }
+        let page_timeout = gateways.options().scan_timeout;
+        Self { gateways, slot, open: None, pinned: false, page_timeout }
+    }
+
+    /// A client of this gateway alone, which neither looks at nor changes what others think of it.
+    pub(crate) fn pinned(gateways: Gateways, slot: usize, page_timeout: Duration) -> Self {
+        Self { gateways, slot, open: None, pinned: true, page_timeout }
+    }
+
+    /// Drops the connection.
+    pub(crate) fn disconnect(&mut self) {
+        self.open = None;
     }
 
     /// The gateways that this client uses.
@@ -57,6 +74,10 @@ impl Client {
 
     /// A new connection. Thrift1 carries less, so such a gateway is left for one of the others that speaks Thrift2.
     fn connect(&mut self) -> Result<(Connection, GatewayInfo), ClusterError> {
+        if self.pinned {
+            let opened = self.gateways.open(self.slot)?;
+            return if self.gateways.passes_over(opened.1.api) { Err(ClusterError::NoGateway) } else { Ok(opened) };
+        }
         loop {
             self.slot = self.gateways.pick(self.slot);
             let opened = self.gateways.open(self.slot).inspect_err(|_| self.gateways.rest(self.slot))?;

@@ -128,8 +128,12 @@ impl Client {
     }
 
     /// One attempt at a page.
-    fn page_once(&mut self, request: &PageRequest<'_>, block: &mut CellBlock) -> Result<PageStats, ClusterError> {
-        let (timeout, limit) = (self.gateways().options().scan_timeout, self.gateways().options().max_reply_bytes);
+    pub(crate) fn page_once(
+        &mut self,
+        request: &PageRequest<'_>,
+        block: &mut CellBlock,
+    ) -> Result<PageStats, ClusterError> {
+        let (timeout, limit) = (self.page_timeout, self.gateways().options().max_reply_bytes);
         let started = Instant::now();
         block.clear();
         if self.api()? == Api::Thrift1 {

@@ -10,6 +10,7 @@
 //! is refused with [`ClusterError::NotInThrift1`].
 
 mod address;
+mod canary;
 mod client;
 mod connection;
 mod data;
@@ -25,6 +26,7 @@ mod tables;
 mod thrift1;
 
 pub use address::{Api, GatewayAddress, Transport};
+pub use canary::Canary;
 pub use client::Client;
 pub use data::{PageStats, parse_page};
 pub use error::ClusterError;

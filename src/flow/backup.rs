@@ -16,6 +16,7 @@ use crate::flow::catalogue::{self, TableResult};
 use crate::flow::export::{ExportContext, ShardOutcome, ShardTask, export_shard};
 use crate::flow::inventory::table_report;
 use crate::flow::lock::RepositoryLock;
+use crate::flow::pace::Pace;
 use crate::flow::queue::WorkQueue;
 use crate::flow::resume::{self, KeptTable, Resumed};
 use crate::flow::rss::peak_rss_bytes;
@@ -55,7 +56,8 @@ const MAX_TABLES: usize = 128;
 pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result<BackupReport, FlowError> {
     let begun = Instant::now();
     let threads = Threads::new(plan.resources.cpu)?;
-    let survey = Survey::make(&plan.source, progress, cancel)?;
+    let pace = Pace::new(&plan.manners, plan.resources.connections, progress, cancel);
+    let survey = Survey::make(&plan.source, progress, &pace)?;
     if plan.raw {
         plan.source.gateways.client().require_thrift2("read delete markers and hidden versions (--raw)")?;
     }
@@ -91,7 +93,9 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
     };
     let Resumed { writer, plan: PlanRecord { started_ms, .. }, tables: mut kept, problems } = start;
     report.resumed = plan.resume.then(|| ResumedReport { problems, ..ResumedReport::default() });
-    let run = Run { plan, survey: &survey, threads: &threads, lock: &lock, writer: &writer, progress, cancel };
+    let _canary = pace.watch(&plan.source.gateways, survey.found.tables.first().map(|table| table.name.as_str()));
+    let run =
+        Run { plan, survey: &survey, threads: &threads, lock: &lock, writer: &writer, pace: &pace, progress, cancel };
     let unfinished = |error| {
         let id = writer.id();
         let advice =
@@ -105,6 +109,7 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
     report.seconds = begun.elapsed().as_secs_f64();
     report.bytes_read = manifest.totals.bytes_read;
     report.bytes_written = manifest.totals.bytes_written;
+    report.back_off_seconds = pace.back_off_seconds();
     report.peak_rss_bytes = peak_rss_bytes();
     Ok(report)
 }
@@ -123,6 +128,7 @@ fn new_report(plan: &BackupPlan, survey: &Survey) -> BackupReport {
         bytes_read: 0,
         bytes_written: 0,
         peak_rss_bytes: 0,
+        back_off_seconds: 0.0,
     };
     if plan.raw && plan.max_versions == i32::MAX {
         report.warnings.push(
@@ -158,6 +164,7 @@ struct Run<'a> {
     threads: &'a Threads,
     lock: &'a RepositoryLock,
     writer: &'a BackupWriter,
+    pace: &'a Pace,
     progress: &'a Progress,
     cancel: &'a Cancel,
 }
@@ -234,12 +241,12 @@ impl Run<'_> {
             rollups: table.rollups.clone(),
             layout: self.survey.detection.layout,
             names: Arc::clone(&self.survey.names),
-            scan: ScanOptions {
+            scan: self.pace.pages(ScanOptions {
                 max_versions: self.survey.versions(self.plan, table),
                 raw: self.plan.raw,
                 page_bytes: page_bytes as usize,
                 ..ScanOptions::default()
-            },
+            }),
             batch_points: batch_points as usize,
             spare_batches: Mutex::default(),
             encode_budget: ByteBudget::new(max_memory.saturating_sub(filling).max(2 * batch_points * BYTES_PER_POINT)),
@@ -251,6 +258,7 @@ impl Run<'_> {
             ],
             next_shard: AtomicU32::new(next_shard),
             table_number,
+            pace: self.pace.clone(),
             progress: self.progress.clone(),
             cancel: self.cancel.clone(),
             cancel_table: Cancel::new(),

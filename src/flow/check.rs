@@ -3,6 +3,7 @@
 use crate::cluster::Api;
 use crate::flow::detect::{decide, sample_keys, words};
 use crate::flow::names::read_names;
+use crate::flow::pace::Pace;
 use crate::flow::plan::Source;
 use crate::flow::tables::{SourceTable, SourceTables};
 use crate::flow::{Cancel, CheckReport, CheckedFamily, CheckedTable, FlowError, Progress};
@@ -42,7 +43,7 @@ pub fn check(source: &Source, progress: &Progress, cancel: &Cancel) -> Result<Ch
     progress.stage("looking at the tables", 0);
     let found = SourceTables::find(&mut client, &source.names, source.conf.as_ref())?;
     let (names, facts) = match found.uid() {
-        Some(uid) => read_names(&mut client, &uid.name, cancel)?,
+        Some(uid) => read_names(&mut client, &uid.name, &Pace::free(cancel))?,
         None => Default::default(),
     };
     let keys = match found.data() {

@@ -21,6 +21,7 @@ mod lock;
 mod names;
 mod open;
 mod opentsdb_conf;
+mod pace;
 mod plan;
 mod process;
 mod progress;
@@ -44,8 +45,9 @@ pub use error::FlowError;
 pub use inventory::{ListedBackup, MetricReport, ShowReport, UnfinishedBackup, list, show, unfinished};
 pub use open::{GatewaySettings, RepositorySettings, open_gateways, open_store, to_json};
 pub use opentsdb_conf::OpentsdbConf;
-pub use plan::{BackupPlan, LayoutFlags, Resources, RestorePlan, Source, VerifyLevel, VerifyPlan};
-pub use progress::{Progress, ProgressView};
+pub use pace::{Allowance, Ceiling};
+pub use plan::{BackupPlan, LayoutFlags, Manners, Resources, RestorePlan, Source, VerifyLevel, VerifyPlan};
+pub use progress::{BackingOff, Progress, ProgressView};
 pub use prune::{Decision, FolderState, PrunePlan, PruneReport, PrunedFolder, Retention, prune, time_zone};
 pub use report::{
     BackupReport, CellDifference, CheckReport, CheckedFamily, CheckedTable, DifferenceKind, FileProblem, RestoreReport,

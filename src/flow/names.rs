@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use crate::cluster::Client;
 use crate::codec::{describe_series, read_uid_row};
-use crate::flow::{Cancel, FlowError};
+use crate::flow::FlowError;
+use crate::flow::pace::Pace;
 use crate::model::{CellBlock, KeyLayout, KeyRange, SeriesLabel, UidKind, UidNames};
 use crate::scan::{ScanOptions, ShardScan};
 
@@ -27,16 +28,13 @@ impl UidFacts {
 ///
 /// # Errors
 /// The scan's, or [`FlowError::Interrupted`].
-pub fn read_names(client: &mut Client, uid_table: &str, cancel: &Cancel) -> Result<(UidNames, UidFacts), FlowError> {
+pub fn read_names(client: &mut Client, uid_table: &str, pace: &Pace) -> Result<(UidNames, UidFacts), FlowError> {
     let mut names = UidNames::new();
     let mut facts = UidFacts::default();
-    let options = ScanOptions { max_versions: 1, ..ScanOptions::default() };
+    let options = pace.pages(ScanOptions { max_versions: 1, ..ScanOptions::default() });
     let mut scan = ShardScan::new(client, uid_table, KeyRange::all(), options);
     let mut page = CellBlock::new();
-    while scan.next_page(&mut page)?.is_some() {
-        if cancel.is_set() {
-            return Err(FlowError::Interrupted);
-        }
+    while pace.next_page(&mut scan, &mut page)?.is_some() {
         for row in page.rows() {
             for (kind, uid, name) in read_uid_row(row) {
                 names.insert(kind, uid, &name);

@@ -1,9 +1,10 @@
 //! What a command is asked to do, as values: printable, and complete before anything runs.
 
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Gateways;
-use crate::flow::{OpentsdbConf, TableNames};
+use crate::flow::{Ceiling, OpentsdbConf, TableNames};
 use crate::model::KeyLayout;
 use crate::store::Store;
 
@@ -23,6 +24,28 @@ pub struct Resources {
 impl Default for Resources {
     fn default() -> Self {
         Self { connections: 4, cpu: 0, max_memory: 320 << 20, page_bytes: 4 << 20 }
+    }
+}
+
+/// What a run owes the cluster's users: how fast it may go, and when it goes slower by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manners {
+    /// Wire bytes per second from or to the gateways, all connections together.
+    pub rate: Option<u64>,
+    /// Rows per second from or to the gateways, all connections together.
+    pub rate_rows: Option<u64>,
+    /// Limits by the time of day; the lowest of all that hold counts.
+    pub ceilings: Vec<Ceiling>,
+    /// Where the day of the ceilings is.
+    pub time_zone: TimeZone,
+    /// Back off when a gateway takes this many times as long as without load; `None`: never, and nothing is measured.
+    pub back_off: Option<f64>,
+}
+
+impl Default for Manners {
+    /// No limits and no back-off.
+    fn default() -> Self {
+        Self { rate: None, rate_rows: None, ceilings: Vec::new(), time_zone: TimeZone::UTC, back_off: None }
     }
 }
 
@@ -89,6 +112,8 @@ pub struct BackupPlan {
     pub resources: Resources,
     /// Go on with the newest unfinished backup that was begun in the same way.
     pub resume: bool,
+    /// Limits towards the cluster.
+    pub manners: Manners,
     /// Only plan: connect, find tables and shards, write nothing.
     pub dry_run: bool,
 }
@@ -113,6 +138,8 @@ pub struct RestorePlan {
     pub read_back: bool,
     /// Limits.
     pub resources: Resources,
+    /// Limits towards the cluster.
+    pub manners: Manners,
     /// Only check what would happen.
     pub dry_run: bool,
 }
@@ -145,4 +172,6 @@ pub struct VerifyPlan {
     pub max_named: usize,
     /// Limits.
     pub resources: Resources,
+    /// Limits towards the cluster, for [`VerifyLevel::Source`].
+    pub manners: Manners,
 }

@@ -1,6 +1,6 @@
 //! Numbers that a run shows while it goes on.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Counters that the stages add to and the command line reads. Clones share them.
@@ -16,10 +16,21 @@ struct Counters {
     points: AtomicU64,
     bytes_read: AtomicU64,
     bytes_written: AtomicU64,
+    paused: AtomicBool,
+    back_off: Mutex<Option<BackingOff>>,
+}
+
+/// A run that goes slower because a gateway does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BackingOff {
+    /// Share of its time that each connection keeps a gateway busy, below 1.
+    pub share: f64,
+    /// Latency of the gateway as a multiple of what it is without load.
+    pub times: f64,
 }
 
 /// The counters at one instant.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ProgressView {
     /// What is going on, for a person.
     pub stage: String,
@@ -35,6 +46,10 @@ pub struct ProgressView {
     pub bytes_read: u64,
     /// Bytes written to the repository (backup) or the gateway (restore).
     pub bytes_written: u64,
+    /// A ceiling allows nothing at this time of day.
+    pub paused: bool,
+    /// How much the run is held back for the cluster's other users.
+    pub back_off: Option<BackingOff>,
 }
 
 impl Progress {
@@ -76,6 +91,16 @@ impl Progress {
         self.0.bytes_written.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Says that a ceiling allows nothing now, or something again.
+    pub fn paused(&self, paused: bool) {
+        self.0.paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// Says how much the run is held back.
+    pub fn backing_off(&self, back_off: Option<BackingOff>) {
+        *self.0.back_off.lock().unwrap_or_else(PoisonError::into_inner) = back_off;
+    }
+
     /// The counters now.
     pub fn view(&self) -> ProgressView {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -87,6 +112,8 @@ impl Progress {
             points: load(&self.0.points),
             bytes_read: load(&self.0.bytes_read),
             bytes_written: load(&self.0.bytes_written),
+            paused: self.0.paused.load(Ordering::Relaxed),
+            back_off: *self.0.back_off.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 }

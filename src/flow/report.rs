@@ -67,6 +67,8 @@ pub struct BackupReport {
     pub bytes_written: u64,
     /// Most memory that the process held.
     pub peak_rss_bytes: u64,
+    /// Seconds in which the run held back because a gateway was slow.
+    pub back_off_seconds: f64,
 }
 
 /// One table of a restore.
@@ -119,6 +121,8 @@ pub struct RestoreReport {
     pub bytes_written: u64,
     /// Most memory that the process held.
     pub peak_rss_bytes: u64,
+    /// Seconds in which the run held back because a gateway was slow.
+    pub back_off_seconds: f64,
 }
 
 /// Why a cell differs between backup and source.
@@ -195,6 +199,8 @@ pub struct VerifyReport {
     pub bytes_read: u64,
     /// Most memory that the process held.
     pub peak_rss_bytes: u64,
+    /// Seconds in which the run held back because a gateway was slow.
+    pub back_off_seconds: f64,
 }
 
 /// One table that a preflight looked at.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use crate::cluster::Api;
 use crate::flow::detect::{Detection, decide, sample_keys};
 use crate::flow::names::{Names, read_names};
+use crate::flow::pace::Pace;
 use crate::flow::plan::Source;
 use crate::flow::tables::{SourceTable, SourceTables};
-use crate::flow::{BackupPlan, Cancel, FlowError, Progress};
+use crate::flow::{BackupPlan, FlowError, Progress};
 use crate::manifest::{PlanRecord, PlannedTable, ServerFacts};
 
 /// The source, looked at.
@@ -29,13 +30,13 @@ impl Survey {
     ///
     /// # Errors
     /// The gateway's; [`FlowError::Input`] for tables that are missing.
-    pub fn make(source: &Source, progress: &Progress, cancel: &Cancel) -> Result<Self, FlowError> {
+    pub fn make(source: &Source, progress: &Progress, pace: &Pace) -> Result<Self, FlowError> {
         progress.stage("looking at the tables", 0);
         let mut client = source.gateways.client();
         let found = SourceTables::find(&mut client, &source.names, source.conf.as_ref())?;
         progress.stage("reading names", 0);
         let uid_table = found.uid().map_or("", |table| table.name.as_str()).to_string();
-        let (names, facts) = read_names(&mut client, &uid_table, cancel)?;
+        let (names, facts) = read_names(&mut client, &uid_table, pace)?;
         let keys = found.data().map(|data| sample_keys(&mut client, data)).transpose()?.unwrap_or_default();
         let detection = decide(source.conf.as_ref(), &source.layout, &facts, &names, &keys)?;
         let info = client.gateway()?;

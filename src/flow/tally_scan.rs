@@ -1,9 +1,10 @@
 //! The tally of a table in the cluster, by all connections.
 
 use crate::cluster::{Client, Gateways};
+use crate::flow::pace::Pace;
 use crate::flow::queue::WorkQueue;
 use crate::flow::workers::work_through;
-use crate::flow::{Cancel, FlowError, Progress, Resources};
+use crate::flow::{FlowError, Progress, Resources};
 use crate::model::{CellBlock, CellHasher, KeyRange, Tally};
 use crate::scan::{ScanOptions, ShardScan};
 use crate::shard::{RegionProbe, plan, probe};
@@ -45,15 +46,15 @@ pub fn tally_table(
     table: &str,
     options: &ScanOptions,
     resources: &Resources,
+    pace: &Pace,
     progress: &Progress,
-    cancel: &Cancel,
 ) -> Result<Tally, FlowError> {
     let ranges = even_ranges(gateways, table, resources.connections)?;
     progress.stage(format!("reading {table} back"), ranges.len() as u64);
     let queue = WorkQueue::new(ranges);
     let mut total = Tally::default();
     let start = || gateways.client();
-    let work = |client: &mut Client, range| tally_range(client, table, range, options, progress, cancel);
+    let work = |client: &mut Client, range| tally_range(client, table, range, options, pace, progress);
     work_through(resources.connections, &queue, progress, start, work, |part| total.add(&part))?;
     Ok(total)
 }
@@ -67,19 +68,16 @@ pub fn tally_range(
     table: &str,
     range: KeyRange,
     options: &ScanOptions,
+    pace: &Pace,
     progress: &Progress,
-    cancel: &Cancel,
 ) -> Result<Tally, FlowError> {
-    let mut scan = ShardScan::new(client, table, range, options.clone());
+    let mut scan = ShardScan::new(client, table, range, pace.pages(options.clone()));
     let mut page = CellBlock::new();
     let mut hasher = CellHasher::new();
     let mut total = Tally::default();
-    while let Some(stats) = scan.next_page(&mut page)? {
-        if cancel.is_set() {
-            return Err(FlowError::Interrupted);
-        }
+    while let Some(bytes) = pace.next_page(&mut scan, &mut page)? {
         let sum = tally_block(&page, &mut hasher);
-        progress.read(stats.wire_bytes);
+        progress.read(bytes);
         progress.counted(sum.cells, 0);
         total.add(&sum);
     }

@@ -6,6 +6,7 @@
 mod check;
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use crate::cluster::{Client, ClusterError, Durability, encoded_cell_len, encoded_row_len};
 use crate::model::{Cell, CellBlock, CellHasher, Region, Retry, Tally, kind};
@@ -70,6 +71,17 @@ impl PutError {
     }
 }
 
+/// What batches cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BatchStats {
+    /// Encoded bytes.
+    pub wire_bytes: u64,
+    /// Rows.
+    pub rows: u64,
+    /// From the request to the answer, failed attempts included.
+    pub elapsed: Duration,
+}
+
 /// Cells that wait to be sent to one region.
 #[derive(Debug, Default)]
 struct Batch {
@@ -97,6 +109,7 @@ pub struct CellWriter<'c> {
     row: Option<Vec<u8>>,
     region: usize,
     sent: Tally,
+    cost: Option<BatchStats>,
 }
 
 impl<'c> CellWriter<'c> {
@@ -124,6 +137,7 @@ impl<'c> CellWriter<'c> {
             row: None,
             region: 0,
             sent: Tally::default(),
+            cost: None,
         }
     }
 
@@ -164,6 +178,21 @@ impl<'c> CellWriter<'c> {
         Ok(())
     }
 
+    /// What was sent since the last call, in zero or one batch after each [`write`](Self::write) and
+    /// [`send_next`](Self::send_next), rarely two.
+    pub fn take_cost(&mut self) -> Option<BatchStats> {
+        self.cost.take()
+    }
+
+    /// Sends the largest batch that waits; false when none is left.
+    ///
+    /// # Errors
+    /// [`PutError::Cluster`].
+    pub fn send_next(&mut self) -> Result<bool, PutError> {
+        self.send_largest()?;
+        Ok(!self.pending.is_empty())
+    }
+
     /// Sends everything that waits.
     ///
     /// # Errors
@@ -199,6 +228,7 @@ impl<'c> CellWriter<'c> {
         let Some(mut batch) = self.pending.remove(&region) else { return Ok(()) };
         self.pending_bytes = self.pending_bytes.saturating_sub(batch.bytes);
         let durability = self.options.durability;
+        let begun = Instant::now();
         if !batch.puts.is_empty() {
             self.client.put_multiple(&self.table, &batch.puts, durability)?;
         }
@@ -206,6 +236,10 @@ impl<'c> CellWriter<'c> {
             self.client.delete_multiple(&self.table, &batch.markers, durability)?;
         }
         self.sent.add(&batch.tally);
+        let cost = self.cost.get_or_insert_default();
+        cost.wire_bytes += batch.bytes as u64;
+        cost.rows += batch.tally.rows;
+        cost.elapsed += begun.elapsed();
         batch.clear();
         self.spare.push(batch);
         Ok(())

@@ -29,7 +29,11 @@ fn cases() -> Vec<Case> {
     let put = |fault, path| Rule::on(fault, "PUT", path);
     vec![
         case("500s that pass", Rule::all(Fault::InternalError).after(3).times(4), &[], 4),
-        ends(75, &["cannot", "try again later", "500"], case("500s that stay", Rule::all(Fault::InternalError).after(5), QUICK, 2)),
+        ends(
+            75,
+            &["cannot", "try again later", "500"],
+            case("500s that stay", Rule::all(Fault::InternalError).after(5), QUICK, 2),
+        ),
         ends(
             75,
             &["manifest.json", "try again later"],
@@ -59,13 +63,23 @@ fn cases() -> Vec<Case> {
         case("answer to repository.json lost", put(Fault::AnswerLost, "repository.json").times(1), &[], 1),
         case("time-out after a data file took effect", put(Fault::AnswerStalled, ".parquet").times(2), IMPATIENT, 2),
         case("time-out after a shard record took effect", put(Fault::AnswerStalled, "/shards/").times(2), IMPATIENT, 2),
-        case("time-out after the manifest took effect", put(Fault::AnswerStalled, "manifest.json").times(1), IMPATIENT, 1),
+        case(
+            "time-out after the manifest took effect",
+            put(Fault::AnswerStalled, "manifest.json").times(1),
+            IMPATIENT,
+            1,
+        ),
         case("time-out before the manifest took effect", put(Fault::Stall, "manifest.json").times(1), IMPATIENT, 1),
         case("slow answers", Rule::all(Fault::Slow(120)), &[], 10),
         ends(
             75,
             &["try again later"],
-            case("a store that stops to answer", Rule::all(Fault::Stall).after(8), &["--store-retry-for", "3s", "--store-timeout", "1s"], 1),
+            case(
+                "a store that stops to answer",
+                Rule::all(Fault::Stall).after(8),
+                &["--store-retry-for", "3s", "--store-timeout", "1s"],
+                1,
+            ),
         ),
         Case {
             name: "a bad day (random, 600 a minute)",

@@ -129,6 +129,7 @@ fn report(kind: TableKind, reasons: &[(&str, u64)]) -> BackupReport {
         bytes_read: 4096,
         bytes_written: 1024,
         peak_rss_bytes: 1 << 20,
+        back_off_seconds: 0.0,
     }
 }
 

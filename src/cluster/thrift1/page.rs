@@ -19,7 +19,7 @@ impl Client {
         block: &mut CellBlock,
     ) -> Result<PageStats, ClusterError> {
         let started = Instant::now();
-        let timeout = self.gateways().options().scan_timeout;
+        let timeout = self.page_timeout;
         let connection = self.connection()?;
         if request.raw {
             let what = "read delete markers and hidden versions (--raw)".into();

@@ -9,6 +9,7 @@ use crate::cluster::Client;
 use crate::codec::{Decoder, RollupTable};
 use crate::flow::budget::ByteBudget;
 use crate::flow::names::Names;
+use crate::flow::pace::Pace;
 use crate::flow::threads::{Pending, Threads};
 use crate::flow::{Cancel, FlowError, Progress};
 use crate::manifest::{BackupPaths, FileName, FileRecord, new_attempt};
@@ -62,6 +63,8 @@ pub struct ExportContext {
     pub next_shard: AtomicU32,
     /// Position of the table in the backup, 0..=127: keeps series numbers apart, whatever becomes of shards.
     pub table_number: u8,
+    /// How fast to go.
+    pub pace: Pace,
     /// Counters.
     pub progress: Progress,
     /// Request to stop.
@@ -141,12 +144,12 @@ pub fn export_shard(
     let mut read = 0;
     let (mut position, mut pieces) = (None, 1);
     let mut page = CellBlock::new();
-    while let Some(stats) = scan.next_page(&mut page)? {
+    while let Some(bytes) = context.pace.next_page(&mut scan, &mut page)? {
         if context.cancel.is_set() || context.cancel_table.is_set() {
             return Err(FlowError::Interrupted);
         }
-        read += stats.wire_bytes;
-        context.progress.read(stats.wire_bytes);
+        read += bytes;
+        context.progress.read(bytes);
         page = stages.decode(page)?;
         let waiting = hungry();
         if read >= SHARD_BYTES || begun.elapsed() >= SHARD_TIME || waiting > 0 && read >= SHARE_BYTES {

@@ -18,6 +18,7 @@ use std::time::Instant;
 use crate::cluster::Client;
 use crate::flow::backup_files::{BackupContents, load_backup};
 use crate::flow::lock::RepositoryLock;
+use crate::flow::pace::Pace;
 use crate::flow::rss::peak_rss_bytes;
 use crate::flow::tally_scan::tally_table;
 use crate::flow::threads::Threads;
@@ -37,6 +38,7 @@ use target::{Target, plan_targets};
 pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Result<RestoreReport, FlowError> {
     let begun = Instant::now();
     let threads = Threads::new(plan.resources.cpu)?;
+    let pace = Pace::new(&plan.manners, plan.resources.connections, progress, cancel);
     progress.stage("reading the manifest", 0);
     let mut client = plan.gateways.client();
     let repository = threads.wait(Repository::open(plan.store.clone()))?;
@@ -62,7 +64,7 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
             }
         };
         report.restore = log.id().map(str::to_string);
-        let mut run = Run { plan, threads: &threads, contents: &contents, log: &mut log, progress, cancel };
+        let mut run = Run { plan, threads: &threads, contents: &contents, log: &mut log, pace: &pace, progress };
         let result = run.tables(&mut client, &targets, &mut report);
         result.map_err(|error| FlowError::unfinished(log.advice(), error))?;
         report.warnings.extend(log.finish(&threads, report.differences == 0));
@@ -72,6 +74,7 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
     report.bytes_read = view.bytes_read;
     report.bytes_written = view.bytes_written;
     report.peak_rss_bytes = peak_rss_bytes();
+    report.back_off_seconds = pace.back_off_seconds();
     Ok(report)
 }
 
@@ -89,6 +92,7 @@ fn new_report(plan: &RestorePlan, contents: &BackupContents, warnings: Vec<Strin
         bytes_read: 0,
         bytes_written: 0,
         peak_rss_bytes: 0,
+        back_off_seconds: 0.0,
     }
 }
 
@@ -97,8 +101,8 @@ struct Run<'a> {
     threads: &'a Threads,
     contents: &'a BackupContents,
     log: &'a mut RestoreLog,
+    pace: &'a Pace,
     progress: &'a Progress,
-    cancel: &'a Cancel,
 }
 
 impl Run<'_> {
@@ -111,6 +115,7 @@ impl Run<'_> {
         for target in targets.iter().filter(|target| target.create) {
             target.make(client)?;
         }
+        let _canary = self.pace.watch(&self.plan.gateways, targets.last().map(|target| target.name.as_str()));
         // The manifest lists tables in the order of a backup, UIDs last: a restore goes the other way round.
         for target in targets.iter().rev() {
             let table = self.table(target).map_err(|e| e.at(format!("table {}", target.name)))?;
@@ -136,7 +141,7 @@ impl Run<'_> {
     }
 
     fn send(&self, target: &Target<'_>) -> Result<Sent, FlowError> {
-        send::send_table(self.plan, self.threads, self.contents, target, self.log, self.progress, self.cancel)
+        send::send_table(self.plan, self.threads, self.contents, target, self.log, self.pace, self.progress)
     }
 
     /// Whether the target holds what the backup does; `None` where it held other rows before.
@@ -146,7 +151,7 @@ impl Run<'_> {
         }
         let options = read_options(target.table, self.contents.manifest.raw);
         let (gateways, resources) = (&self.plan.gateways, &self.plan.resources);
-        let found = tally_table(gateways, &target.name, &options, resources, self.progress, self.cancel)?;
+        let found = tally_table(gateways, &target.name, &options, resources, self.pace, self.progress)?;
         Ok(Some(found.same_cells(&target.table.tally)))
     }
 }

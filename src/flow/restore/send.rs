@@ -3,12 +3,13 @@
 use crate::cluster::Client;
 use crate::flow::backup_files::{BackupContents, fetch};
 use crate::flow::contents::cells_of;
+use crate::flow::pace::{Moved, Pace, Turn};
 use crate::flow::queue::WorkQueue;
 use crate::flow::threads::Threads;
 use crate::flow::workers::work_through;
-use crate::flow::{Cancel, FlowError, Progress, RestorePlan};
+use crate::flow::{FlowError, Progress, RestorePlan};
 use crate::model::{FileRow, Region, Tally};
-use crate::put::{CellWriter, PutOptions};
+use crate::put::{BatchStats, CellWriter, PutOptions};
 
 use super::log::RestoreLog;
 use super::target::{Target, saved_descriptor};
@@ -34,8 +35,8 @@ pub fn send_table(
     contents: &BackupContents,
     target: &Target<'_>,
     log: &RestoreLog,
+    pace: &Pace,
     progress: &Progress,
-    cancel: &Cancel,
 ) -> Result<Sent, FlowError> {
     let regions = plan.gateways.client().regions(&target.name)?;
     let families: Vec<Vec<u8>> = saved_descriptor(target.table)?.families.into_iter().map(|f| f.name).collect();
@@ -45,7 +46,7 @@ pub fn send_table(
     skipped.iter().for_each(|file| sent.skipped.add(&file.tally));
     progress.stage(format!("restoring {}", target.name), files.len() as u64);
     let queue = WorkQueue::new(files);
-    let job = SendJob { plan, threads, contents, table: &target.name, regions, families, progress, cancel };
+    let job = SendJob { plan, threads, contents, table: &target.name, regions, families, pace, progress };
     let start = || plan.gateways.client();
     let work = |client: &mut Client, file: &FileRow| {
         let tally = job.send_file(client, file).map_err(|e| e.at(file.path.clone()))?;
@@ -63,23 +64,27 @@ struct SendJob<'a> {
     table: &'a str,
     regions: Vec<Region>,
     families: Vec<Vec<u8>>,
+    pace: &'a Pace,
     progress: &'a Progress,
-    cancel: &'a Cancel,
 }
 
 impl SendJob<'_> {
     fn send_file(&self, client: &mut Client, file: &FileRow) -> Result<Tally, FlowError> {
         let bytes = fetch(self.threads, &self.plan.store, file)?;
         self.progress.read(bytes.len() as u64);
-        let mut writer =
-            CellWriter::new(client, self.table, self.families.clone(), &self.regions, PutOptions::default());
+        let mut writer = CellWriter::new(
+            client,
+            self.table,
+            self.families.clone(),
+            &self.regions,
+            self.pace.batches(PutOptions::default()),
+        );
+        let mut turn = self.pace.ready()?;
         let mut before = 0;
         cells_of(bytes, file.kind, &self.contents.manifest.layout, &mut |block| {
-            if self.cancel.is_set() {
-                return Err(FlowError::Interrupted);
-            }
             for cell in block.iter() {
                 writer.write(&cell)?;
+                self.next_turn(&mut writer, &mut turn)?;
             }
             let sent = writer.sent().bytes;
             self.progress.wrote(sent - before);
@@ -87,8 +92,25 @@ impl SendJob<'_> {
             before = sent;
             Ok(())
         })?;
+        while writer.send_next()? {
+            self.next_turn(&mut writer, &mut turn)?;
+        }
+        let cost = writer.take_cost();
         let sent = writer.finish()?;
+        turn.over(moved(cost.unwrap_or_default()))?;
         self.progress.wrote(sent.bytes - before);
         Ok(sent)
     }
+
+    /// Waits for the next turn when a batch was sent.
+    fn next_turn<'t>(&'t self, writer: &mut CellWriter<'_>, turn: &mut Turn<'t>) -> Result<(), FlowError> {
+        if let Some(cost) = writer.take_cost() {
+            turn.renew(moved(cost))?;
+        }
+        Ok(())
+    }
+}
+
+fn moved(cost: BatchStats) -> Moved {
+    Moved { bytes: cost.wire_bytes, rows: cost.rows, busy: cost.elapsed }
 }

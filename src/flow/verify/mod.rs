@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::flow::lock::RepositoryLock;
+use crate::flow::pace::Pace;
 use crate::flow::rss::peak_rss_bytes;
 use crate::flow::threads::Threads;
 use crate::flow::{Cancel, FlowError, Progress, VerifyLevel, VerifyPlan, VerifyReport};
@@ -40,6 +41,7 @@ pub fn verify(plan: &VerifyPlan, progress: &Progress, cancel: &Cancel) -> Result
         seconds: 0.0,
         bytes_read: 0,
         peak_rss_bytes: 0,
+        back_off_seconds: 0.0,
     };
     let repository = threads.wait(Repository::open(plan.store.clone()))?;
     let lock = RepositoryLock::shared(&threads, &repository, LockKind::Verify, None)?;
@@ -53,7 +55,10 @@ pub fn verify(plan: &VerifyPlan, progress: &Progress, cancel: &Cancel) -> Result
             let gateways = plan.gateways.as_ref().ok_or_else(|| {
                 FlowError::input("verify --level source compares with a live cluster; name its gateway with --gateway")
             })?;
-            source::compare(plan, gateways, &threads, &contents, progress, cancel, &mut report)?;
+            let pace = Pace::new(&plan.manners, plan.resources.connections, progress, cancel);
+            let _canary = pace.watch(gateways, source::first_table(plan, &contents).as_deref());
+            source::compare(plan, gateways, &threads, &contents, &pace, progress, cancel, &mut report)?;
+            report.back_off_seconds = pace.back_off_seconds();
         }
     }
     report.differences = report.problems.len() as u64 + report.by_kind.values().sum::<u64>();

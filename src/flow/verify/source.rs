@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use crate::cluster::{Client, Gateways};
 use crate::flow::backup_files::{BackupContents, fetch};
 use crate::flow::contents::cells_of;
+use crate::flow::pace::Pace;
 use crate::flow::queue::WorkQueue;
 use crate::flow::restore::read_options;
 use crate::flow::threads::Threads;
@@ -34,13 +35,13 @@ pub fn compare(
     gateways: &Gateways,
     threads: &Threads,
     contents: &BackupContents,
+    pace: &Pace,
     progress: &Progress,
     cancel: &Cancel,
     report: &mut VerifyReport,
 ) -> Result<(), FlowError> {
     for table in &contents.manifest.tables {
-        let renamed = plan.rename.iter().find(|(old, _)| *old == table.name).map(|(_, new)| new.clone());
-        let name = renamed.unwrap_or_else(|| table.name.clone());
+        let name = name_there(plan, table);
         let shards: Vec<&ShardRow> = contents.shards.iter().filter(|shard| shard.table == table.name).collect();
         progress.stage(format!("comparing {name}"), shards.len() as u64);
         let job = Job {
@@ -49,7 +50,8 @@ pub fn compare(
             contents,
             table,
             name,
-            options: read_options(table, contents.manifest.raw),
+            options: pace.pages(read_options(table, contents.manifest.raw)),
+            pace,
             progress,
             cancel,
         };
@@ -62,6 +64,16 @@ pub fn compare(
         report.cells_named.extend(found.named.into_iter().take(room));
     }
     Ok(())
+}
+
+/// What the first table of the backup is called in the cluster.
+pub fn first_table(plan: &VerifyPlan, contents: &BackupContents) -> Option<String> {
+    contents.manifest.tables.first().map(|table| name_there(plan, table))
+}
+
+fn name_there(plan: &VerifyPlan, table: &TableRecord) -> String {
+    let renamed = plan.rename.iter().find(|(old, _)| *old == table.name).map(|(_, new)| new.clone());
+    renamed.unwrap_or_else(|| table.name.clone())
 }
 
 #[derive(Default)]
@@ -78,6 +90,7 @@ struct Job<'a> {
     table: &'a TableRecord,
     name: String,
     options: ScanOptions,
+    pace: &'a Pace,
     progress: &'a Progress,
     cancel: &'a Cancel,
 }
@@ -172,11 +185,8 @@ impl Job<'_> {
     fn scan(&self, client: &mut Client, range: KeyRange, each: &mut dyn FnMut(&CellBlock)) -> Result<(), FlowError> {
         let mut scan = ShardScan::new(client, &self.name, range, self.options.clone());
         let mut page = CellBlock::new();
-        while let Some(stats) = scan.next_page(&mut page)? {
-            if self.cancel.is_set() {
-                return Err(FlowError::Interrupted);
-            }
-            self.progress.read(stats.wire_bytes);
+        while let Some(bytes) = self.pace.next_page(&mut scan, &mut page)? {
+            self.progress.read(bytes);
             self.progress.counted(page.cell_count() as u64, 0);
             each(&page);
         }
