@@ -62,7 +62,7 @@ impl Client {
     fn connected(&mut self) -> Result<(&mut Connection, &GatewayInfo), ClusterError> {
         let idle_limit = self.gateways.options().idle_limit;
         let usable = |(connection, info): &(Connection, GatewayInfo)| {
-            connection.idle() < idle_limit && !self.gateways.passes_over(info.api)
+            !connection.spent && connection.idle() < idle_limit && !self.gateways.passes_over(info.api)
         };
         let opened = match self.open.take().filter(usable) {
             Some(open) => open,

@@ -22,7 +22,7 @@ use crate::cluster::{ClusterError, GatewayAddress, GatewayOptions, Transport};
 /// What is read at once when the length of a reply is unknown.
 const PIECE: usize = 256 << 10;
 /// How far the buffer of a framed reply grows ahead of the bytes that have come.
-const STEP: usize = 16 << 20;
+const STEP: usize = 4 << 20;
 /// Buffer for the calls of the generated client.
 const BUFFER: usize = 64 << 10;
 
@@ -37,6 +37,11 @@ pub(crate) trait Sink {
     fn advance(&mut self, filled: usize) -> Result<(), Fault>;
     /// Where the complete reply ends.
     fn end(&self) -> usize;
+    /// True when what has come is of use by itself and the rest is not wanted. The connection is of no use then.
+    fn enough(&self, filled: usize) -> bool {
+        let _ = filled;
+        false
+    }
 }
 
 /// How the first question on a connection was answered, when it was not answered well.
@@ -66,6 +71,8 @@ pub(crate) struct Connection {
     used: Instant,
     /// No call but the first question was answered on it yet.
     pub fresh: bool,
+    /// Part of a reply was left unread.
+    pub spent: bool,
 }
 
 impl Connection {
@@ -88,6 +95,7 @@ impl Connection {
             sequence: 0,
             used: Instant::now(),
             fresh: true,
+            spent: false,
         };
         let found = connection.greet(options.probe_timeout)?;
         Ok((connection, found))
@@ -173,6 +181,8 @@ impl Connection {
         };
         self.used = Instant::now();
         self.fresh = false;
+        let filled = sink.buffer().len();
+        self.spent = sink.enough(filled);
         Ok((sink, bytes))
     }
 
@@ -192,12 +202,21 @@ impl Connection {
         if length > self.max_reply {
             return Err(self.too_long(call));
         }
-        let buffer = sink.buffer();
-        buffer.clear();
-        while buffer.len() < length {
+        sink.buffer().clear();
+        while sink.buffer().len() < length {
+            let buffer = sink.buffer();
             let from = buffer.len();
             buffer.resize(length.min(from + STEP), 0);
             (&self.stream).read_exact(buffer.get_mut(from..).unwrap_or_default()).map_err(failed)?;
+            let filled = buffer.len();
+            if filled < length {
+                match sink.advance(filled) {
+                    Err(Fault::Short) if sink.enough(filled) => return Ok(filled),
+                    Err(Fault::Short) => {}
+                    Ok(()) => return Err(call.unreadable("a frame longer than its message")),
+                    Err(fault) => return Err(unreadable(call, fault)),
+                }
+            }
         }
         match sink.advance(length) {
             Ok(()) if sink.end() == length => Ok(length + 4),
@@ -236,6 +255,10 @@ impl Connection {
                     return Ok(filled);
                 }
                 Ok(()) => return Err(call.unreadable("bytes behind the message")),
+                Err(Fault::Short) if sink.enough(filled) => {
+                    sink.buffer().truncate(filled);
+                    return Ok(filled);
+                }
                 Err(Fault::Short) => {}
                 Err(fault) => return Err(unreadable(call, fault)),
             }

@@ -33,6 +33,8 @@ pub struct PageStats {
 struct PageSink<'a, P> {
     block: &'a mut CellBlock,
     reply: ScanReply<P>,
+    /// Bytes after which whole rows are enough.
+    most: usize,
 }
 
 impl<P: Protocol> Sink for PageSink<'_, P> {
@@ -46,6 +48,10 @@ impl<P: Protocol> Sink for PageSink<'_, P> {
 
     fn end(&self) -> usize {
         self.reply.end()
+    }
+
+    fn enough(&self, filled: usize) -> bool {
+        filled > self.most && self.reply.end() < filled && !self.block.is_empty()
     }
 }
 
@@ -221,11 +227,13 @@ fn read_page<P: Protocol>(
     block: &mut CellBlock,
 ) -> Result<(ScanOutcome, usize), ClusterError> {
     let join = request.pieces.is_some();
+    // The last of joined rows may lack cells that are still to come.
+    let most = if join { usize::MAX } else { request.most_bytes };
     let (sink, bytes) = connection.exchange(
         call,
         timeout,
         |writer| page(writer, request),
-        |expected| PageSink { block, reply: ScanReply::<P>::new(expected, limit, join) },
+        |expected| PageSink { block, reply: ScanReply::<P>::new(expected, limit, join), most },
     )?;
     Ok((sink.reply.finish(), bytes))
 }

@@ -4,7 +4,7 @@
 //! `06` are ordinary points. Odd qualifiers mean different things in different tables, so there the value's shape
 //! decides last.
 
-use crate::codec::decoder::{Decoder, Sink};
+use crate::codec::decoder::{Decoder, Enough, OpenRow, PART, Sink, before};
 use crate::codec::entries::{self, Ending, Entry};
 use crate::codec::qualifier::{self, FLAG_FLOAT, PointQualifier};
 use crate::codec::row_key::RowKey;
@@ -12,10 +12,18 @@ use crate::codec::segments::{Damage, Row, push_column, push_seconds, push_single
 use crate::codec::{POINT_FAMILY, annotation, duplicates, histogram, is_storable, rollup, value};
 use crate::model::{Annotation, Cell, CellRef, Form, RawReason, RowView, TableKind};
 
-/// Decodes the visible cells of a row.
-pub fn decode(decoder: &mut Decoder, view: RowView<'_>, cells: &[CellRef], sink: &mut Sink<'_>) {
+/// Decodes the visible cells of a row from the one with index `from` on, until it is `enough`; returns the first cell
+/// that is left.
+pub fn decode(
+    decoder: &mut Decoder,
+    view: RowView<'_>,
+    cells: &[CellRef],
+    from: usize,
+    sink: &mut Sink<'_>,
+    enough: Enough<'_>,
+) -> Option<usize> {
     let Some(key) = RowKey::parse(view.key, &decoder.layout) else {
-        return all_raw(decoder, view, cells, sink);
+        return all_raw(decoder, view, cells, from, sink, enough);
     };
     let problem = if !key.has_own_salt(&decoder.layout) {
         Some(RawReason::WrongSalt)
@@ -24,11 +32,20 @@ pub fn decode(decoder: &mut Decoder, view: RowView<'_>, cells: &[CellRef], sink:
     } else {
         None
     };
-    let first_segment = sink.out.points.segments.len();
+    if from == 0 {
+        let first_segment = sink.out.points.segments.len();
+        decoder.open = OpenRow { series: None, first_segment, last_time: -1, growing: true };
+    }
     let base_ms = i64::from(key.base) * 1000;
-    let mut row = Row { key, base_ms, problem, series: None, first_segment, last_time: -1, growing: true };
-    let mut previous: Option<Cell<'_>> = None;
-    for cell in cells {
+    let OpenRow { series, first_segment, last_time, growing } = decoder.open;
+    let mut row = Row { key, base_ms, problem, series, first_segment, last_time, growing };
+    let mut previous = before(view, cells, from);
+    for (at, cell) in cells.iter().enumerate().skip(from) {
+        if (at - from) % PART == PART - 1 && enough(sink.out, sink.tally) {
+            let Row { series, last_time, growing, .. } = row;
+            decoder.open = OpenRow { series, first_segment, last_time, growing };
+            return Some(at);
+        }
         let cell = view.cell(cell);
         let hash = decoder.count(&cell, sink);
         let older = previous.is_some_and(|previous| same_column(&previous, &cell));
@@ -42,14 +59,26 @@ pub fn decode(decoder: &mut Decoder, view: RowView<'_>, cells: &[CellRef], sink:
     if !row.growing {
         duplicates::mark_superseded(&mut sink.out.points, first_segment, &mut decoder.claims);
     }
+    None
 }
 
-fn all_raw(decoder: &mut Decoder, view: RowView<'_>, cells: &[CellRef], sink: &mut Sink<'_>) {
-    for cell in cells {
+fn all_raw(
+    decoder: &mut Decoder,
+    view: RowView<'_>,
+    cells: &[CellRef],
+    from: usize,
+    sink: &mut Sink<'_>,
+    enough: Enough<'_>,
+) -> Option<usize> {
+    for (at, cell) in cells.iter().enumerate().skip(from) {
+        if at > from && enough(sink.out, sink.tally) {
+            return Some(at);
+        }
         let cell = view.cell(cell);
         decoder.count(&cell, sink);
         sink.raw(&cell, RawReason::BadRowKey);
     }
+    None
 }
 
 #[inline]

@@ -27,7 +27,24 @@ pub struct Decoder {
     series: HashMap<Vec<u8>, u32>,
     live: Vec<CellRef>,
     hidden: Vec<(CellRef, RawReason)>,
+    /// Where the row stands that was decoded in part.
+    pub(super) open: OpenRow,
 }
+
+/// What the rest of a row must know of the part before.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct OpenRow {
+    pub series: Option<u32>,
+    pub first_segment: usize,
+    pub last_time: i64,
+    pub growing: bool,
+}
+
+/// Cells of a row between two looks at whether it is enough.
+pub(super) const PART: usize = 64;
+
+/// Whether what was decoded should be taken before going on.
+pub type Enough<'a> = &'a dyn Fn(&TypedRows, &Tally) -> bool;
 
 /// Where the cells of a row go.
 pub(super) struct Sink<'a> {
@@ -40,6 +57,11 @@ impl Sink<'_> {
     pub fn raw(&mut self, cell: &Cell<'_>, reason: RawReason) {
         self.out.raw.push(RawCell { cell: cell.to_owned(), reason });
     }
+}
+
+/// The cell before the one with this index.
+pub(super) fn before<'a>(row: RowView<'a>, cells: &[CellRef], at: usize) -> Option<Cell<'a>> {
+    at.checked_sub(1).and_then(|before| cells.get(before)).map(|cell| row.cell(cell))
 }
 
 impl Decoder {
@@ -58,6 +80,7 @@ impl Decoder {
             series: HashMap::new(),
             live: Vec::new(),
             hidden: Vec::new(),
+            open: OpenRow::default(),
         }
     }
 
@@ -66,11 +89,26 @@ impl Decoder {
     /// Total: never panics, and every cell ends up in exactly one of an exact point segment, a typed row that holds the
     /// cell, or `out.raw`. Points of a cell in `out.raw` that a TSD would read are in a segment with `exact` false.
     pub fn row(&mut self, row: RowView<'_>, out: &mut TypedRows, tally: &mut Tally) {
-        tally.rows += 1;
+        self.row_from(row, 0, out, tally, &|_, _| false);
+    }
+
+    /// Like [`row`](Self::row) from the cell with this index on, and only until `enough` says so: returns the index of
+    /// the first cell that was left. Before the call that goes on, everything but the points may be taken out of `out`.
+    ///
+    /// A row with delete markers is always decoded whole.
+    pub fn row_from(
+        &mut self,
+        row: RowView<'_>,
+        from: usize,
+        out: &mut TypedRows,
+        tally: &mut Tally,
+        enough: Enough<'_>,
+    ) -> Option<usize> {
+        tally.rows += u64::from(from == 0);
         self.hasher.row(row.key);
         let mut sink = Sink { out, tally };
-        if !visibility::has_markers(row.cells) || self.kind == TableKind::Other {
-            return self.visible(row, row.cells, &mut sink);
+        if self.kind == TableKind::Other || !visibility::has_markers(row.cells) {
+            return self.visible(row, row.cells, from, &mut sink, enough);
         }
         let (mut live, mut hidden) = (std::mem::take(&mut self.live), std::mem::take(&mut self.hidden));
         visibility::split(row, &mut live, &mut hidden);
@@ -79,14 +117,22 @@ impl Decoder {
             self.count(&cell, &mut sink);
             sink.raw(&cell, *reason);
         }
-        self.visible(row, &live, &mut sink);
+        self.visible(row, &live, 0, &mut sink, &|_, _| false);
         (self.live, self.hidden) = (live, hidden);
+        None
     }
 
-    fn visible(&mut self, row: RowView<'_>, cells: &[CellRef], sink: &mut Sink<'_>) {
+    fn visible(
+        &mut self,
+        row: RowView<'_>,
+        cells: &[CellRef],
+        from: usize,
+        sink: &mut Sink<'_>,
+        enough: Enough<'_>,
+    ) -> Option<usize> {
         match self.kind {
-            TableKind::Data | TableKind::Rollup => data_row::decode(self, row, cells, sink),
-            _ => self.small_table(row, cells, sink),
+            TableKind::Data | TableKind::Rollup => data_row::decode(self, row, cells, from, sink, enough),
+            _ => self.small_table(row, cells, from, sink, enough),
         }
     }
 
@@ -98,9 +144,20 @@ impl Decoder {
         hash
     }
 
-    fn small_table(&mut self, row: RowView<'_>, cells: &[CellRef], sink: &mut Sink<'_>) {
-        let mut previous: Option<Cell<'_>> = None;
-        for cell in cells {
+    fn small_table(
+        &mut self,
+        row: RowView<'_>,
+        cells: &[CellRef],
+        from: usize,
+        sink: &mut Sink<'_>,
+        enough: Enough<'_>,
+    ) -> Option<usize> {
+        let mut previous = before(row, cells, from);
+        for (at, cell) in cells.iter().enumerate().skip(from) {
+            // Here a cell may be of any size.
+            if at > from && enough(sink.out, sink.tally) {
+                return Some(at);
+            }
             let cell = row.cell(cell);
             self.count(&cell, sink);
             let older = previous.is_some_and(|p| p.family == cell.family && p.qualifier == cell.qualifier);
@@ -114,6 +171,7 @@ impl Decoder {
                 sink.raw(&cell, reason);
             }
         }
+        None
     }
 
     fn small_cell(&self, cell: &Cell<'_>, out: &mut TypedRows) -> Result<(), RawReason> {

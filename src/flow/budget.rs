@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use crate::model::FileKind;
+
 /// A counting semaphore in bytes. Cheap to clone; all clones share one budget.
 #[derive(Debug, Clone)]
 pub struct ByteBudget {
@@ -34,6 +36,14 @@ impl ByteBudget {
         }
         *free -= bytes;
         Reservation { budget: self.clone(), bytes }
+    }
+}
+
+impl ByteBudget {
+    /// Waits until there is room for reading a file of these bytes. A file of points is decoded by row groups of known
+    /// size; one of other rows may hold cells of 10 MiB, each of which is copied on its way.
+    pub fn reserve_file(&self, kind: FileKind, size: u64) -> Reservation {
+        self.reserve(if kind == FileKind::Points { size } else { 3 * size + (8 << 20) })
     }
 }
 

@@ -3,6 +3,7 @@
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::ChunkReader;
 
 use super::FileError;
@@ -10,8 +11,10 @@ use super::points_reader::guarded;
 use crate::columnar::{self, CELL_COLUMNS, ColumnError, Table};
 use crate::model::{CellBlock, FileRow, MetricRow, RawReason, SeriesRow, ShardRow};
 
-/// Rows that are decoded at once.
+/// Rows that are decoded at once, unless they are long.
 const STEP: usize = 4096;
+/// Bytes that are decoded at once, about.
+const STEP_BYTES: u64 = 4 << 20;
 
 /// Opens the named columns; an empty list means all.
 fn open<R: ChunkReader + 'static>(source: R, columns: &[&str]) -> Result<ParquetRecordBatchReader, FileError> {
@@ -21,8 +24,19 @@ fn open<R: ChunkReader + 'static>(source: R, columns: &[&str]) -> Result<Parquet
             [] => ProjectionMask::all(),
             names => ProjectionMask::columns(builder.parquet_schema(), names.iter().copied()),
         };
-        builder.with_projection(mask).with_batch_size(STEP).build().map_err(FileError::Damaged)
+        let step = step(builder.metadata());
+        builder.with_projection(mask).with_batch_size(step).build().map_err(FileError::Damaged)
     })
+}
+
+/// Rows of about [`STEP_BYTES`] in the row group with the longest ones.
+fn step(file: &ParquetMetaData) -> usize {
+    let rows = |group: &RowGroupMetaData| {
+        let (rows, bytes) = (group.num_rows().max(0) as u64, group.total_byte_size().max(1) as u64);
+        STEP_BYTES.saturating_mul(rows) / bytes
+    };
+    let fitting = file.row_groups().iter().map(rows).min().unwrap_or(0);
+    usize::try_from(fitting).unwrap_or(STEP).clamp(1, STEP)
 }
 
 /// The rows of the next batch as `convert` makes them; `None` at the end.

@@ -16,7 +16,7 @@ use crate::model::FileKind;
 /// Rows of a row group: these tables hold JSON and names, 10 to 1,000 bytes a row.
 const GROUP_ROWS: usize = 100_000;
 /// Bytes of a row group, so that long values do not pile up in memory.
-const GROUP_BYTES: usize = 32 << 20;
+const GROUP_BYTES: usize = 8 << 20;
 
 /// Writes one file of any kind but points.
 pub struct TableWriter<W: Write + Send> {

@@ -10,6 +10,8 @@ use crate::model::{CellBlock, KeyRange, Retry, successor};
 const DISORDER_LIMIT: u32 = 3;
 /// Growth of the rows per page from one page to the next.
 const GROWTH: u32 = 2;
+/// A page of more than this many times its size ends early: the rows became longer all of a sudden.
+const OVERSIZE: usize = 2;
 
 /// How a shard is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,6 +153,7 @@ fn read(
     request.max_versions = options.max_versions;
     request.raw = options.raw;
     request.families = &families;
+    request.most_bytes = options.page_bytes.saturating_mul(OVERSIZE);
     request.filter = options.keys_only.then_some(PageRequest::KEYS_ONLY);
     let mut tries = 0;
     loop {

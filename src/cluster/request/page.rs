@@ -27,6 +27,9 @@ pub struct PageRequest<'a> {
     pub filter: Option<&'a [u8]>,
     /// From the end of the range to its beginning (`start` is then the greater key).
     pub reversed: bool,
+    /// Of a reply longer than this, the whole rows among its first bytes are enough: how long rows are shows only when
+    /// they come. The connection is given up for it, so it should be well above what is expected.
+    pub most_bytes: usize,
     /// Read wide rows in pieces; the block still gets whole rows.
     pub pieces: Option<Pieces>,
 }
@@ -56,6 +59,7 @@ impl<'a> PageRequest<'a> {
             families: &[],
             filter: None,
             reversed: false,
+            most_bytes: usize::MAX,
             pieces: None,
         }
     }

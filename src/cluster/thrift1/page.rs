@@ -11,6 +11,11 @@ use crate::cluster::thrift1::calls::Generated;
 use crate::cluster::{Client, ClusterError, PageRequest, PageStats, Pieces};
 use crate::model::{CellBlock, kind};
 
+/// Rows of the first fetch of a page; the runtime reads a fetch into memory as a whole.
+const FIRST_FETCH: usize = 8;
+/// How many times more rows than before the next fetch asks for at most.
+const FETCH_GROWTH: usize = 32;
+
 impl Client {
     /// One attempt at a page: the latest version of each cell.
     pub(crate) fn page_thrift1(
@@ -27,7 +32,7 @@ impl Client {
         }
         let mut scanner = Scanner::open(connection, request, timeout)?;
         let read = match request.pieces {
-            None => scanner.rows(request.rows, block).map(|()| request.rows),
+            None => scanner.rows(request, block).map(|()| request.rows),
             Some(pieces) => scanner.row_in_pieces(pieces, block).map(|()| 1),
         };
         let wire_bytes = scanner.bytes;
@@ -112,11 +117,25 @@ impl<'c> Scanner<'c> {
         Call { gateway: &self.gateway, method: "scannerGetList", table: self.table }.unreadable(reason)
     }
 
-    fn rows(&mut self, most: u32, block: &mut CellBlock) -> Result<(), ClusterError> {
-        for row in self.fetch(most)? {
-            let key = row.row.as_deref().ok_or_else(|| self.misread("a row without a key"))?;
-            block.push_row(key)?;
-            self.cells(row.sorted_columns, block)?;
+    /// Fetches a few rows first, and the others by the size of those.
+    fn rows(&mut self, request: &PageRequest<'_>, block: &mut CellBlock) -> Result<(), ClusterError> {
+        let (mut left, mut step) = (request.rows as usize, FIRST_FETCH);
+        while left > 0 {
+            let asked = step.min(left);
+            let rows = self.fetch(u32::try_from(asked).unwrap_or(u32::MAX))?;
+            let got = rows.len();
+            for row in rows {
+                let key = row.row.as_deref().ok_or_else(|| self.misread("a row without a key"))?;
+                block.push_row(key)?;
+                self.cells(row.sorted_columns, block)?;
+            }
+            let bytes = block.bytes().len().max(1);
+            if got < asked || bytes >= request.most_bytes / 2 {
+                break;
+            }
+            left -= got;
+            let fitting = (request.most_bytes / 2 - bytes) as u128 * block.row_count() as u128 / bytes as u128;
+            step = usize::try_from(fitting).unwrap_or(usize::MAX).clamp(1, step.saturating_mul(FETCH_GROWTH));
         }
         Ok(())
     }

@@ -4,16 +4,26 @@ use crate::codec::Decoder;
 use crate::model::{CellBlock, PointBatch, Tally, TypedRows};
 
 /// Memory of typed rows besides points that makes a batch full.
-const OTHER_ROWS_BYTES: usize = 24 << 20;
+const OTHER_ROWS_BYTES: usize = 16 << 20;
+/// What a row costs besides the bytes of its cell, about.
+pub const ROW_BYTES: usize = 250;
 
 /// The decoder of one shard and what it has collected since the last batch was taken.
 pub struct ShardDecoder {
     decoder: Decoder,
     rows: TypedRows,
     tally: Tally,
+    /// Memory of the rows besides points, about.
     other_bytes: usize,
-    counted: usize,
     batch_points: usize,
+    at: Place,
+}
+
+/// The first cell of a page that is not decoded yet.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    row: usize,
+    cell: usize,
 }
 
 /// Typed rows on their way to the encoder.
@@ -22,6 +32,8 @@ pub struct Batch {
     pub points: PointBatch,
     /// Everything else; its points are empty.
     pub rows: TypedRows,
+    /// Memory of `rows`, about.
+    pub other_bytes: usize,
 }
 
 impl ShardDecoder {
@@ -33,35 +45,59 @@ impl ShardDecoder {
             rows: TypedRows { points: spare, ..TypedRows::default() },
             tally: Tally::default(),
             other_bytes: 0,
-            counted: 0,
             batch_points,
+            at: Place::default(),
         }
     }
 
-    /// Decodes a page.
-    pub fn page(&mut self, page: &CellBlock) {
-        for row in page.rows() {
-            self.decoder.row(row, &mut self.rows, &mut self.tally);
+    /// Decodes a page, or what is left of it, and stops where the batch is full. True: nothing is left.
+    pub fn page(&mut self, page: &CellBlock) -> bool {
+        while let Some(row) = page.row(self.at.row) {
+            if self.is_full() {
+                return false;
+            }
+            let (others, bytes) = (other_rows(&self.rows), self.tally.bytes);
+            let room = OTHER_ROWS_BYTES.saturating_sub(self.other_bytes);
+            // The bytes of points are counted too, but only where a row has other cells besides.
+            let cost = |rows: &TypedRows, tally: &Tally| match other_rows(rows) - others {
+                0 => 0,
+                more => (tally.bytes - bytes) as usize + more * ROW_BYTES,
+            };
+            let enough = &|rows: &TypedRows, tally: &Tally| cost(rows, tally) >= room;
+            let left = self.decoder.row_from(row, self.at.cell, &mut self.rows, &mut self.tally, enough);
+            self.other_bytes += cost(&self.rows, &self.tally);
+            match left {
+                Some(cell) => self.at.cell = cell,
+                None => self.at = Place { row: self.at.row + 1, cell: 0 },
+            }
         }
-        let others = other_rows(&self.rows);
-        if others > self.counted {
-            // The cells of a page weigh at most what the page weighs; a row of its own about 200 bytes more.
-            self.other_bytes += page.bytes().len() + (others - self.counted) * 200;
-            self.counted = others;
-        }
+        self.at = Place::default();
+        true
     }
 
     /// True when the batch should be taken.
     pub fn is_full(&self) -> bool {
-        self.rows.points.len() >= self.batch_points || self.other_bytes >= OTHER_ROWS_BYTES
+        // Inside a row the points stay, because which of them a query shows is known at its end.
+        self.other_bytes >= OTHER_ROWS_BYTES || self.at.cell == 0 && self.rows.points.len() >= self.batch_points
     }
 
-    /// Takes what was collected, and goes on in the memory of a batch that is done with.
-    pub fn take(&mut self, spare: PointBatch) -> Batch {
-        self.other_bytes = 0;
-        self.counted = 0;
+    /// True when the points of the batch stay here.
+    pub fn is_inside_row(&self) -> bool {
+        self.at.cell > 0
+    }
+
+    /// Takes what was collected, and goes on in the memory of a batch that is done with. Inside a row, takes all but
+    /// the points, and that memory stays unused.
+    pub fn take(&mut self, mut spare: PointBatch) -> Batch {
+        let other_bytes = std::mem::take(&mut self.other_bytes);
+        if self.is_inside_row() {
+            let points = std::mem::take(&mut self.rows.points);
+            let rows = std::mem::replace(&mut self.rows, TypedRows { points, ..TypedRows::default() });
+            spare.clear();
+            return Batch { points: spare, rows, other_bytes };
+        }
         let points = self.decoder.take_points_into(&mut self.rows, spare);
-        Batch { points, rows: std::mem::take(&mut self.rows) }
+        Batch { points, rows: std::mem::take(&mut self.rows), other_bytes }
     }
 
     /// All cells so far.

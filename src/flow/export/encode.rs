@@ -8,12 +8,13 @@ use crate::columnar::{TableRows, hex, sort_points_into, unhex};
 use crate::flow::FlowError;
 use crate::manifest::FileRecord;
 use crate::model::{
-    CellHasher, FileKind, OwnedCell, PointBatch, RawReason, SeriesLabel, SeriesLabels, SeriesRow, Tally, TypedRows,
+    CellHasher, FileKind, OwnedCell, PointBatch, RawCell, RawReason, SeriesLabel, SeriesLabels, SeriesRow, Tally,
+    TypedRows,
 };
 use crate::parquet_file::{PointsWriter, TableWriter};
 
 use super::chunk_buffer::ChunkBuffer;
-use super::decode::Batch;
+use super::decode::{Batch, ROW_BYTES};
 use super::metrics::{MetricMap, count_metrics};
 use super::open_file::{Growing, OpenFile};
 use super::points_tally::tally_of_points;
@@ -21,6 +22,10 @@ use super::shard::ExportContext;
 
 /// A file is closed when it has this many bytes: restore and verify hold one file per connection in memory.
 const FILE_BYTES: u64 = 32 << 20;
+/// The same for files of other rows, which may hold cells of 10 MiB.
+const TABLE_FILE_BYTES: u64 = 16 << 20;
+/// Bytes of raw cells that are turned into columns at once.
+const RAW_BYTES: usize = 4 << 20;
 /// A points file is closed when it names this many series, so that the numbers in memory stay bounded.
 const FILE_SERIES: usize = 300_000;
 
@@ -171,7 +176,16 @@ impl ShardEncoder {
         self.write_rows(TableRows::Uids(&rows.uids), rows.uids.iter().map(|r| &r.cell))?;
         self.write_rows(TableRows::Meta(&rows.meta), rows.meta.iter().map(|r| &r.cell))?;
         self.write_rows(TableRows::Tree(&rows.tree), rows.tree.iter().map(|r| &r.cell))?;
-        self.write_rows(TableRows::Cells(&context.table, &rows.raw), rows.raw.iter().map(|r| &r.cell))
+        let mut bytes = 0;
+        let full = |_: &RawCell, next: &RawCell| {
+            bytes += ROW_BYTES + next.cell.value.len();
+            let full = bytes > RAW_BYTES;
+            bytes = if full { 0 } else { bytes };
+            !full
+        };
+        rows.raw
+            .chunk_by(full)
+            .try_for_each(|raw| self.write_rows(TableRows::Cells(&context.table, raw), raw.iter().map(|row| &row.cell)))
     }
 
     /// Labels of the series that the rows name.
@@ -236,7 +250,11 @@ impl ShardEncoder {
         let Some(growing) = self.tables.get_mut(&kind) else { return Ok(()) };
         growing.file.send();
         // The series table belongs to the open points file and is closed with it.
-        if kind != FileKind::Series && growing.file.bytes() >= FILE_BYTES { self.close_table(kind) } else { Ok(()) }
+        if kind != FileKind::Series && growing.file.bytes() >= TABLE_FILE_BYTES {
+            self.close_table(kind)
+        } else {
+            Ok(())
+        }
     }
 
     fn close_points(&mut self) -> Result<(), FlowError> {

@@ -28,6 +28,8 @@ const SHARD_BYTES: u64 = 1 << 30;
 const SHARD_TIME: Duration = Duration::from_secs(180);
 /// Shards of a table: their number has 24 bits of a series' number.
 const MAX_SHARDS: u32 = 1 << 24;
+/// A page that takes this many times the bytes that were aimed at is no longer read beside another one.
+const OVERSIZE: usize = 4;
 /// Wire bytes that a shard has read at least before it shares its rest with idle connections.
 const SHARE_BYTES: u64 = 24 << 20;
 
@@ -199,7 +201,7 @@ fn check_sum(tally: &Tally, files: &[FileRecord]) -> Result<(), FlowError> {
 struct Stages<'a> {
     context: &'a Arc<ExportContext>,
     decoder: Option<ShardDecoder>,
-    decoding: Option<Pending<(ShardDecoder, CellBlock)>>,
+    decoding: Option<Pending<(ShardDecoder, CellBlock, bool)>>,
     encoder: Option<ShardEncoder>,
     encoding: Option<Pending<Result<ShardEncoder, FlowError>>>,
     counted: Tally,
@@ -226,19 +228,38 @@ impl<'a> Stages<'a> {
         if decoder.is_full() {
             self.encode(&mut decoder)?;
         }
+        let oversize = |block: &CellBlock| block.memory() > OVERSIZE * self.context.scan.page_bytes;
+        let (great, kept) = (oversize(&page), if oversize(&spare) { CellBlock::new() } else { spare });
+        self.start(decoder, page);
+        if great {
+            // Two of these would be too much: nothing is read meanwhile.
+            self.decoder = Some(self.decoder()?.0);
+        }
+        Ok(kept)
+    }
+
+    /// Decodes a page, or what is left of one, in the pool.
+    fn start(&mut self, mut decoder: ShardDecoder, page: CellBlock) {
         self.decoding = Some(self.context.threads.compute(move || {
-            decoder.page(&page);
-            (decoder, page)
+            let whole = decoder.page(&page);
+            (decoder, page, whole)
         }));
-        Ok(spare)
     }
 
     /// The decoder, after the page before is done.
     fn decoder(&mut self) -> Result<(ShardDecoder, CellBlock), FlowError> {
-        let (decoder, spare) = match (self.decoding.take(), self.decoder.take()) {
-            (Some(pending), _) => pending.wait().ok_or_else(|| FlowError::damaged(GONE))?,
-            (None, Some(decoder)) => (decoder, CellBlock::new()),
-            (None, None) => return Err(FlowError::damaged(GONE)),
+        let (decoder, spare) = loop {
+            match (self.decoding.take(), self.decoder.take()) {
+                (Some(pending), _) => match pending.wait().ok_or_else(|| FlowError::damaged(GONE))? {
+                    (decoder, page, true) => break (decoder, page),
+                    (mut decoder, page, false) => {
+                        self.encode(&mut decoder)?;
+                        self.start(decoder, page);
+                    }
+                },
+                (None, Some(decoder)) => break (decoder, CellBlock::new()),
+                (None, None) => return Err(FlowError::damaged(GONE)),
+            }
         };
         let tally = decoder.tally();
         self.context.progress.counted(tally.cells - self.counted.cells, tally.points - self.counted.points);
@@ -250,8 +271,9 @@ impl<'a> Stages<'a> {
     fn encode(&mut self, decoder: &mut ShardDecoder) -> Result<(), FlowError> {
         let mut encoder = self.encoder()?;
         let batch = decoder.take(encoder.take_used());
-        // Sorting copies the batch once.
-        let reservation = self.context.encode_budget.reserve(2 * batch.points.memory() as u64);
+        // Sorting copies points once; other rows are copied into columns, from there into pages, and wait for the store.
+        let memory = 2 * batch.points.memory() + 4 * batch.other_bytes;
+        let reservation = self.context.encode_budget.reserve(memory as u64);
         self.encoding = Some(self.context.threads.compute(move || {
             let result = encoder.encode(batch);
             drop(reservation);

@@ -2,6 +2,7 @@
 
 use crate::cluster::Client;
 use crate::flow::backup_files::{BackupContents, fetch};
+use crate::flow::budget::ByteBudget;
 use crate::flow::contents::cells_of;
 use crate::flow::pace::{Moved, Pace, Turn};
 use crate::flow::queue::WorkQueue;
@@ -46,7 +47,8 @@ pub fn send_table(
     skipped.iter().for_each(|file| sent.skipped.add(&file.tally));
     progress.stage(format!("restoring {}", target.name), files.len() as u64);
     let queue = WorkQueue::new(files);
-    let job = SendJob { plan, threads, contents, table: &target.name, regions, families, pace, progress };
+    let memory = ByteBudget::new(plan.resources.max_memory);
+    let job = SendJob { plan, threads, contents, table: &target.name, regions, families, memory, pace, progress };
     let start = || plan.gateways.client();
     let work = |client: &mut Client, file: &FileRow| {
         let tally = job.send_file(client, file).map_err(|e| e.at(file.path.clone()))?;
@@ -64,12 +66,14 @@ struct SendJob<'a> {
     table: &'a str,
     regions: Vec<Region>,
     families: Vec<Vec<u8>>,
+    memory: ByteBudget,
     pace: &'a Pace,
     progress: &'a Progress,
 }
 
 impl SendJob<'_> {
     fn send_file(&self, client: &mut Client, file: &FileRow) -> Result<Tally, FlowError> {
+        let _memory = self.memory.reserve_file(file.kind, file.size);
         let bytes = fetch(self.threads, &self.plan.store, file)?;
         self.progress.read(bytes.len() as u64);
         let mut writer = CellWriter::new(

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::flow::backup_files::{BackupContents, difference, load_manifest, read_catalogue};
+use crate::flow::budget::ByteBudget;
 use crate::flow::contents::cells_of;
 use crate::flow::queue::WorkQueue;
 use crate::flow::tally_scan::tally_block;
@@ -176,7 +177,11 @@ pub fn check_files(
     let layout = contents.manifest.layout;
     let queue = WorkQueue::new(&contents.files);
     let (mut problems, mut cells) = (Vec::new(), 0);
-    let work = |(): &mut (), file: &FileRow| check_file(plan, threads, file, &layout, progress, cancel);
+    let memory = ByteBudget::new(plan.resources.max_memory);
+    let work = |(): &mut (), file: &FileRow| {
+        let _memory = memory.reserve_file(file.kind, file.size);
+        check_file(plan, threads, file, &layout, progress, cancel)
+    };
     work_through(
         plan.resources.connections,
         &queue,

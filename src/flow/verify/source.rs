@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::cluster::{Client, Gateways};
 use crate::flow::backup_files::{BackupContents, fetch};
+use crate::flow::budget::ByteBudget;
 use crate::flow::contents::cells_of;
 use crate::flow::pace::Pace;
 use crate::flow::queue::WorkQueue;
@@ -51,6 +52,7 @@ pub fn compare(
             table,
             name,
             options: pace.pages(read_options(table, contents.manifest.raw)),
+            memory: ByteBudget::new(plan.resources.max_memory),
             pace,
             progress,
             cancel,
@@ -90,6 +92,7 @@ struct Job<'a> {
     table: &'a TableRecord,
     name: String,
     options: ScanOptions,
+    memory: ByteBudget,
     pace: &'a Pace,
     progress: &'a Progress,
     cancel: &'a Cancel,
@@ -215,6 +218,7 @@ impl Job<'_> {
             if self.cancel.is_set() {
                 return Err(FlowError::Interrupted);
             }
+            let _memory = self.memory.reserve_file(file.kind, file.size);
             let bytes = fetch(self.threads, &self.plan.store, file)?;
             cells_of(bytes, file.kind, &self.contents.manifest.layout, &mut |block| {
                 each(block);
