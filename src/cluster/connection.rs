@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,8 @@ use crate::cluster::generated::hbase2::{THBaseServiceSyncClient, TIOError};
 use crate::cluster::reply::Fault;
 use crate::cluster::reply::simple::{Expected, ServerType, server_type};
 use crate::cluster::request::{Writer, message};
-use crate::cluster::{ClusterError, GatewayAddress, GatewayOptions, Transport};
+use crate::cluster::slot::Slot;
+use crate::cluster::{ClusterError, GatewayOptions, Transport};
 
 /// What is read at once when the length of a reply is unknown.
 const PIECE: usize = 256 << 10;
@@ -77,13 +78,9 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Connects and asks for the server type, which proves that the transport is right and a worker is free.
-    pub fn open(
-        address: &GatewayAddress,
-        transport: Transport,
-        options: &GatewayOptions,
-    ) -> Result<(Self, ServerType), Opening> {
-        let gateway: Arc<str> = address.to_string().into();
-        let stream = connect(address, options).map_err(|reason| {
+    pub fn open(slot: &Slot, transport: Transport, options: &GatewayOptions) -> Result<(Self, ServerType), Opening> {
+        let gateway: Arc<str> = slot.to_string().into();
+        let stream = slot.connect(options).map_err(|reason| {
             Opening::Failed(ClusterError::Connect { gateway: gateway.to_string(), reason: reason.to_string() })
         })?;
         let mut connection = Self {
@@ -315,21 +312,6 @@ impl Connection {
 
 fn garbage(what: &str) -> Opening {
     Opening::Garbage(what.to_owned())
-}
-
-fn connect(address: &GatewayAddress, options: &GatewayOptions) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for target in (address.host.as_str(), address.port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&target, options.connect_timeout) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                stream.set_write_timeout(Some(options.write_timeout))?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 fn io_fault(call: &Call<'_>, kind: io::ErrorKind, reason: &str, timeout: Duration) -> ClusterError {

@@ -1,18 +1,21 @@
 //! Several gateways of one cluster: which are there, what they speak, and which to leave alone for a while.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::cluster::connection::{Connection, Opening};
 use crate::cluster::reply::simple::ServerType;
+use crate::cluster::slot::Slot;
 use crate::cluster::{Api, Client, ClusterError, GatewayAddress, GatewayOptions, Transport};
 
 /// What probing found out about a gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayInfo {
-    /// `HOST:PORT`.
+    /// `HOST:PORT`, with its address behind it where one name stands for several gateways.
     pub address: String,
     /// The service it offers.
     pub api: Api,
@@ -34,7 +37,7 @@ struct State {
 
 #[derive(Debug)]
 struct Entry {
-    address: GatewayAddress,
+    slot: Slot,
     state: Mutex<State>,
 }
 
@@ -51,6 +54,8 @@ struct Shared {
     options: GatewayOptions,
     stop: Arc<AtomicBool>,
     next: AtomicUsize,
+    /// The gateways beside each host that was asked for.
+    near: Mutex<HashMap<String, Arc<[usize]>>>,
     /// A gateway that answered speaks Thrift2.
     thrift2: AtomicBool,
 }
@@ -69,7 +74,8 @@ const PROBES: [Transport; 4] = [
 ];
 
 impl Gateways {
-    /// Gateways that all serve the same cluster. Raising `stop` ends every wait of their clients.
+    /// Gateways that all serve the same cluster. Names are looked up now, and one with several addresses is as many
+    /// gateways. Raising `stop` ends every wait of their clients.
     ///
     /// # Errors
     /// [`ClusterError::NoGateway`] for an empty list.
@@ -81,12 +87,14 @@ impl Gateways {
         if addresses.is_empty() {
             return Err(ClusterError::NoGateway);
         }
-        let entries = addresses.into_iter().map(|address| Entry { address, state: Mutex::default() }).collect();
+        let slots = addresses.into_iter().flat_map(Slot::resolve);
+        let entries = slots.map(|slot| Entry { slot, state: Mutex::default() }).collect();
         Ok(Self(Arc::new(Shared {
             entries,
             options,
             stop,
             next: AtomicUsize::new(0),
+            near: Mutex::default(),
             thrift2: AtomicBool::new(false),
         })))
     }
@@ -112,12 +120,12 @@ impl Gateways {
     }
 
     /// Probes every gateway that is not known yet; for reports and preflight checks.
-    pub fn survey(&self) -> Vec<(GatewayAddress, Result<GatewayInfo, ClusterError>)> {
+    pub fn survey(&self) -> Vec<(String, Result<GatewayInfo, ClusterError>)> {
         let found = |slot: usize, entry: &Entry| {
             let known = entry.state().info.clone();
             known.map_or_else(|| self.open(slot).map(|(_, info)| info), Ok)
         };
-        self.0.entries.iter().enumerate().map(|(slot, entry)| (entry.address.clone(), found(slot, entry))).collect()
+        self.0.entries.iter().enumerate().map(|(slot, entry)| (entry.slot.to_string(), found(slot, entry))).collect()
     }
 
     /// `wanted`, or the next one that is not left alone, or the one that is left alone for the shortest time. One that
@@ -155,6 +163,38 @@ impl Gateways {
         }
     }
 
+    /// Gateways that run on this host: by name, or by one of its addresses. With one gateway there is no choice, and
+    /// nothing is looked up.
+    pub(crate) fn near(&self, host: &str) -> Arc<[usize]> {
+        if self.len() == 1 || host.is_empty() {
+            return Arc::default();
+        }
+        // Held while a name is looked up: others want to know the same.
+        let mut near = self.0.near.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slots) = near.get(host) {
+            return Arc::clone(slots);
+        }
+        let slots = || self.0.entries.iter().map(|entry| &entry.slot).enumerate();
+        let of = |same: &dyn Fn(&Slot) -> bool| -> Vec<usize> {
+            slots().filter(|(_, slot)| same(slot)).map(|(number, _)| number).collect()
+        };
+        let mut found = of(&|slot| slot.address.host.trim_end_matches('.').eq_ignore_ascii_case(host));
+        if found.is_empty() {
+            let ips: Vec<IpAddr> =
+                (host, 0).to_socket_addrs().map_or(Vec::new(), |ips| ips.map(|at| at.ip()).collect());
+            found = of(&|slot| slot.ips().any(|ip| ips.contains(&ip)));
+        }
+        let found: Arc<[usize]> = found.into();
+        near.insert(host.to_owned(), Arc::clone(&found));
+        found
+    }
+
+    /// Whether a gateway is left alone now.
+    pub(crate) fn rests(&self, slot: usize) -> bool {
+        let until = self.0.entries.get(slot).and_then(|entry| entry.state().resting_until);
+        until.is_some_and(|until| until > Instant::now())
+    }
+
     /// Leaves a gateway alone for a while.
     pub(crate) fn rest(&self, slot: usize) {
         if let Some(entry) = self.0.entries.get(slot) {
@@ -188,13 +228,13 @@ impl Gateways {
     }
 
     fn open_known(&self, entry: &Entry, info: GatewayInfo) -> Result<(Connection, GatewayInfo), ClusterError> {
-        match Connection::open(&entry.address, info.transport, &self.0.options) {
+        match Connection::open(&entry.slot, info.transport, &self.0.options) {
             Ok((connection, _)) => Ok((connection, info)),
             Err(opening) => {
                 if !matches!(opening, Opening::Failed(_) | Opening::Silent) {
                     entry.state().info = None;
                 }
-                let gateway = entry.address.to_string();
+                let gateway = entry.slot.to_string();
                 Err(match opening {
                     Opening::Failed(error) => error,
                     Opening::Silent => ClusterError::Silent { gateway },
@@ -213,11 +253,11 @@ impl Gateways {
     }
 
     fn probe(&self, entry: &Entry) -> Result<(Connection, GatewayInfo), ClusterError> {
-        let gateway = entry.address.to_string();
+        let gateway = entry.slot.to_string();
         let forced = self.0.options.transport.map(|transport| [transport]);
         let candidates = forced.as_ref().map_or(PROBES.as_slice(), |one| one.as_slice());
         for (number, &transport) in candidates.iter().enumerate() {
-            match Connection::open(&entry.address, transport, &self.0.options) {
+            match Connection::open(&entry.slot, transport, &self.0.options) {
                 Ok((connection, found)) => {
                     let info = GatewayInfo { api: service(entry, found, &gateway)?, address: gateway, transport };
                     return Ok((connection, info));
@@ -236,11 +276,57 @@ impl Gateways {
 /// The service of a gateway: what it says, which must be what the address asks for. Gateways before HBase 2.3 do not
 /// say; they are taken for what the address asks for, or for Thrift2.
 fn service(entry: &Entry, found: ServerType, gateway: &str) -> Result<Api, ClusterError> {
-    match (found, entry.address.api) {
+    match (found, entry.slot.address.api) {
         (ServerType::Known(found), Some(needed)) if found != needed => {
             Err(ClusterError::WrongApi { gateway: gateway.to_owned(), found, needed })
         }
         (ServerType::Known(found), _) => Ok(found),
         (ServerType::Unknown, asked) => Ok(asked.unwrap_or(Api::Thrift2)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gateways(addresses: &[&str]) -> Gateways {
+        let addresses = addresses.iter().map(|text| GatewayAddress::parse(text).unwrap()).collect();
+        Gateways::new(addresses, GatewayOptions::default(), Arc::default()).unwrap()
+    }
+
+    #[test]
+    fn gateways_beside_a_host_are_found_by_name_and_by_address() {
+        let gateways = gateways(&["127.0.0.2:1", "127.0.0.1:1", "rs1.invalid:1", "rs1.invalid:2"]);
+        assert_eq!(*gateways.near("RS1.invalid"), [2, 3]);
+        assert_eq!(*gateways.near("localhost"), [1]);
+        assert_eq!(*gateways.near("127.0.0.1"), [1]);
+        assert_eq!(*gateways.near("127.0.0.2"), [0]);
+        assert!(gateways.near("rs2.invalid").is_empty() && gateways.near("").is_empty());
+    }
+
+    #[test]
+    fn one_gateway_is_near_to_nothing() {
+        assert!(gateways(&["127.0.0.1:1"]).near("127.0.0.1").is_empty());
+    }
+
+    #[test]
+    fn clients_go_where_the_region_is_and_else_in_turn() {
+        let gateways = gateways(&["rs1.invalid:1", "rs2.invalid:1", "rs2.invalid:2"]);
+        let mut clients: Vec<Client> = (0..6).map(|_| gateways.client()).collect();
+        let mut slots = |host: &str| -> Vec<usize> {
+            clients
+                .iter_mut()
+                .map(|client| {
+                    client.go_near(host);
+                    client.slot()
+                })
+                .collect()
+        };
+        assert_eq!(slots("elsewhere.invalid"), [0, 1, 2, 0, 1, 2]);
+        assert_eq!(slots("rs1.invalid"), [0; 6]);
+        assert_eq!(slots("rs2.invalid"), [1, 2, 1, 1, 2, 1]);
+        gateways.rest(1);
+        assert_eq!(slots("rs2.invalid"), [2; 6], "one that failed is left alone");
+        assert_eq!(slots("rs3.invalid"), [0, 2, 2, 0, 2, 2], "and so it is in turn");
     }
 }

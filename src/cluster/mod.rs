@@ -22,6 +22,7 @@ mod regions;
 mod reply;
 mod request;
 mod retry;
+mod slot;
 mod tables;
 mod thrift1;
 

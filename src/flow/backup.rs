@@ -258,6 +258,7 @@ impl Run<'_> {
             ],
             next_shard: AtomicU32::new(next_shard),
             table_number,
+            regions: table.regions.clone(),
             pace: self.pace.clone(),
             progress: self.progress.clone(),
             cancel: self.cancel.clone(),

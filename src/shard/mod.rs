@@ -13,5 +13,5 @@ mod probe;
 
 pub use cover::{clip, uncovered};
 pub use cut::{between, cut, split_rest};
-pub use plan::plan;
+pub use plan::{host_of, plan};
 pub use probe::{RegionProbe, SMALL_REGION_ROWS, last_row, probe};

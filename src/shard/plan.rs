@@ -1,6 +1,6 @@
 //! From probed regions to the first list of shards.
 
-use crate::model::KeyRange;
+use crate::model::{KeyRange, Region};
 use crate::shard::{RegionProbe, SMALL_REGION_ROWS, between, cut};
 
 /// Shards that cover the regions exactly: neighbours that together have less than [`SMALL_REGION_ROWS`] rows are
@@ -38,6 +38,12 @@ pub fn plan(regions: &[(KeyRange, Option<RegionProbe>)], wanted: usize) -> Vec<K
     }
     shards.extend(open.map(|(joined, _)| joined));
     shards
+}
+
+/// The host of the region that a key lies in, by a list of regions in key order; empty when there is none.
+pub fn host_of<'a>(regions: &'a [Region], key: &[u8]) -> &'a str {
+    let behind = regions.partition_point(|region| region.range.start.as_slice() <= key);
+    behind.checked_sub(1).and_then(|at| regions.get(at)).map_or("", |region| region.host.as_str())
 }
 
 fn is_small(probe: &Option<RegionProbe>) -> bool {
@@ -88,6 +94,22 @@ mod tests {
         let regions = [(range(0, 50), None), (range(50, 0), None)];
         let shards = plan(&regions, 16);
         assert_eq!(shards, [range(0, 50), range(50, 0)]);
+    }
+
+    #[test]
+    fn a_key_is_where_its_region_is() {
+        let region = |start: u8, stop: u8, host: &str| Region {
+            range: range(start, stop),
+            host: host.into(),
+            port: 16020,
+            start_code: 1,
+        };
+        let regions = [region(0, 50, "rs1"), region(50, 100, "rs2"), region(100, 0, "rs1")];
+        for (key, host) in [(&[][..], "rs1"), (&[49, 255], "rs1"), (&[50], "rs2"), (&[100], "rs1"), (&[255; 9], "rs1")]
+        {
+            assert_eq!(host_of(&regions, key), host, "{key:?}");
+        }
+        assert_eq!(host_of(&[], &[1]), "");
     }
 
     #[test]

@@ -53,8 +53,13 @@ pub fn run(arguments: &[&str]) -> Run {
 
 /// Backs up two tables.
 pub fn backup(cluster: &Cluster, repository: &Path, data: &str, uids: &str) -> Run {
+    backup_with(cluster, repository, data, uids, &[])
+}
+
+/// Backs up two tables, with more flags.
+pub fn backup_with(cluster: &Cluster, repository: &Path, data: &str, uids: &str, more: &[&str]) -> Run {
     let connections = cluster.connections.to_string();
-    run(&[
+    let flags = [
         "backup",
         "--gateway",
         &cluster.gateway,
@@ -66,7 +71,8 @@ pub fn backup(cluster: &Cluster, repository: &Path, data: &str, uids: &str) -> R
         uids,
         "--connections",
         &connections,
-    ])
+    ];
+    run(&[&flags, more].concat())
 }
 
 /// Restores the data table of the last backup under another name, without reading it back.

@@ -7,6 +7,7 @@
 //! | `bytes_per_point_*` | points file and series table; `without`: of compacted rows, less the columns of write times |
 //! | `peak_rss_mib` | the most that any backup, restore or verify held |
 //! | `restore_ratio*` | wall time of `tsdb-ark restore`, which creates its table, over that of a loop which puts the same batches, encoded before; medians of alternating runs |
+//! | `foreground_*` | with `--foreground`: percentiles of the latency of point gets alone and beside a backup with `--back-off` off, by default, and sharper; wall times of those backups, and of some without readers, over those with back-off off |
 //!
 //! A missed aim is marked and is no failure: other machines and busy ones give other figures.
 
@@ -19,6 +20,7 @@ mod bed;
 mod cluster;
 mod encode;
 mod figures;
+mod foreground;
 mod mix;
 mod wire;
 
@@ -38,10 +40,11 @@ struct Options {
     connections: usize,
     /// Without a cluster: the figures of the library alone.
     offline: bool,
+    /// Only what users of the cluster feel of a backup.
+    foreground: bool,
 }
 
-const USAGE: &str =
-    "bench.sh [--json FILE] [--points-single N] [--points-compacted N] [--runs N] [--connections N] [--offline]";
+const USAGE: &str = "bench.sh [--json FILE] [--points-single N] [--points-compacted N] [--runs N] [--connections N] [--offline | --foreground]";
 
 fn usage(what: &str) -> ! {
     eprintln!("{what}\nusage: {USAGE}");
@@ -50,8 +53,15 @@ fn usage(what: &str) -> ! {
 
 impl Options {
     fn parse() -> Options {
-        let mut options =
-            Options { json: None, single: 5_000_000, compacted: 50_000_000, runs: 3, connections: 4, offline: false };
+        let mut options = Options {
+            json: None,
+            single: 5_000_000,
+            compacted: 50_000_000,
+            runs: 3,
+            connections: 4,
+            offline: false,
+            foreground: false,
+        };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             let mut number = || -> u64 {
@@ -65,6 +75,7 @@ impl Options {
                 "--runs" => options.runs = number() as usize,
                 "--connections" => options.connections = number() as usize,
                 "--offline" => options.offline = true,
+                "--foreground" => options.foreground = true,
                 // Added by cargo.
                 "--bench" => {}
                 _ => usage(&format!("unknown argument {argument}")),
@@ -77,8 +88,12 @@ impl Options {
 fn main() {
     let options = Options::parse();
     let mut figures = Figures::default();
-    library(&options, &mut figures);
-    if !options.offline {
+    if options.foreground {
+        users(&options, &mut figures);
+    } else {
+        library(&options, &mut figures);
+    }
+    if !options.offline && !options.foreground {
         end_to_end(&options, &mut figures);
     }
     println!("\n{}", figures.table());
@@ -126,6 +141,19 @@ fn end_to_end(options: &Options, figures: &mut Figures) {
         case.drop_tables();
     }
     figures.add("peak_rss_mib", rss, Aim::Most(512.0));
+    std::fs::remove_dir_all(&folder).expect("the backups can be removed");
+}
+
+/// What users of the cluster feel of a backup.
+fn users(options: &Options, figures: &mut Figures) {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench");
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder for the backups");
+    let cluster = Cluster::start(options.connections);
+    let mix = Mix::new(Form::Single, options.single);
+    eprintln!("writing {} points in {} cells", mix.points(), mix.cells());
+    cluster.fill(&mix, "users-tsdb", "users-tsdb-uid");
+    foreground::foreground(&cluster, &mix, "users-tsdb", "users-tsdb-uid", &folder, options.runs, figures);
     std::fs::remove_dir_all(&folder).expect("the backups can be removed");
 }
 

@@ -13,9 +13,9 @@ use crate::flow::pace::Pace;
 use crate::flow::threads::{Pending, Threads};
 use crate::flow::{Cancel, FlowError, Progress};
 use crate::manifest::{BackupPaths, FileName, FileRecord, new_attempt};
-use crate::model::{CellBlock, FileKind, KeyLayout, KeyRange, PointBatch, RawReason, TableKind, Tally};
+use crate::model::{CellBlock, FileKind, KeyLayout, KeyRange, PointBatch, RawReason, Region, TableKind, Tally};
 use crate::scan::{ScanOptions, ShardScan};
-use crate::shard::{last_row, split_rest};
+use crate::shard::{host_of, last_row, split_rest};
 use crate::store::Store;
 
 use super::decode::ShardDecoder;
@@ -65,6 +65,8 @@ pub struct ExportContext {
     pub next_shard: AtomicU32,
     /// Position of the table in the backup, 0..=127: keeps series numbers apart, whatever becomes of shards.
     pub table_number: u8,
+    /// Where the regions of the table are, in key order.
+    pub regions: Vec<Region>,
     /// How fast to go.
     pub pace: Pace,
     /// Counters.
@@ -142,6 +144,7 @@ pub fn export_shard(
     let begun = Instant::now();
     let attempt = new_attempt();
     let mut stages = Stages::new(context, shard, attempt.clone());
+    client.go_near(host_of(&context.regions, &task.range.start));
     let mut scan = ShardScan::new(client, &context.table, task.range.clone(), context.scan.clone());
     let mut read = 0;
     let (mut position, mut pieces) = (None, 1);

@@ -11,6 +11,7 @@ use crate::flow::workers::work_through;
 use crate::flow::{FlowError, Progress, RestorePlan};
 use crate::model::{FileRow, Region, Tally};
 use crate::put::{BatchStats, CellWriter, PutOptions};
+use crate::shard::host_of;
 
 use super::log::RestoreLog;
 use super::target::{Target, saved_descriptor};
@@ -76,6 +77,7 @@ impl SendJob<'_> {
         let _memory = self.memory.reserve_file(file.kind, file.size);
         let bytes = fetch(self.threads, &self.plan.store, file)?;
         self.progress.read(bytes.len() as u64);
+        client.go_near(host_of(&self.regions, file.first_key.as_deref().unwrap_or_default()));
         let mut writer = CellWriter::new(
             client,
             self.table,
