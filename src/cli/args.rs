@@ -71,6 +71,10 @@ pub struct GatewayArgs {
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration,
         default_value = units::duration_flag(GatewaySettings::default().read_timeout))]
     pub read_timeout: Duration,
+    /// Wait so long for the answer to a put or a change of tables
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration,
+        default_value = units::duration_flag(GatewaySettings::default().put_timeout))]
+    pub put_timeout: Duration,
     /// Wait so long for a request to be taken
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration,
         default_value = units::duration_flag(GatewaySettings::default().write_timeout))]
@@ -100,7 +104,12 @@ impl GatewayArgs {
                  TSDB_ARK_GATEWAY or `gateway` in the configuration file",
             ));
         }
-        let times = [("connect", self.connect_timeout), ("read", self.read_timeout), ("write", self.write_timeout)];
+        let times = [
+            ("connect", self.connect_timeout),
+            ("read", self.read_timeout),
+            ("put", self.put_timeout),
+            ("write", self.write_timeout),
+        ];
         if let Some((name, _)) = times.iter().find(|(_, time)| time.is_zero()) {
             return Err(usage(format!("--{name}-timeout must be longer than 0")));
         }
@@ -110,6 +119,7 @@ impl GatewayArgs {
             compact: if self.binary { Some(false) } else { self.compact },
             connect_timeout: self.connect_timeout,
             read_timeout: self.read_timeout,
+            put_timeout: self.put_timeout,
             write_timeout: self.write_timeout,
             retry_for: self.retry_for,
         })

@@ -6,11 +6,11 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use thrift::TConfiguration;
 use thrift::protocol::{
     TBinaryInputProtocol, TBinaryOutputProtocol, TCompactInputProtocol, TCompactOutputProtocol, TInputProtocol,
     TOutputProtocol,
 };
+use thrift::{TConfiguration, TThriftClient};
 
 use crate::cluster::error::Call;
 use crate::cluster::generated::hbase2::{THBaseServiceSyncClient, TIOError};
@@ -24,6 +24,8 @@ use crate::cluster::{ClusterError, GatewayOptions, Transport};
 const PIECE: usize = 256 << 10;
 /// How far the buffer of a framed reply grows ahead of the bytes that have come.
 const STEP: usize = 4 << 20;
+/// Sequence ids go from 1 to this. Only neighbours have to differ, and the generated client counts up to each.
+const SEQUENCES: i32 = 4096;
 /// Buffer for the calls of the generated client.
 const BUFFER: usize = 64 << 10;
 
@@ -133,7 +135,7 @@ impl Connection {
     }
 
     fn next_sequence(&mut self) -> i32 {
-        self.sequence = self.sequence.wrapping_add(1) & i32::MAX;
+        self.sequence = self.sequence % SEQUENCES + 1;
         self.sequence
     }
 
@@ -270,9 +272,14 @@ impl Connection {
         run: impl FnOnce(&mut Generated<'_>) -> thrift::Result<T>,
     ) -> Result<T, ClusterError> {
         let compact = self.transport.compact;
+        let sequence = self.next_sequence();
         let talk = |reader: MessageReader<'_>, writer: MessageWriter<'_>| {
             let (input, output) = protocols(compact, reader, writer);
-            run(&mut THBaseServiceSyncClient::new(input, output))
+            let mut client = THBaseServiceSyncClient::new(input, output);
+            // The call itself adds the last one. Were every call the first of its client, the late answer to one would be
+            // taken for the answer to the next.
+            (1..sequence).for_each(|_| _ = client.increment_sequence_number());
+            run(&mut client)
         };
         self.lend(call, timeout, talk, thrift_error).map(|(value, _)| value)
     }
@@ -292,10 +299,11 @@ impl Connection {
         self.out.clear();
         let framed = self.transport.framed;
         let stream = BufReader::with_capacity(BUFFER, &self.stream);
-        let most = self.max_reply;
-        let reader = MessageReader { stream, framed, left: 0, most, taken: &taken, fault: &trouble };
+        let (most, behind) = (self.max_reply, Cell::new(0));
+        let reader = MessageReader { stream, framed, left: 0, most, taken: &taken, behind: &behind, fault: &trouble };
         let writer = MessageWriter { stream: &self.stream, framed, out: &mut self.out, fault: &trouble };
         match talk(reader, writer) {
+            Ok(_) if behind.get() > 0 => Err(call.unreadable("bytes behind the message")),
             Ok(value) => {
                 self.used = Instant::now();
                 self.fresh = false;
@@ -403,6 +411,8 @@ pub(crate) struct MessageReader<'a> {
     most: usize,
     /// Bytes of the reply so far.
     taken: &'a Cell<usize>,
+    /// Bytes that came and were not asked for yet.
+    behind: &'a Cell<usize>,
     fault: &'a Cell<Option<io::ErrorKind>>,
 }
 
@@ -413,6 +423,7 @@ impl MessageReader<'_> {
         }
         let count = self.read_piece(buffer)?;
         self.taken.set(self.taken.get() + count);
+        self.behind.set(self.stream.buffer().len());
         Ok(count)
     }
 

@@ -97,6 +97,15 @@ pub enum ClusterError {
         /// Gateway.
         gateway: String,
     },
+    /// A gateway that answered before accepts connections and stays silent.
+    #[error(
+        "gateway {gateway} answered before and does not answer new connections now: it hangs or has no free worker \
+             thread (hbase.thrift.maxWorkerThreads); use fewer --connections if it stays so"
+    )]
+    Busy {
+        /// Gateway.
+        gateway: String,
+    },
     /// The port closes every connection whatever is said.
     #[error(
         "{gateway} answers no Thrift transport (unframed or framed, binary or compact): it is overloaded, or no \
@@ -250,7 +259,7 @@ impl ClusterError {
                 Retry::Transient
             }
             Self::NoTransport { .. } | Self::Regions { .. } => Retry::Transient,
-            Self::Silent { .. } | Self::Overloaded { .. } => Retry::Throttled,
+            Self::Silent { .. } | Self::Busy { .. } | Self::Overloaded { .. } => Retry::Throttled,
             Self::Refused { retry, .. } => *retry,
             // The region list fails this way while a region is in transition.
             Self::Application { method: "getAllRegionLocations" | "getTableRegions", kind: 6, .. } => Retry::Transient,
@@ -282,7 +291,7 @@ impl ClusterError {
     /// True when the gateway rather than the table is to blame.
     pub(crate) fn blames_gateway(&self) -> bool {
         self.ends_connection() && !matches!(self, Self::ReplyTooLong { .. } | Self::Space(_))
-            || matches!(self, Self::Connect { .. } | Self::NoTransport { .. } | Self::Silent { .. })
+            || matches!(self, Self::Connect { .. } | Self::NoTransport { .. } | Self::Silent { .. } | Self::Busy { .. })
     }
 
     /// True when the stop flag ended the call.

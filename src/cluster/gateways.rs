@@ -32,6 +32,8 @@ impl fmt::Display for GatewayInfo {
 #[derive(Debug, Default)]
 struct State {
     info: Option<GatewayInfo>,
+    /// It was a gateway once, so silence and closed connections are passing troubles.
+    answered: bool,
     resting_until: Option<Instant>,
 }
 
@@ -45,6 +47,16 @@ impl Entry {
     fn state(&self) -> MutexGuard<'_, State> {
         // The state is valid between any two statements, so a panic elsewhere does not spoil it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The failure of a probe, when the gateway is known to be one: it is worth more patience than a port that never
+    /// answered.
+    fn in_its_light(&self, error: ClusterError) -> ClusterError {
+        match error {
+            ClusterError::Silent { gateway } if self.state().answered => ClusterError::Busy { gateway },
+            ClusterError::NoTransport { gateway } if self.state().answered => closed_at_once(gateway),
+            other => other,
+        }
     }
 }
 
@@ -216,11 +228,12 @@ impl Gateways {
         match known {
             Some(info) => self.open_known(entry, info),
             None => {
-                let (connection, info) = self.probe(entry)?;
+                let (connection, info) = self.probe(entry).map_err(|error| entry.in_its_light(error))?;
                 tracing::info!(gateway = %info, "found");
                 self.0.thrift2.fetch_or(info.api == Api::Thrift2, Ordering::Relaxed);
                 let mut state = entry.state();
                 state.info = Some(info.clone());
+                state.answered = true;
                 state.resting_until = None;
                 Ok((connection, info))
             }
@@ -237,13 +250,9 @@ impl Gateways {
                 let gateway = entry.slot.to_string();
                 Err(match opening {
                     Opening::Failed(error) => error,
-                    Opening::Silent => ClusterError::Silent { gateway },
+                    Opening::Silent => ClusterError::Busy { gateway },
                     Opening::Http => ClusterError::Http { gateway },
-                    Opening::Closed => ClusterError::Lost {
-                        gateway,
-                        method: "getThriftServerType",
-                        reason: "at once, which means that it is overloaded or was restarted".into(),
-                    },
+                    Opening::Closed => closed_at_once(gateway),
                     Opening::Garbage(reason) => {
                         ClusterError::Protocol { gateway, method: "getThriftServerType", reason }
                     }
@@ -271,6 +280,12 @@ impl Gateways {
         }
         Err(ClusterError::NoTransport { gateway })
     }
+}
+
+/// What a gateway that was one before means by closing a new connection.
+fn closed_at_once(gateway: String) -> ClusterError {
+    let reason = "at once, which means that it is overloaded or was restarted".into();
+    ClusterError::Lost { gateway, method: "getThriftServerType", reason }
 }
 
 /// The service of a gateway: what it says, which must be what the address asks for. Gateways before HBase 2.3 do not

@@ -80,7 +80,7 @@ pub(crate) fn run<T>(
     stop: &AtomicBool,
     mut attempt: impl FnMut(u32) -> Result<T, ClusterError>,
 ) -> Result<T, ClusterError> {
-    let mut failures = 0;
+    let (mut failures, mut hopeless) = (0, 0);
     let mut first_failure = None;
     loop {
         if stop.load(Ordering::Relaxed) {
@@ -97,7 +97,8 @@ pub(crate) fn run<T>(
             return Err(error);
         }
         let pause = policy.pause(failures, retry);
-        if failures >= policy.attempts.min(error.patience()) || since.elapsed() + pause > policy.total {
+        hopeless += u32::from(error.patience() < u32::MAX);
+        if failures >= policy.attempts || hopeless >= error.patience() || since.elapsed() + pause > policy.total {
             return Err(ClusterError::Exhausted { attempts: failures, source: Box::new(error) });
         }
         tracing::debug!(%error, failures, ?pause, "gateway call failed, trying again");

@@ -134,13 +134,25 @@ impl FlowError {
             Self::Locked(_) => 11,
             Self::LockLost(_) => 75,
             Self::Interrupted => 130,
-            Self::Cluster(error) => by_retry(error.retry()),
+            Self::Cluster(error) | Self::Scan(ScanError::Cluster(error)) | Self::Put(PutError::Cluster(error)) => {
+                cluster_code(error).unwrap_or_else(|| by_retry(error.retry()))
+            }
             Self::Scan(error) => by_retry(error.retry()),
             Self::Put(error) => by_retry(error.retry()),
             Self::Store(error) => store_code(error).unwrap_or_else(|| by_retry(error.retry())),
             Self::Repository(error) => repository_code(error).unwrap_or_else(|| by_retry(error.retry())),
             Self::At { source, .. } | Self::Unfinished { source, .. } => source.exit_code(),
         }
+    }
+}
+
+/// Where the exit code does not follow from whether the call may be repeated at once.
+fn cluster_code(error: &ClusterError) -> Option<u8> {
+    match error.cause() {
+        ClusterError::AccessDenied { .. } => Some(12),
+        // Somebody has to enable it, but then the same command goes through.
+        ClusterError::TableDisabled { .. } => Some(75),
+        _ => None,
     }
 }
 

@@ -19,8 +19,10 @@ pub struct GatewaySettings {
     pub compact: Option<bool>,
     /// For a TCP connection.
     pub connect_timeout: Duration,
-    /// For the answer to a scan; puts get at least 300 s, because a region server may die meanwhile.
+    /// For the answer to anything but a put or a change of tables.
     pub read_timeout: Duration,
+    /// For the answer to a put or a change of tables. One that meets a disabled table takes 170 s to fail.
+    pub put_timeout: Duration,
     /// For writing a request.
     pub write_timeout: Duration,
     /// How long a failing call is repeated.
@@ -36,6 +38,7 @@ impl Default for GatewaySettings {
             compact: None,
             connect_timeout: options.connect_timeout,
             read_timeout: options.scan_timeout,
+            put_timeout: options.put_timeout,
             write_timeout: options.write_timeout,
             retry_for: options.retry.total,
         }
@@ -57,7 +60,8 @@ pub fn open_gateways(settings: &GatewaySettings, cancel: &Cancel) -> Result<Gate
     let options = GatewayOptions {
         connect_timeout: settings.connect_timeout,
         scan_timeout: settings.read_timeout,
-        put_timeout: settings.read_timeout.max(defaults.put_timeout),
+        put_timeout: settings.put_timeout,
+        call_timeout: settings.read_timeout.min(defaults.call_timeout),
         write_timeout: settings.write_timeout,
         transport,
         retry: RetryPolicy { total: settings.retry_for, ..defaults.retry },
