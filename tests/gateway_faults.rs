@@ -10,6 +10,8 @@ mod support;
 
 #[path = "gateway_faults/backup.rs"]
 mod backup;
+#[path = "gateway_faults/cluster.rs"]
+mod cluster;
 #[path = "gateway_faults/restore.rs"]
 mod restore;
 #[path = "gateway_faults/scene.rs"]

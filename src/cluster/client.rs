@@ -68,6 +68,11 @@ impl Client {
         self.open = None;
     }
 
+    /// Drops the connection, and with it a worker of the gateway; the next call makes a new one.
+    pub(crate) fn disconnect(&mut self) {
+        self.open = None;
+    }
+
     /// The gateways that this client uses.
     pub fn gateways(&self) -> &Gateways {
         &self.gateways

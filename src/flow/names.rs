@@ -105,6 +105,7 @@ impl Names {
                 }
             }
         }
+        lookups.client.disconnect();
         Ok(found)
     }
 

@@ -51,6 +51,14 @@ impl<T> WorkQueue<T> {
         }
     }
 
+    /// The next piece, if one waits; like one of [`take`](Self::take).
+    pub fn take_at_once(&self) -> Option<T> {
+        let mut state = self.lock();
+        let work = if state.closed { None } else { state.waiting.pop_front() };
+        state.working += usize::from(work.is_some());
+        work
+    }
+
     /// Adds work, in front of what waits.
     pub fn put_back(&self, work: impl IntoIterator<Item = T>) {
         let mut state = self.lock();

@@ -48,6 +48,8 @@ impl Survey {
             ..ServerFacts::default()
         };
         let thrift1 = info.api == Api::Thrift1;
+        // Look-ups are rare, and a gateway may have few workers.
+        client.disconnect();
         let names = Arc::new(Names::new(names, client, &uid_table, detection.layout));
         Ok(Self { found, names, detection, server, thrift1 })
     }

@@ -6,7 +6,8 @@ use crate::flow::queue::WorkQueue;
 use crate::flow::{FlowError, Progress};
 
 /// Does every piece of work in the queue with `threads` threads. Each thread makes itself a tool with `start` (a
-/// connection, for example); what `work` returns goes to `collect`, one result at a time.
+/// connection, for example), which it gives back while there is nothing to do: a gateway with few workers serves the
+/// others then. What `work` returns goes to `collect`, one result at a time.
 ///
 /// # Errors
 /// The first error, after which no further piece is handed out. An error other than an interruption takes the place of
@@ -23,9 +24,12 @@ pub fn work_through<T: Send, C, R>(
     std::thread::scope(|scope| {
         for _ in 0..threads.max(1) {
             scope.spawn(|| {
-                let mut tool = start();
-                while let Some(piece) = queue.take() {
-                    let result = work(&mut tool, piece);
+                let mut tool = None;
+                while let Some(piece) = queue.take_at_once().or_else(|| {
+                    tool = None;
+                    queue.take()
+                }) {
+                    let result = work(tool.get_or_insert_with(&start), piece);
                     if result.is_err() {
                         queue.close();
                     }

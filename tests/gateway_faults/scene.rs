@@ -14,9 +14,19 @@ use crate::support::tsd::Tables;
 
 /// 1000 rows of three cells.
 pub const SMALL: Synthetic = Synthetic { layout: tsdb_layout(), metrics: 2, series: 20, hours: 25, points: 3 };
-/// Small pages, so that there are many calls, and short times, so that a silent gateway costs seconds.
-pub const BRIEF: [&str; 10] =
-    ["--page-size", "4KiB", "--connections", "2", "--read-timeout", "3s", "--put-timeout", "3s", "--retry-for", "60s"];
+/// Small pages, so that there are many calls, and short times, so that a silent gateway costs seconds. What `more` says
+/// counts instead.
+fn brief<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let usual = [
+        ["--page-size", "4KiB"],
+        ["--connections", "2"],
+        ["--read-timeout", "3s"],
+        ["--put-timeout", "3s"],
+        ["--retry-for", "60s"],
+    ];
+    let left = usual.into_iter().filter(|pair| !more.contains(&pair[0])).flatten();
+    left.chain(more.iter().copied()).collect()
+}
 
 const fn tsdb_layout() -> tsdb_ark::model::KeyLayout {
     tsdb_ark::model::KeyLayout { metric_width: 3, tagk_width: 3, tagv_width: 3, salt_width: 0, salt_buckets: 20 }
@@ -98,11 +108,13 @@ pub fn backup_through(
     let address = proxy.address();
     let mut arguments = vec!["--gateway".to_string(), address];
     arguments.extend(table_flags(tables));
-    arguments.extend(BRIEF.iter().chain(more).map(|text| (*text).to_string()));
+    arguments.extend(brief(more).into_iter().map(String::from));
     let begun = Instant::now();
     let run = std::thread::scope(|scope| {
         scope.spawn(|| during(&proxy));
-        repository.run("backup", &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+        let run = repository.run("backup", &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        proxy.finish();
+        run
     });
     let seconds = begun.elapsed().as_secs_f64();
     (repository, run, seconds, proxy)
@@ -121,12 +133,14 @@ pub fn restore_through(
     let new = bed.unique("restored");
     let (address, rename) = (proxy.address(), format!("{old}={new}"));
     let mut arguments = vec!["--gateway", &address, "--table", &old, "--rename-table", &rename];
-    arguments.extend(BRIEF.iter().chain(more));
+    arguments.extend(brief(more));
     let repository = saved(bed);
     let begun = Instant::now();
     let run = std::thread::scope(|scope| {
         scope.spawn(|| during(&proxy, &new));
-        repository.run("restore", &arguments)
+        let run = repository.run("restore", &arguments);
+        proxy.finish();
+        run
     });
     let seconds = begun.elapsed().as_secs_f64();
     (new, run, seconds, proxy)
@@ -150,4 +164,9 @@ pub fn assert_whole(bed: &Bed, repository: &Repository, run: &Run, tables: &Tabl
     assert_eq!(repository.verify("cells", &[]).expect(0).json["differences"], 0);
     let gateway = bed.thrift2_address();
     assert_eq!(repository.verify("source", &["--gateway", &gateway]).expect(0).json["differences"], 0);
+}
+
+/// Whether cases that take minutes run too.
+pub fn is_slow() -> bool {
+    std::env::var("TSDB_ARK_SLOW").is_ok_and(|value| value == "1")
 }

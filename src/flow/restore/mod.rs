@@ -115,6 +115,7 @@ impl Run<'_> {
         for target in targets.iter().filter(|target| target.create) {
             target.make(client)?;
         }
+        client.disconnect();
         let _canary = self.pace.watch(&self.plan.gateways, targets.last().map(|target| target.name.as_str()));
         // The manifest lists tables in the order of a backup, UIDs last: a restore goes the other way round.
         for target in targets.iter().rev() {

@@ -51,6 +51,8 @@ struct State {
     next: u64,
     refused_until: Option<Instant>,
     released: bool,
+    /// Nobody calls any more.
+    finished: bool,
 }
 
 impl ThriftProxy {
@@ -68,6 +70,7 @@ impl ThriftProxy {
             next: 0,
             refused_until: None,
             released: false,
+            finished: false,
         };
         let shared = Arc::new(Shared {
             target: target.to_owned(),
@@ -116,12 +119,17 @@ impl ThriftProxy {
     pub fn wait_for(&self, method: &str, number: u64) -> bool {
         let end = Instant::now() + PATIENCE;
         while self.calls(method) < number {
-            if Instant::now() > end {
+            if Instant::now() > end || self.shared.state().finished {
                 return false;
             }
             std::thread::sleep(TICK);
         }
         true
+    }
+
+    /// The program has ended: nobody needs to wait for its calls.
+    pub fn finish(&self) {
+        self.shared.state().finished = true;
     }
 
     /// Lets every held call go on, and holds none any more.
