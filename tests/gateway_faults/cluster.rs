@@ -160,9 +160,13 @@ fn a_gateway_without_free_workers_is_waited_for() {
         ..Event::new("a gateway with 2 workers and 3 connections to it", bed, &nothing)
     };
     event.backup_passes(tables, wanted, "waited for its own connections to end");
-    let taken: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(&gateway).unwrap()).collect();
-    // The gateway has to take them one by one.
-    std::thread::sleep(Duration::from_millis(300));
+    // The gateway has to see that the backup's connections have ended, and to take these one by one.
+    let take = |_: i32| {
+        std::thread::sleep(Duration::from_millis(500));
+        TcpStream::connect(&gateway).unwrap()
+    };
+    let taken: Vec<TcpStream> = (0..2).map(take).collect();
+    std::thread::sleep(Duration::from_millis(500));
     for (name, third) in [("all workers taken", false), ("all workers and the queue taken", true)] {
         let _third = third.then(|| TcpStream::connect(&gateway).unwrap());
         std::thread::sleep(Duration::from_millis(100));
