@@ -63,11 +63,6 @@ impl Client {
         self.slot
     }
 
-    /// Drops the connection.
-    pub(crate) fn disconnect(&mut self) {
-        self.open = None;
-    }
-
     /// Drops the connection, and with it a worker of the gateway; the next call makes a new one.
     pub(crate) fn disconnect(&mut self) {
         self.open = None;
@@ -165,7 +160,8 @@ impl Client {
         mut attempt: impl FnMut(&mut Self, u32) -> Result<T, ClusterError>,
     ) -> Result<T, ClusterError> {
         let gateways = self.gateways.clone();
-        retry::run(&gateways.options().retry, gateways.stop(), |failures| {
+        let elsewhere = |error: &ClusterError| error.blames_gateway() && gateways.one_is_rested();
+        retry::run(&gateways.options().retry, gateways.stop(), elsewhere, |failures| {
             attempt(self, failures).inspect_err(|error| self.note(error))
         })
     }

@@ -155,6 +155,17 @@ impl Gateways {
         in_turn.min_by_key(|slot| order(*slot)).unwrap_or(wanted)
     }
 
+    /// Whether there is a gateway that need not be left alone.
+    pub(crate) fn one_is_rested(&self) -> bool {
+        let now = Instant::now();
+        let rested = |entry: &Entry| {
+            let state = entry.state();
+            let used = !state.info.as_ref().is_some_and(|info| self.passes_over(info.api));
+            used && state.resting_until.is_none_or(|until| until <= now)
+        };
+        self.0.entries.iter().any(rested)
+    }
+
     /// Whether gateways of this service are not used: Thrift1 as soon as one of the others was found to speak Thrift2,
     /// and for ever after, so that no page of a scan is poorer than the page before.
     pub(crate) fn passes_over(&self, api: Api) -> bool {

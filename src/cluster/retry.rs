@@ -75,12 +75,14 @@ fn sleep(pause: Duration, stop: &AtomicBool) -> bool {
 }
 
 /// Runs `attempt` (given the number of failures so far) until it succeeds, fails for good, or the budget is used up.
+/// Where `elsewhere` says that the next attempt goes to somebody who is not in trouble, its pause is a short one.
 pub(crate) fn run<T>(
     policy: &RetryPolicy,
     stop: &AtomicBool,
+    elsewhere: impl Fn(&ClusterError) -> bool,
     mut attempt: impl FnMut(u32) -> Result<T, ClusterError>,
 ) -> Result<T, ClusterError> {
-    let (mut failures, mut hopeless) = (0, 0);
+    let (mut failures, mut steps, mut hopeless) = (0, 0, 0);
     let mut first_failure = None;
     loop {
         if stop.load(Ordering::Relaxed) {
@@ -96,7 +98,9 @@ pub(crate) fn run<T>(
         if retry == Retry::Permanent || policy.attempts <= 1 {
             return Err(error);
         }
-        let pause = policy.pause(failures, retry);
+        let elsewhere = elsewhere(&error);
+        steps += u32::from(!elsewhere);
+        let pause = if elsewhere { policy.pause(1, Retry::Transient) } else { policy.pause(steps, retry) };
         hopeless += u32::from(error.patience() < u32::MAX);
         if failures >= policy.attempts || hopeless >= error.patience() || since.elapsed() + pause > policy.total {
             return Err(ClusterError::Exhausted { attempts: failures, source: Box::new(error) });
@@ -128,24 +132,41 @@ mod tests {
     #[test]
     fn repeats_what_may_pass_and_nothing_else() {
         let stop = AtomicBool::new(false);
-        let result = run(&quick(5), &stop, |failures| if failures < 3 { Err(lost()) } else { Ok(failures) });
+        let result = run(&quick(5), &stop, |_| false, |failures| if failures < 3 { Err(lost()) } else { Ok(failures) });
         assert_eq!(result.unwrap(), 3);
         let mut calls = 0;
-        let result: Result<(), _> = run(&quick(5), &stop, |_| {
-            calls += 1;
-            Err(ClusterError::TableMissing { table: "t".into() })
-        });
+        let result: Result<(), _> = run(
+            &quick(5),
+            &stop,
+            |_| false,
+            |_| {
+                calls += 1;
+                Err(ClusterError::TableMissing { table: "t".into() })
+            },
+        );
         assert!(matches!(result, Err(ClusterError::TableMissing { .. })));
         assert_eq!(calls, 1);
     }
 
     #[test]
+    fn another_gateway_is_asked_soon() {
+        let stop = AtomicBool::new(false);
+        let slow =
+            RetryPolicy { first_pause: Duration::from_millis(2), max_pause: Duration::from_secs(60), ..quick(16) };
+        let slow = RetryPolicy { total: Duration::from_secs(600), ..slow };
+        let started = Instant::now();
+        let result: Result<(), _> = run(&slow, &stop, |_| true, |_| Err(lost()));
+        assert!(matches!(result, Err(ClusterError::Exhausted { attempts: 16, .. })));
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    }
+
+    #[test]
     fn gives_up_after_the_budget() {
         let stop = AtomicBool::new(false);
-        let result: Result<(), _> = run(&quick(4), &stop, |_| Err(lost()));
+        let result: Result<(), _> = run(&quick(4), &stop, |_| false, |_| Err(lost()));
         assert!(matches!(result, Err(ClusterError::Exhausted { attempts: 4, .. })));
         let hasty = RetryPolicy { total: Duration::ZERO, ..quick(100) };
-        let result: Result<(), _> = run(&hasty, &stop, |_| Err(lost()));
+        let result: Result<(), _> = run(&hasty, &stop, |_| false, |_| Err(lost()));
         assert!(matches!(result, Err(ClusterError::Exhausted { attempts: 1, .. })));
     }
 
@@ -160,7 +181,7 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(30));
                 stop.store(true, Ordering::Relaxed);
             });
-            let result: Result<(), _> = run(&slow, &stop, |_| Err(lost()));
+            let result: Result<(), _> = run(&slow, &stop, |_| false, |_| Err(lost()));
             assert!(matches!(result, Err(ClusterError::Interrupted)));
         });
         assert!(started.elapsed() < Duration::from_secs(5));

@@ -10,6 +10,9 @@ pub const CONNECT: &str = "connect";
 /// Stands for every method.
 pub const ANY: &str = "*";
 
+/// How long after its time a fault still strikes.
+const LATE: Duration = Duration::from_millis(400);
+
 /// What is done to a call or a connection.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fault {
@@ -176,9 +179,14 @@ impl Draw {
         if self.plan.per_minute == 0 || self.plan.kinds.is_empty() || Instant::now() < self.due {
             return None;
         }
-        // What fell due while nobody called does not all come at once.
-        let oldest = Instant::now().checked_sub(Duration::from_secs(120) / self.plan.per_minute);
-        self.due = oldest.map_or(self.due, |oldest| self.due.max(oldest)) + self.gap();
+        let late = self.due.elapsed();
+        let gap = self.gap();
+        self.due += gap;
+        if late > LATE {
+            // It struck while nobody called. Were it kept, the first call after every pause would fail.
+            self.due = self.due.max(Instant::now() + gap);
+            return None;
+        }
         let kind = self.plan.kinds[self.dice.below(self.plan.kinds.len())];
         if kind.meets_connections() {
             self.next_connection = Some(kind);
