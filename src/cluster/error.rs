@@ -294,6 +294,12 @@ impl ClusterError {
             || matches!(self, Self::Connect { .. } | Self::NoTransport { .. } | Self::Silent { .. } | Self::Busy { .. })
     }
 
+    /// True when HBase stumbled over a row that it cannot read itself, such as one with a negative timestamp.
+    pub(crate) fn tells_of_a_bad_row(&self) -> bool {
+        let texts = ["OutOfOrderScannerNextException", "Timestamp cannot be negative"];
+        matches!(self.cause(), Self::Refused { message, .. } if texts.iter().any(|text| message.contains(text)))
+    }
+
     /// True when the stop flag ended the call.
     pub fn is_interrupted(&self) -> bool {
         matches!(self.cause(), Self::Interrupted)
@@ -354,8 +360,12 @@ impl Call<'_> {
         {
             ClusterError::Overloaded { method: self.method, table, message }
         } else {
-            let retry =
-                if is_permanent(text) || can_retry == Some(false) { Retry::Permanent } else { Retry::Transient };
+            let retry = match can_retry {
+                _ if is_passing(text) => Retry::Transient,
+                Some(false) => Retry::Permanent,
+                _ if is_permanent(text) => Retry::Permanent,
+                _ => Retry::Transient,
+            };
             ClusterError::Refused { gateway: self.gateway.into(), method: self.method, table, message, retry }
         }
     }
@@ -368,6 +378,27 @@ impl Call<'_> {
                 .and_then(|rest| rest.split_once(": "))
                 .is_some_and(|(_, rest)| rest.strip_prefix(self.table).is_some_and(|rest| rest.starts_with(": ")))
     }
+}
+
+/// Texts of errors that another try does not meet although `canRetry` may say otherwise: the scanner inside the gateway
+/// expired, or a region was on its way. Every request is one of its own, so repeating it is exact.
+fn is_passing(text: &str) -> bool {
+    [
+        "UnknownScannerException",
+        "ScannerTimeoutException",
+        "ScannerResetException",
+        "LeaseException",
+        "NotServingRegionException",
+        "RegionMovedException",
+        "RegionOpeningException",
+        "RegionServerStoppedException",
+        "RegionServerAbortedException",
+        "ServerNotRunningYetException",
+        "CallTimeoutException",
+        "SocketTimeoutException",
+    ]
+    .iter()
+    .any(|class| text.contains(class))
 }
 
 /// Texts of errors that another try meets again although `canRetry` says otherwise.
@@ -436,6 +467,17 @@ mod tests {
         assert_eq!(CALL.application(6, "Internal error").retry(), Retry::Permanent);
         let listing = Call { method: "getAllRegionLocations", ..CALL };
         assert_eq!(listing.application(6, "Internal error").retry(), Retry::Transient);
+    }
+
+    #[test]
+    fn an_expired_scanner_passes_whatever_can_retry_says() {
+        for class in ["UnknownScannerException", "LeaseException", "NotServingRegionException"] {
+            let text = format!("org.apache.hadoop.hbase.{class}: x (a DoNotRetryIOException)");
+            assert_eq!(CALL.io_error(&text, Some(false)).retry(), Retry::Transient);
+        }
+        let row = "Failed after retry of OutOfOrderScannerNextException: was there a rpc timeout?";
+        let error = CALL.io_error(row, Some(false));
+        assert!(error.tells_of_a_bad_row() && error.retry() == Retry::Permanent);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 mod order;
 
-use crate::cluster::{Client, ClusterError, PageRequest, PageStats};
+use crate::cluster::{Client, ClusterError, PageRequest, PageStats, hex};
 use crate::model::{CellBlock, KeyRange, Retry, successor};
 
 /// Reads of the same page that may arrive in disorder before the shard is given up.
@@ -59,6 +59,19 @@ pub enum ScanError {
     /// The gateway or HBase.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// HBase fails at a row: it has a negative timestamp, or its file is damaged.
+    #[error(
+        "table {table}: HBase cannot read the first row at or after {row}: {source}; a cell with a negative timestamp does \
+             that, and `hbase hfile -p` or a raw scan of that row shows it; delete the row, or copy the rest of the table"
+    )]
+    BadRow {
+        /// Table.
+        table: String,
+        /// Where it is, in hex; empty is the beginning of the table.
+        row: String,
+        /// The gateway's error.
+        source: Box<ClusterError>,
+    },
     /// A page that HBase cannot have meant: rows outside the range or out of order, again and again.
     #[error("table {table}, range {range}: {what}; the region may be damaged, or the gateway mixes up answers")]
     Disorder {
@@ -82,6 +95,7 @@ impl ScanError {
         match self {
             Self::Cluster(error) => error.retry(),
             Self::Disorder { .. } => Retry::Transient,
+            Self::BadRow { .. } => Retry::Permanent,
         }
     }
 }
@@ -157,7 +171,10 @@ fn read(
     request.filter = options.keys_only.then_some(PageRequest::KEYS_ONLY);
     let mut tries = 0;
     loop {
-        let stats = client.scan_page(&request, block)?;
+        let stats = match client.scan_page(&request, block) {
+            Err(error) if error.tells_of_a_bad_row() => return Err(bad_row(client, request, block, error)),
+            other => other?,
+        };
         let Err(what) = order::check(range, block) else { return Ok(stats) };
         tries += 1;
         tracing::warn!(table, %range, what, "page in disorder");
@@ -166,6 +183,26 @@ fn read(
             return Err(ScanError::Disorder { table: table.to_owned(), range: range.clone(), what });
         }
     }
+}
+
+/// Finds the row that HBase fails at by reading ever fewer rows in front of it.
+fn bad_row(client: &mut Client, mut request: PageRequest<'_>, block: &mut CellBlock, error: ClusterError) -> ScanError {
+    let (table, end, mut start) = (request.table.to_owned(), request.stop.to_vec(), request.start.to_vec());
+    while request.rows > 1 {
+        request.rows /= 2;
+        let ahead = PageRequest { start: &start, stop: &end, ..request };
+        match client.scan_page(&ahead, block) {
+            Ok(_) => {
+                let last = block.row_count().checked_sub(1).and_then(|last| block.row(last));
+                let Some(next) = last.and_then(|last| successor(last.key)) else { break };
+                start = next;
+            }
+            Err(other) if other.tells_of_a_bad_row() => {}
+            Err(other) => return other.into(),
+        }
+    }
+    block.clear();
+    ScanError::BadRow { table, row: hex(&start), source: Box::new(error) }
 }
 
 /// Rows for the next page: as many as fill the page by the size of the rows just read, at most twice as many as now.

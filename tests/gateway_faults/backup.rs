@@ -71,6 +71,8 @@ fn connections_that_do_not_come_about_are_tried_again() {
     let mut full = Plan::calls(CONNECT, 4..12, Fault::Close);
     full.scripted.extend(Plan::calls(SCAN, 9..11, Fault::EndOfFile).scripted);
     passes("queue full: accepted, closed at once, eight times", wait, full);
+    let expired = Fault::Answer("org.apache.hadoop.hbase.UnknownScannerException: Unknown scanner '17'", false);
+    passes("scanner expired inside the gateway, canRetry false", "asked again", Plan::calls(SCAN, 8..10, expired));
     let busy = Fault::Answer("org.apache.hadoop.hbase.RegionTooBusyException: Over memstore limit", true);
     passes("region too busy", "waited longer, asked again", Plan::calls(SCAN, 8..10, busy));
 }
@@ -130,6 +132,15 @@ fn faults_that_stay_end_the_backup() {
         &[],
         12,
         "Insufficient permissions",
+    );
+    let row = Fault::Answer("Failed after retry of OutOfOrderScannerNextException: was there a rpc timeout?", false);
+    stays(
+        "what a negative timestamp in memory looks like (made up by the proxy)",
+        "read ever fewer rows in front of it, named the place",
+        Plan::calls(SCAN, 14..u64::MAX, row),
+        &["--connections", "1"],
+        1,
+        "cannot read the first row at or after 0000",
     );
     // A list without elements: field 0, type list of structures, length 0.
     let empty = Fault::Body(&[15, 0, 0, 12, 0, 0, 0, 0, 0]);
