@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `TSDB_ARK_ENDURANCE` | seconds to go on; 60 when not set |
 //! | `TSDB_ARK_SEED` | the first seed; the next one is greater by one. 1 when not set |
+//! | `TSDB_ARK_LONG` | so many seconds of 24 faults per minute over 5 million points besides; not at all when not set |
 //! | `TSDB_ARK_FAULTS` | faults per minute, both proxies together; 120 when not set, because each run is short |
 //!
 //! A seed that fails is drawn again by `scripts/endurance.sh 1 SEED`.
@@ -16,6 +17,8 @@ mod support;
 
 #[path = "endurance/chaos.rs"]
 mod chaos;
+#[path = "endurance/long.rs"]
+mod long;
 #[path = "endurance/trial.rs"]
 mod trial;
 
@@ -27,7 +30,7 @@ use support::synthetic::Synthetic;
 use trial::Trials;
 
 /// A number from the environment.
-fn setting(name: &str, usual: u64) -> u64 {
+pub fn setting(name: &str, usual: u64) -> u64 {
     std::env::var(name).map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a whole number")))
 }
 

@@ -16,3 +16,5 @@ mod cluster;
 mod restore;
 #[path = "gateway_faults/scene.rs"]
 mod scene;
+#[path = "gateway_faults/upheaval.rs"]
+mod upheaval;

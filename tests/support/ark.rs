@@ -21,9 +21,10 @@ pub struct Run {
     pub err: String,
 }
 
-/// The program.
+/// The program: the one that was built with the tests, or the one that `TSDB_ARK_PROGRAM` names.
 pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tsdb-ark"));
+    let program = std::env::var_os("TSDB_ARK_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_tsdb-ark").into());
+    let mut command = Command::new(program);
     command.stdin(Stdio::null()).env_remove("TSDB_ARK_REPOSITORY").env_remove("TSDB_ARK_GATEWAY");
     command
 }
