@@ -172,46 +172,48 @@ pub enum Sse {
     Customer,
 }
 
+/// Set flag by flag: as a heading of the whole it would go on over the flags behind it.
+const S3: &str = "S3 (keys: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role)";
+
 /// How S3 is reached and how files lie there. Credentials are never flags: they would show in the list of processes.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "S3 (credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role)")]
 pub struct StoreArgs {
     /// URL of the server, without the bucket (default: AWS_ENDPOINT_URL, the profile's, else AWS)
-    #[arg(long, value_name = "URL")]
+    #[arg(long, help_heading = S3, value_name = "URL")]
     pub s3_endpoint: Option<String>,
     /// Region (default: AWS_REGION, the profile's, else us-east-1)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, help_heading = S3, value_name = "NAME")]
     pub s3_region: Option<String>,
     /// Profile of ~/.aws; wins over keys in the environment (default: AWS_PROFILE, else default)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, help_heading = S3, value_name = "NAME")]
     pub s3_profile: Option<String>,
     /// Put the bucket into the host name instead of the path
-    #[arg(long)]
+    #[arg(long, help_heading = S3)]
     pub s3_virtual_hosted: bool,
     /// PEM file of the authority that signed the server's certificate (default: AWS_CA_BUNDLE, and the system's)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = S3, value_name = "FILE")]
     pub s3_ca: Option<PathBuf>,
     /// Have the server encrypt: with its own keys, a key of the KMS, or a key from a file
-    #[arg(long, value_name = "KIND")]
+    #[arg(long, help_heading = S3, value_name = "KIND")]
     pub s3_sse: Option<Sse>,
     /// With --s3-sse kms: id or ARN of the key (default: the account's key for S3)
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, help_heading = S3, value_name = "KEY")]
     pub s3_kms_key: Option<String>,
     /// With --s3-sse kms: use a bucket key, which saves calls to the KMS
-    #[arg(long)]
+    #[arg(long, help_heading = S3)]
     pub s3_bucket_key: bool,
     /// With --s3-sse customer: file with the key, 32 bytes in base64; every later command needs it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = S3, value_name = "FILE")]
     pub s3_sse_key_file: Option<PathBuf>,
     /// Storage class of data files, such as STANDARD_IA; it must be readable at once
-    #[arg(long, value_name = "CLASS")]
+    #[arg(long, help_heading = S3, value_name = "CLASS")]
     pub s3_storage_class: Option<String>,
     /// Repeat a failing request for so long before giving up, at most 10m; 0s: never repeat
-    #[arg(long, value_name = "TIME", value_parser = units::parse_duration,
+    #[arg(long, help_heading = S3, value_name = "TIME", value_parser = units::parse_duration,
         default_value = units::duration_flag(StoreOptions::default().retry_for))]
     pub store_retry_for: Duration,
     /// Wait so long for one request as a whole (default: AWS_TIMEOUT, else 3m)
-    #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
+    #[arg(long, help_heading = S3, value_name = "TIME", value_parser = units::parse_duration)]
     pub store_timeout: Option<Duration>,
 }
 

@@ -277,7 +277,17 @@ impl Store {
         match self.inner.objects.head(&at).await {
             Ok(meta) => Ok(Some(meta.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(e) => Err(self.failed(e, Operation::Read, path)),
+            Err(e) => {
+                let error = self.failed(e, Operation::Read, path);
+                // The answer to this request has no body, where S3 says why: whether credentials have expired, say.
+                if !error.is_denied() {
+                    return Err(error);
+                }
+                match self.inner.objects.get_range(&at, 0..1).await {
+                    Err(e) => Err(self.failed(e, Operation::Read, path)),
+                    Ok(_) => Err(error),
+                }
+            }
         }
     }
 

@@ -30,7 +30,9 @@ pub(super) fn variables() -> Variables {
 /// A sentence that says which setting is wrong; never a secret.
 pub(super) fn open(bucket: &str, options: &StoreOptions, variables: &Variables) -> Result<AmazonS3, String> {
     let settings = Settings::gather(options, variables)?;
-    let mut builder = settings.builder.with_bucket_name(bucket);
+    // One request per file: not every store knows bulk deletes, some judge them by the bucket's policy instead of the
+    // file's, and a refusal hides inside an answer of success.
+    let mut builder = settings.builder.with_bucket_name(bucket).with_disable_bulk_delete(true);
     let endpoint = match (&settings.endpoint, options.virtual_hosted) {
         (Some(endpoint), true) => Some(with_bucket(endpoint, bucket)?),
         (endpoint, _) => endpoint.clone(),
@@ -38,9 +40,6 @@ pub(super) fn open(bucket: &str, options: &StoreOptions, variables: &Variables) 
     if options.virtual_hosted {
         builder = builder.with_virtual_hosted_style_request(true);
     }
-    // One request per file: not every store knows bulk deletes, some judge them by the bucket's policy instead of the
-    // file's, and a refusal hides inside an answer of success.
-    builder = builder.with_disable_bulk_delete(true);
     let mut client = client_options(options, variables)?;
     if let Some(endpoint) = &endpoint {
         client = client.with_allow_http(endpoint.starts_with("http://"));

@@ -62,6 +62,7 @@ fn is_staged(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::StoreOptions;
 
     #[tokio::test]
     async fn staged_files_and_empty_folders_go_and_nothing_else() {
@@ -71,7 +72,7 @@ mod tests {
             std::fs::create_dir_all(path(name).parent().unwrap()).unwrap();
             std::fs::write(path(name), "12345").unwrap();
         }
-        let store = Store::open(&folder.path().to_str().unwrap().parse().unwrap()).unwrap();
+        let store = Store::open(&folder.path().to_str().unwrap().parse().unwrap(), &StoreOptions::default()).unwrap();
         assert_eq!(store.tidy("a", 1000).await.unwrap(), (0, 0), "too young");
         assert!(path("a/x/1.parquet#1").exists());
         for (name, count) in [("a", 1), ("b", 1), ("c", 1), ("absent", 0)] {

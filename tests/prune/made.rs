@@ -12,7 +12,7 @@ use tsdb_ark::manifest::{
 };
 use tsdb_ark::model::{FileKind, FileRow, ShardRow, TableKind, Tally};
 use tsdb_ark::parquet_file::TableWriter;
-use tsdb_ark::store::Store;
+use tsdb_ark::store::{Store, StoreOptions};
 
 use crate::support::ark::{self, Repository, Run};
 
@@ -37,7 +37,9 @@ impl Default for Made {
     fn default() -> Self {
         let repository = Repository::default();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let store = Store::open_or_create(&repository.path().to_str().unwrap().parse().unwrap()).unwrap();
+        let store =
+            Store::open_or_create(&repository.path().to_str().unwrap().parse().unwrap(), &StoreOptions::default())
+                .unwrap();
         let inside = runtime.block_on(tsdb_ark::manifest::Repository::init_or_open(store)).unwrap();
         Self { repository, inside, runtime }
     }
