@@ -213,7 +213,7 @@ mod tests {
         let flags = "2026 --rename-table tsdb=copy --rename-table u=v --table tsdb --table u --into-existing \
                      --no-read-back --dry-run";
         let request = parsed(&format!("{NEEDED} {flags}")).request().unwrap();
-        assert_eq!((request.backup.as_str(), request.repository.as_str()), ("2026", "/b"));
+        assert_eq!((request.backup.as_str(), request.repository.url.as_str()), ("2026", "/b"));
         assert_eq!(request.rename, [("tsdb".into(), "copy".into()), ("u".into(), "v".into())]);
         assert_eq!(request.tables, ["tsdb", "u"]);
         assert_eq!((request.into_existing, request.read_back, request.dry_run), (true, false, true));

@@ -33,7 +33,7 @@ fn flags_become_a_request() {
     )
     .request()
     .unwrap();
-    assert_eq!(request.repository, "s3://b/p");
+    assert_eq!(request.repository.url, "s3://b/p");
     let gateways = request.gateways;
     assert_eq!(gateways.gateways, ["a:1", "thrift1://b:2", "c:3"]);
     assert_eq!((gateways.framed, gateways.compact), (Some(true), Some(false)));
