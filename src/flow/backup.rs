@@ -80,7 +80,6 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
     let start = match plan.resume {
         true => {
             let found = resume::find(&threads, &repository, &lock, &asked)?;
-            lock.works_on(found.0.id())?;
             resume::look_at(&threads, &repository, found, plan.resources.connections, progress, cancel)?
         }
         false => {

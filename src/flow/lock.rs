@@ -30,6 +30,8 @@ const INTERVAL_APPEND_ONLY: Duration = Duration::from_secs(100);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a command that ends waits for its lock to be taken back; without that it expires.
 const RELEASE: Duration = Duration::from_secs(10);
+/// How often a backup is claimed together with somebody else before both give up.
+const CLAIMS: usize = 5;
 
 /// A lock, held until it is dropped. Make and drop it on a plain thread.
 #[derive(Debug)]
@@ -121,19 +123,47 @@ impl RepositoryLock {
     /// # Errors
     /// [`FlowError::LockLost`]; what the store says.
     pub fn works_on(&self, backup: &str) -> Result<(), FlowError> {
+        self.announce(Some(backup))
+    }
+
+    fn announce(&self, backup: Option<&str>) -> Result<(), FlowError> {
         let Some(held) = &self.held else { return Ok(()) };
         self.threads.wait(async {
             let mut state = held.beats.state.lock().await;
-            state.backup = Some(backup.to_owned());
+            state.backup = backup.map(str::to_owned);
             held.beats.beat_with(&mut state).await
         })
     }
 
-    /// Who else is at work on a backup, in words.
+    /// Works on a backup that nobody else works on; otherwise says, in words, who does. Of several that ask at the same
+    /// time one is the first, and the others hear of it.
     ///
     /// # Errors
-    /// What the store says.
-    pub fn other_on(&self, repository: &Repository, backup: &str) -> Result<Option<String>, FlowError> {
+    /// [`FlowError::LockLost`]; what the store says.
+    pub fn claim(&self, repository: &Repository, backup: &str) -> Result<Option<String>, FlowError> {
+        let mut seen = None;
+        for _ in 0..CLAIMS {
+            if let Some(owner) = self.other_on(repository, backup)? {
+                return Ok(Some(owner));
+            }
+            self.works_on(backup)?;
+            seen = self.other_on(repository, backup)?;
+            if seen.is_none() {
+                return Ok(None);
+            }
+            self.announce(None)?;
+            self.pause();
+        }
+        Ok(seen)
+    }
+
+    /// Long enough that two which met do not meet again.
+    fn pause(&self) {
+        let pause = Duration::from_millis(300 + dice(700));
+        self.threads.wait(async { tokio::time::sleep(pause).await });
+    }
+
+    fn other_on(&self, repository: &Repository, backup: &str) -> Result<Option<String>, FlowError> {
         let (others, _) = self.threads.wait(live_others(repository, self.token(), now_ms()))?;
         let works = |lock: &&Lock| lock.record.as_ref().is_some_and(|record| record.backup.as_deref() == Some(backup));
         Ok(others.iter().find(works).map(owner_text))

@@ -63,7 +63,7 @@ pub fn find(
             Ok(None) => "it has no plan.json".to_string(),
             Ok(Some(plan)) => match plan.difference(wanted) {
                 None => {
-                    if let Some(owner) = lock.other_on(repository, &backup)? {
+                    if let Some(owner) = lock.claim(repository, &backup)? {
                         return Err(FlowError::Locked(format!(
                             "backup {backup} is being made: {owner}; wait for its end"
                         )));

@@ -140,6 +140,28 @@ fn racers_see_each_other() {
 }
 
 #[test]
+fn of_several_that_claim_a_backup_one_gets_it() {
+    let (threads, repository) = repository();
+    for _ in 0..5 {
+        let start = std::sync::Barrier::new(3);
+        // Who got it keeps it until all have asked.
+        let end = std::sync::Barrier::new(3);
+        let claim = || {
+            let lock = RepositoryLock::backup(&threads, &repository, false).unwrap();
+            start.wait();
+            let owner = lock.claim(&repository, "b").unwrap();
+            end.wait();
+            owner
+        };
+        let owners =
+            std::thread::scope(|scope| [(); 3].map(|()| scope.spawn(claim)).map(|racer| racer.join().unwrap()));
+        assert_eq!(owners.iter().filter(|owner| owner.is_none()).count(), 1, "{owners:?}");
+    }
+    let lock = RepositoryLock::backup(&threads, &repository, false).unwrap();
+    assert_eq!(lock.claim(&repository, "b").unwrap(), None, "nobody is at work any more");
+}
+
+#[test]
 fn locks_of_the_dead_do_not_bar() {
     let (threads, repository) = repository();
     let gone = LockRecord { kind: LockKind::Prune, token: "dd".into(), pid: u32::MAX, ..own_record() };
