@@ -220,7 +220,7 @@ fn a_prune_deletes_nothing_after_a_gap() {
 fn a_lock_that_cannot_be_renewed_is_no_lock() {
     let folder = tempfile::tempdir().unwrap();
     let threads = Threads::for_store().unwrap();
-    let store = crate::flow::open_store(&folder.path().to_str().unwrap().into(), true).unwrap();
+    let store = Store::open(&folder.path().to_str().unwrap().parse().unwrap(), &Default::default()).unwrap();
     let repository = threads.wait(Repository::init_or_open(store)).unwrap();
     let beats = aged(&threads, &repository, LockKind::Backup, 60);
     // A file where the folder was: nothing can be written there.
