@@ -248,8 +248,8 @@ impl Class {
         match error {
             E::NotFound { source, .. } => match chain_text(source.as_ref()) {
                 text if text.contains("NoSuchBucket") => Self::NoBucket,
-                // What versitygw answers with 404.
-                text if text.contains("InvalidAccessKeyId") => Self::Denied,
+                // versitygw says so with a 404.
+                text if UNKNOWN_KEY.iter().any(|code| text.contains(code)) => Self::Denied,
                 _ => Self::NotFound,
             },
             E::AlreadyExists { .. } | E::Precondition { .. } => Self::AlreadyExists,
@@ -287,6 +287,8 @@ impl Class {
 
 /// Codes of answers to keys that were good once. `RequestExpired` also comes when a signature is too old.
 const EXPIRED_CODES: &[&str] = &["ExpiredToken", "TokenRefreshRequired", "RequestExpired"];
+/// Codes of answers to an access key that nobody has.
+const UNKNOWN_KEY: &[&str] = &["InvalidAccessKeyId", "XAdminUserNotFound"];
 /// Where the library asks for the keys of a role: the metadata service of a machine, a container or a pod.
 const ROLE_REQUESTS: &[&str] = &["/latest/api/token", "/latest/meta-data/", "169.254.170."];
 

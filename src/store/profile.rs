@@ -16,6 +16,14 @@ pub(super) struct Profile {
     settings: BTreeMap<String, String>,
 }
 
+/// What a profile signs with; as secret as the profile.
+#[derive(PartialEq, Eq)]
+pub(super) struct Keys<'a> {
+    pub(super) access_key: &'a str,
+    pub(super) secret_key: &'a str,
+    pub(super) token: Option<&'a str>,
+}
+
 /// Settings by which a profile gets its keys in a way that is not supported.
 const UNSUPPORTED: [(&str, &str); 6] = [
     ("credential_process", "runs a program for its keys"),
@@ -66,9 +74,11 @@ impl Profile {
     ///
     /// # Errors
     /// A sentence when only one of the keys is there.
-    pub(super) fn keys(&self) -> Result<Option<(&str, &str, Option<&str>)>, String> {
+    pub(super) fn keys(&self) -> Result<Option<Keys<'_>>, String> {
         match (self.get("aws_access_key_id"), self.get("aws_secret_access_key")) {
-            (Some(key), Some(secret)) => Ok(Some((key, secret, self.get("aws_session_token")))),
+            (Some(access_key), Some(secret_key)) => {
+                Ok(Some(Keys { access_key, secret_key, token: self.get("aws_session_token") }))
+            }
             (None, None) => Ok(None),
             _ => Err(format!(
                 "profile {} has only one of aws_access_key_id and aws_secret_access_key; give it both",
@@ -166,20 +176,25 @@ mod tests {
         home.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
+    fn signs(profile: &Profile) -> (&str, &str, Option<&str>) {
+        let keys = profile.keys().unwrap().unwrap();
+        (keys.access_key, keys.secret_key, keys.token)
+    }
+
     #[test]
     fn profiles_are_put_together_from_both_files() {
         let home = tempfile::tempdir().unwrap();
         let find = |wanted, more: &[_]| Profile::find(wanted, &variables(home.path(), more)).unwrap().unwrap();
         let default = find(None, &[]);
-        assert_eq!(default.keys().unwrap(), Some(("AK", "a/b+c==", None)));
+        assert_eq!(signs(&default), ("AK", "a/b+c==", None));
         assert_eq!((default.get("region"), default.get("endpoint_url")), (Some("eu-north-1"), None));
         for profile in [find(Some("work"), &[("AWS_PROFILE", "sso")]), find(None, &[("AWS_PROFILE", "work")])] {
-            assert_eq!(profile.keys().unwrap(), Some(("WK", "ws", Some("wt"))));
+            assert_eq!(signs(&profile), ("WK", "ws", Some("wt")));
             assert_eq!(profile.get("region"), Some("us-west-2"));
             assert_eq!(profile.get("endpoint_url"), Some("http://s3.example:9000"));
         }
         assert_eq!(find(Some("two words"), &[]).get("region"), Some("two"));
-        assert!(find(Some("half"), &[]).keys().unwrap_err().contains("half"));
+        assert!(find(Some("half"), &[]).keys().err().unwrap().contains("half"));
     }
 
     #[test]
@@ -201,7 +216,7 @@ mod tests {
         std::fs::write(&elsewhere, "[default]\naws_access_key_id=E\naws_secret_access_key=s\n").unwrap();
         let place = [("AWS_SHARED_CREDENTIALS_FILE", elsewhere.to_str().unwrap())];
         let profile = Profile::find(None, &variables(home.path(), &place)).unwrap().unwrap();
-        assert_eq!(profile.keys().unwrap().unwrap().0, "E");
+        assert_eq!(signs(&profile).0, "E");
         let none = Variables::from([("HOME".to_owned(), "/nowhere".to_owned())]);
         assert!(Profile::find(None, &none).unwrap().is_none());
         assert!(Profile::find(None, &Variables::new()).unwrap().is_none());

@@ -110,9 +110,9 @@ fn sign_in(
     options: &StoreOptions,
     variables: &Variables,
 ) -> Result<(AmazonS3Builder, bool), String> {
-    if let Some((key, secret, token)) = profile.keys()? {
-        let builder = builder.with_access_key_id(key).with_secret_access_key(secret);
-        return Ok((token.into_iter().fold(builder, |builder, token| builder.with_token(token)), true));
+    if let Some(keys) = profile.keys()? {
+        let builder = builder.with_access_key_id(keys.access_key).with_secret_access_key(keys.secret_key);
+        return Ok((keys.token.into_iter().fold(builder, |builder, token| builder.with_token(token)), true));
     }
     if let Some((file, role)) = profile.web_identity() {
         let builder = builder.with_config(Key::WebIdentityTokenFile, file).with_config(Key::RoleArn, role);
