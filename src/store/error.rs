@@ -273,7 +273,7 @@ impl Class {
             Self::Expired
         } else if any(ROLE_REQUESTS) {
             Self::NoCredentials
-        } else if any(&["InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"]) {
+        } else if any(UNKNOWN_KEY) || any(&["SignatureDoesNotMatch", "InvalidToken"]) {
             Self::Denied
         } else if any(&["507 Insufficient Storage", "QuotaExceeded", "XMinioStorageFull"]) {
             Self::Full
