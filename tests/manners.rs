@@ -241,7 +241,6 @@ fn what_makes_no_sense_is_refused() {
         (&["--ceiling", "8-20=1MiB"], "08:00-20:00=10MiB"),
         (&["--ceiling", "08:00-08:00=1MiB"], "00:00-24:00"),
         (&["--time-zone", "Mars/Olympus", "--ceiling", "08:00-09:00=0"], "Europe/Berlin"),
-        (&["--time-zone", "UTC"], "--ceiling"),
         (&["--back-off", "1"], "at least 1.2"),
     ] {
         let run = Repository::default().run("backup", &[&["--gateway", "127.0.0.1:1"], flags].concat()).expect(2);

@@ -110,7 +110,7 @@ impl BackupArgs {
             append_only: self.append_only,
             resources: self.resources.limits()?,
             resume: self.resume,
-            manners: self.manners.manners()?,
+            manners: self.manners.manners(),
             dry_run: self.dry_run,
             conf: self.opentsdb.conf()?,
         })

@@ -4,7 +4,6 @@ use clap::Args;
 use jiff::tz::TimeZone;
 use tsdb_ark::flow::{Allowance, Ceiling, Manners};
 
-use crate::cli::exit::{Usage, usage};
 use crate::cli::units;
 
 /// A latency that is this many times the usual one makes a run back off.
@@ -38,20 +37,14 @@ pub struct Factor(pub Option<f64>);
 
 impl MannersArgs {
     /// The manners.
-    ///
-    /// # Errors
-    /// [`Usage`] for a time zone without a ceiling.
-    pub fn manners(&self) -> Result<Manners, Usage> {
-        if self.time_zone.is_some() && self.ceiling.is_empty() {
-            return Err(usage("--time-zone says where the day of a --ceiling is; there is none"));
-        }
-        Ok(Manners {
+    pub fn manners(&self) -> Manners {
+        Manners {
             rate: self.rate,
             rate_rows: self.rate_rows,
             ceilings: self.ceiling.clone(),
             time_zone: self.time_zone.clone().unwrap_or_else(TimeZone::system),
             back_off: self.back_off.0,
-        })
+        }
     }
 }
 

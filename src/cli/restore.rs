@@ -92,7 +92,7 @@ impl RestoreArgs {
             resume: self.resume,
             read_back: !self.no_read_back,
             resources: self.resources.limits()?,
-            manners: self.manners.manners()?,
+            manners: self.manners.manners(),
             dry_run: self.dry_run,
         })
     }

@@ -101,7 +101,7 @@ impl VerifyArgs {
             rename: self.rename_table,
             max_named: self.max_differences,
             resources: self.resources.limits()?,
-            manners: self.manners.manners()?,
+            manners: self.manners.manners(),
         })
     }
 }

@@ -32,6 +32,11 @@ impl Gateways {
 }
 
 impl Canary {
+    /// True while the gateway is left alone because a call to it failed.
+    pub fn rests(&self) -> bool {
+        self.client.rests()
+    }
+
     /// The time of one read, connecting not included. A read that is not answered counts as long as it was waited for.
     ///
     /// # Errors

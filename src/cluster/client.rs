@@ -57,6 +57,11 @@ impl Client {
         }
     }
 
+    /// True while its gateway is left alone.
+    pub(crate) fn rests(&self) -> bool {
+        self.gateways.rests(self.slot)
+    }
+
     /// The number of the gateway that is connected to next.
     #[cfg(test)]
     pub(crate) fn slot(&self) -> usize {

@@ -81,7 +81,10 @@ impl Slot {
         if known.is_ok() || self.shared_name {
             return known;
         }
-        let now: Vec<SocketAddr> = (self.address.host.as_str(), self.address.port).to_socket_addrs()?.collect();
+        let now: Vec<SocketAddr> = match (self.address.host.as_str(), self.address.port).to_socket_addrs() {
+            Ok(now) => now.collect(),
+            Err(error) => return if self.targets.is_empty() { Err(error) } else { known },
+        };
         let new: Vec<SocketAddr> = now.iter().copied().filter(|target| !self.targets.contains(target)).collect();
         match known {
             Err(error) if new.is_empty() && !now.is_empty() => Err(error),

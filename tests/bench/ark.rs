@@ -16,6 +16,8 @@ const TICKS: f64 = 100.0;
 pub struct Run {
     /// What it printed.
     pub json: Value,
+    /// What it logged.
+    pub err: String,
     /// From start to end of the process.
     pub seconds: f64,
     /// CPU seconds of the process, user and system.
@@ -48,7 +50,7 @@ pub fn run(arguments: &[&str]) -> Run {
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?} ended with {}:\n{out}\n{err}", output.status);
     let json = out.lines().last().and_then(|line| serde_json::from_str(line).ok()).expect("a report in JSON");
-    Run { json, seconds, cpu }
+    Run { json, err: err.into_owned(), seconds, cpu }
 }
 
 /// Backs up two tables.

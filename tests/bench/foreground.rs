@@ -12,7 +12,7 @@ use crate::mix::{METRICS, Mix, Row};
 use crate::wire::Wire;
 
 /// Between the beginnings of two gets of one reader.
-const EVERY: Duration = Duration::from_millis(5);
+const EVERY: Duration = Duration::from_millis(20);
 /// How long readers are alone.
 const ALONE: Duration = Duration::from_secs(8);
 /// Readers, each with a connection of its own.
@@ -34,17 +34,22 @@ pub fn foreground(
 ) {
     let keys = keys(mix);
     // Warms the gateway and the caches.
-    backup(cluster, folder, data, uids, "off");
+    backup(cluster, folder, data, uids, &["--back-off", "off"]);
+    canary(&backup(cluster, folder, data, uids, &["-vvv", "--back-off", "1000000"]).err, figures);
     let alone = Latencies::of(cluster, data, &keys, || std::thread::sleep(ALONE)).0;
     alone.add("alone", figures);
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); SETTINGS.len()];
     let mut quiet: Vec<Vec<f64>> = vec![Vec::new(); SETTINGS.len()];
     let mut held: Vec<Vec<f64>> = vec![Vec::new(); SETTINGS.len()];
+    let mut quiet_held = held.clone();
     let mut beside: Vec<Latencies> = SETTINGS.iter().map(|_| Latencies::default()).collect();
     for _ in 0..runs {
         for (at, (_, factor)) in SETTINGS.iter().enumerate() {
-            let run = || backup(cluster, folder, data, uids, factor);
-            quiet[at].push(run().seconds);
+            let more: &[&str] = if factor.is_empty() { &[] } else { &["--back-off", factor] };
+            let run = || backup(cluster, folder, data, uids, more);
+            let alone = run();
+            quiet[at].push(alone.seconds);
+            quiet_held[at].push(alone.json["back_off_seconds"].as_f64().unwrap_or_default());
             let (latencies, run) = Latencies::of(cluster, data, &keys, run);
             beside[at].0.extend(latencies.0);
             times[at].push(run.seconds);
@@ -62,15 +67,38 @@ pub fn foreground(
         figures.add(format!("foreground_back_off_seconds_{name}"), median(held[at].clone()), Aim::None);
         figures.add(format!("foreground_backup_seconds_{name}"), median(times[at].clone()), Aim::None);
         figures.add(format!("foreground_backup_ratio_{name}"), median(times[at].clone()) / base, Aim::None);
+        figures.add(format!("quiet_back_off_seconds_{name}"), median(quiet_held[at].clone()), Aim::None);
         figures.add(format!("quiet_backup_ratio_{name}"), median(quiet[at].clone()) / base_quiet, Aim::None);
     }
 }
 
-fn backup(cluster: &Cluster, folder: &Path, data: &str, uids: &str, factor: &str) -> ark::Run {
+fn backup(cluster: &Cluster, folder: &Path, data: &str, uids: &str, more: &[&str]) -> ark::Run {
     let repository = folder.join("foreground");
     let _ = std::fs::remove_dir_all(&repository);
-    let more: &[&str] = if factor.is_empty() { &[] } else { &["--back-off", factor] };
     ark::backup_with(cluster, &repository, data, uids, more)
+}
+
+/// What a canary meets beside a backup at full pace, out of the log.
+fn canary(log: &str, figures: &mut Figures) {
+    let millis = |line: &str| {
+        let text = line.split_once("latency=")?.1.split_whitespace().next()?;
+        let (number, unit) = text.split_at(text.find(|c: char| c != '.' && !c.is_ascii_digit())?);
+        let factor = if unit.starts_with("ms") {
+            1.0
+        } else if unit.starts_with('s') {
+            1000.0
+        } else {
+            0.001
+        };
+        Some(number.parse::<f64>().ok()? * factor)
+    };
+    let latencies = Latencies(
+        log.lines().filter(|line| line.contains("canary")).filter_map(millis).map(|ms| ms / 1000.0).collect(),
+    );
+    if !latencies.0.is_empty() {
+        latencies.add("canary", figures);
+    }
+    log.lines().filter(|line| line.contains("baseline=")).for_each(|line| eprintln!("  {line}"));
 }
 
 /// Row keys from all over the table, in an order that is not that of the table.
@@ -126,8 +154,7 @@ impl Latencies {
     }
 }
 
-/// Gets rows at a steady pace. A late answer delays what comes after it, and the wait counts: users do not come later
-/// because others wait.
+/// Gets rows at a steady pace, one at a time: a late answer delays the next get.
 fn read(cluster: &Cluster, table: &str, keys: &[Vec<u8>], reader: usize, stop: &AtomicBool) -> Vec<f64> {
     let mut wire = Wire::open(&cluster.gateway);
     let mut latencies = Vec::new();
@@ -139,9 +166,10 @@ fn read(cluster: &Cluster, table: &str, keys: &[Vec<u8>], reader: usize, stop: &
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let mut end = key.clone();
         end.push(0);
+        let begun = Instant::now();
         assert_eq!(wire.page(table, key, &end, 1).rows, 1, "the row is there");
-        latencies.push(due.elapsed().as_secs_f64());
-        due += EVERY;
+        latencies.push(begun.elapsed().as_secs_f64());
+        due = (due + EVERY).max(Instant::now());
     }
     latencies
 }

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::cluster::{Canary, Gateways};
@@ -14,7 +13,7 @@ use super::duty::Duty;
 const EVERY: Duration = Duration::from_millis(500);
 /// Quick samples before the load begins.
 const QUICK: usize = 10;
-/// The quick samples of all gateways take this long at most.
+/// The quick samples take this long at most.
 const QUICK_LIMIT: Duration = Duration::from_secs(2);
 /// How often the thread looks at the request to stop.
 const LOOK: Duration = Duration::from_millis(100);
@@ -53,17 +52,19 @@ impl BackOff {
     pub fn watch(&self, factor: f64, gateways: &Gateways, table: &str, cancel: &Cancel) -> Option<Watch> {
         let mut cages: Vec<Cage> =
             gateways.canaries(table).into_iter().map(|canary| Cage { canary, duty: Duty::new(factor) }).collect();
-        let limit = Instant::now() + QUICK_LIMIT / cages.len().max(1) as u32;
-        for cage in &mut cages {
-            cage.begin(limit, cancel);
-        }
+        let limit = Instant::now() + QUICK_LIMIT;
+        std::thread::scope(|scope| {
+            for cage in &mut cages {
+                scope.spawn(move || cage.begin(limit, cancel));
+            }
+        });
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let (back_off, stopped, cancel) = (self.clone(), Arc::clone(&stop), cancel.clone());
-        let thread = std::thread::Builder::new()
-            .name("canary".into())
-            .spawn(move || back_off.listen(&mut cages, &stopped, &cancel))
-            .inspect_err(|error| tracing::warn!(%error, "no thread for the canary: the backup will not back off"));
-        Some(Watch { stop, thread: thread.ok() })
+        let listen = move || back_off.listen(&mut cages, &stopped, &cancel);
+        if let Err(error) = std::thread::Builder::new().name("canary".into()).spawn(listen) {
+            tracing::warn!(%error, "no thread for the canary: the run will not back off");
+        }
+        Some(Watch { stop })
     }
 
     fn listen(&self, cages: &mut [Cage], stop: &(Mutex<bool>, Condvar), cancel: &Cancel) {
@@ -120,12 +121,18 @@ impl Cage {
     }
 
     fn listen(&mut self) {
+        if self.canary.rests() {
+            return self.duty.silence();
+        }
         match self.canary.measure() {
             Ok(latency) => {
                 tracing::trace!(?latency, "canary");
                 self.duty.sample(latency);
             }
-            Err(error) => tracing::debug!(%error, "the canary has no answer"),
+            Err(error) => {
+                tracing::debug!(%error, "the canary has no answer");
+                self.duty.silence();
+            }
         }
     }
 }
@@ -150,16 +157,12 @@ fn sleep(time: Duration, stop: &(Mutex<bool>, Condvar), cancel: &Cancel) -> bool
 /// Ends the watching when dropped.
 pub struct Watch {
     stop: Arc<(Mutex<bool>, Condvar)>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
         *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        // Nobody waits for a read under way: the thread only listens, and ends behind it.
         self.stop.1.notify_all();
-        if let Some(thread) = self.thread.take() {
-            // It only listens; a read under way takes five seconds at most.
-            let _ = thread.join();
-        }
     }
 }

@@ -63,6 +63,12 @@ impl Duty {
         }
     }
 
+    /// There is no gateway to be spared now: what was heard of it before says nothing about the others.
+    pub fn silence(&mut self) {
+        self.recent.clear();
+        self.share = (self.share + RECOVERY).min(1.0);
+    }
+
     /// Share of its time that a connection may have a call under way, [`LEAST`]..=1.
     pub fn share(&self) -> f64 {
         self.share
@@ -142,6 +148,15 @@ mod tests {
         feed(&mut duty, FLOOR.as_millis() as u64, 50);
         assert!(duty.times() > 100.0);
         assert_eq!(duty.share(), 1.0);
+    }
+
+    #[test]
+    fn a_gateway_that_is_gone_holds_nothing_back() {
+        let mut duty = begun(5.0);
+        feed(&mut duty, 500, 50);
+        assert!(duty.share() < 0.2);
+        (0..20).for_each(|_| duty.silence());
+        assert_eq!((duty.share(), duty.times()), (1.0, 1.0));
     }
 
     #[test]
