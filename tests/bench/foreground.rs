@@ -18,7 +18,7 @@ const ALONE: Duration = Duration::from_secs(8);
 /// Readers, each with a connection of its own.
 const READERS: usize = 2;
 /// Of so many rows one is read.
-const SAMPLE: usize = 997;
+const SAMPLE: usize = 37;
 /// What `--back-off` is set to; the default is the second.
 const SETTINGS: [(&str, &str); 4] = [("off", "off"), ("default", ""), ("factor_4", "4"), ("factor_2", "2")];
 
