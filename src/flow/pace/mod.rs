@@ -140,6 +140,11 @@ impl Pace {
         self.0.back_off.watch(self.0.manners.back_off?, gateways, table?, &self.0.cancel)
     }
 
+    /// The request to stop that ends the waits.
+    pub fn cancel(&self) -> &Cancel {
+        &self.0.cancel
+    }
+
     /// Seconds so far in which the run held back because a gateway was slow.
     pub fn back_off_seconds(&self) -> f64 {
         self.0.back_off.seconds()

@@ -57,7 +57,7 @@ pub fn verify(plan: &VerifyPlan, progress: &Progress, cancel: &Cancel) -> Result
             })?;
             let pace = Pace::new(&plan.manners, plan.resources.connections, progress, cancel);
             let _canary = pace.watch(gateways, source::first_table(plan, &contents).as_deref());
-            source::compare(plan, gateways, &threads, &contents, &pace, progress, cancel, &mut report)?;
+            source::compare(plan, gateways, &threads, &contents, &pace, progress, &mut report)?;
             report.back_off_seconds = pace.back_off_seconds();
         }
     }

@@ -38,7 +38,6 @@ pub fn compare(
     contents: &BackupContents,
     pace: &Pace,
     progress: &Progress,
-    cancel: &Cancel,
     report: &mut VerifyReport,
 ) -> Result<(), FlowError> {
     for table in &contents.manifest.tables {
@@ -55,7 +54,7 @@ pub fn compare(
             memory: ByteBudget::new(plan.resources.max_memory),
             pace,
             progress,
-            cancel,
+            cancel: pace.cancel(),
         };
         let found = job.run(gateways, shards)?;
         report.cells += found.cells;
