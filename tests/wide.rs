@@ -103,7 +103,7 @@ fn an_hour_of_a_million_points() {
     let row = [&[0, 0, 1][..], &1_699_999_200u32.to_be_bytes(), &[0, 0, 1, 0, 0, 1]].concat();
     fill(bed, &tables.data(), |cell| {
         for n in 0..CELLS {
-            cell(&row, &(0xf000_0000 | n * 3 << 6 | 7).to_be_bytes(), &noise(n, 8));
+            cell(&row, &(0xf000_0000 | (n * 3) << 6 | 7).to_be_bytes(), &noise(n, 8));
         }
     });
     let odd = [&[0, 0, 1][..], &1_700_002_800u32.to_be_bytes(), &[0, 0, 1, 0, 0, 1]].concat();

@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn the_line_says_what_holds_it_back() {
         let start = Instant::now();
-        let back_off = Some(BackingOff { share: 0.4, times: 3.14 });
+        let back_off = Some(BackingOff { share: 0.4, times: 3.12 });
         let held_back = ProgressView { back_off, ..view("tsdb", 0, 0, 0) };
         let line = Pace::new(start).message(&held_back, start);
         assert_eq!(line, "0 cells/s  0.0 MB/s  backing off to 40 % (gateway 3.1x its usual latency)");
