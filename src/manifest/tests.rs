@@ -213,11 +213,13 @@ async fn of_racing_commits_exactly_one_succeeds() {
     let repository = repository().await;
     let first = repository.begin_backup();
     first.put_shard_record(shard("a")).await.unwrap();
-    let mut racers = Vec::new();
+    // All begin before the first one commits: who resumes a committed backup is refused.
+    let mut writers = Vec::new();
     for _ in 0..16 {
-        let writer = repository.resume_backup(first.id()).await.unwrap();
-        racers.push(tokio::spawn(async move { (writer.attempt().to_owned(), writer.commit(manifest()).await) }));
+        writers.push(repository.resume_backup(first.id()).await.unwrap());
     }
+    let commit = |writer: BackupWriter| async move { (writer.attempt().to_owned(), writer.commit(manifest()).await) };
+    let racers: Vec<_> = writers.into_iter().map(|writer| tokio::spawn(commit(writer))).collect();
     let mut winners = Vec::new();
     for racer in racers {
         match racer.await.unwrap() {

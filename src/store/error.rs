@@ -269,6 +269,8 @@ impl Class {
         let any = |words: &[&str]| words.iter().any(|word| text.contains(word));
         if any(&["SlowDown", "503 Service Unavailable", "429 Too Many Requests"]) {
             Self::Throttled
+        } else if any(&["NoSuchBucket"]) {
+            Self::NoBucket
         } else if any(EXPIRED_CODES) {
             Self::Expired
         } else if any(ROLE_REQUESTS) {
