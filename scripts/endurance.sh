@@ -9,4 +9,4 @@ export TSDB_ARK_ENDURANCE=${1:-600} TSDB_ARK_SEED=${2:-1} TSDB_ARK_SLOW=1
 if [ "$TSDB_ARK_ENDURANCE" -gt 1 ]; then
   cargo test --locked --test gateway_faults -- --nocapture
 fi
-exec cargo test --locked --test endurance -- --nocapture
+exec cargo test --locked --test endurance -- --nocapture every_run

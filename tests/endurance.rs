@@ -19,6 +19,8 @@ mod support;
 mod chaos;
 #[path = "endurance/long.rs"]
 mod long;
+#[path = "endurance/place.rs"]
+mod place;
 #[path = "endurance/trial.rs"]
 mod trial;
 

@@ -8,7 +8,8 @@ use std::time::Instant;
 use tsdb_ark::model::Tally;
 
 use crate::chaos::{Chaos, Gateway};
-use crate::support::ark::{Repository, Run, table_flags};
+use crate::place::Place;
+use crate::support::ark::{Run, table_flags};
 use crate::support::bed::Bed;
 use crate::support::faults::plan::Plan;
 use crate::support::faults::thrift::ThriftProxy;
@@ -17,7 +18,7 @@ use crate::support::synthetic::{Synthetic, assert_tally, tally};
 use crate::support::tsd::Tables;
 
 /// Short times, so that a silent gateway costs seconds, and small pages, so that there are many calls.
-const FLAGS: [&str; 12] = [
+const FLAGS: [&str; 10] = [
     "--page-size",
     "16KiB",
     "--connections",
@@ -26,8 +27,6 @@ const FLAGS: [&str; 12] = [
     "3s",
     "--put-timeout",
     "5s",
-    "--retry-for",
-    "30s",
     "--connect-timeout",
     "2s",
 ];
@@ -40,8 +39,12 @@ pub struct Trials<'a> {
     gateways: &'a [Gateway; 2],
     rate: u32,
     /// The last backup that was committed: restores come from it.
-    saved: Option<Repository>,
+    saved: Option<Place>,
     whole: u32,
+    /// Backups that got through when they were gone on with.
+    resumed: u32,
+    /// Whole backups by place.
+    places: BTreeMap<&'static str, u32>,
     /// Runs by verb and exit code.
     ends: BTreeMap<(&'static str, i32), u32>,
     faults: BTreeMap<&'static str, u64>,
@@ -53,8 +56,22 @@ impl<'a> Trials<'a> {
     /// None yet. `rate`: faults per minute in both proxies together.
     pub fn new(bed: &'a Bed, shape: &Synthetic, tables: &'a Tables, gateways: &'a [Gateway; 2], rate: u32) -> Self {
         let wanted = tally(&shape.data());
-        let (ends, faults) = (BTreeMap::new(), BTreeMap::new());
-        Self { bed, tables, wanted, gateways, rate, saved: None, whole: 0, ends, faults, seconds: 0.0, peak: 0 }
+        let (ends, faults, places) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self {
+            bed,
+            tables,
+            wanted,
+            gateways,
+            rate,
+            saved: None,
+            whole: 0,
+            resumed: 0,
+            places,
+            ends,
+            faults,
+            seconds: 0.0,
+            peak: 0,
+        }
     }
 
     /// Runs so far.
@@ -80,7 +97,7 @@ impl<'a> Trials<'a> {
         let (verb, run) = std::thread::scope(|scope| {
             scope.spawn(|| chaos.run(seed, &stop, &strikes));
             let _stop = AtTheEnd(&stop);
-            if restore { ("restore", self.restore(&flags)) } else { ("backup", self.backup(&flags)) }
+            if restore { ("restore", self.restore(&flags)) } else { ("backup", self.backup(seed, &flags)) }
         });
         let seconds = begun.elapsed().as_secs_f64();
         for (name, count) in strikes.into_inner().unwrap().into_iter().map(|name| (name, 1)) {
@@ -105,23 +122,36 @@ impl<'a> Trials<'a> {
         }
     }
 
-    /// A backup; a whole one is kept for the restores. A repository in S3 behind a proxy of its own, and going on with a
-    /// run that failed, belong here.
-    fn backup(&mut self, flags: &[String]) -> Run {
-        let repository = Repository::default();
-        let all = [flags, &table_flags(self.tables)].concat();
-        let run = repository.run("backup", &all.iter().map(String::as_str).collect::<Vec<_>>());
+    /// A backup, and where it gives up, up to eight runs that go on with it among the same faults. A whole one is kept for
+    /// the restores. Every other disk seed repeats nothing, so that there is something to go on with.
+    fn backup(&mut self, seed: u64, flags: &[String]) -> Run {
+        let place = Place::new(seed, self.rate / 2);
+        let mut all = [flags, &table_flags(self.tables)].concat();
+        all.extend(["--retry-for", if seed % 4 == 1 { "0s" } else { "30s" }].map(String::from));
+        let words: Vec<&str> = all.iter().map(String::as_str).collect();
+        let mut run = place.run("backup", &words, false);
+        for _ in 0..8 {
+            if run.code != 75 {
+                break;
+            }
+            assert_eq!(place.committed(), 0, "seed {seed}: a failed backup was committed");
+            println!("seed {seed}: goes on after: {}", run.err.trim());
+            // A run that fails before its first shard leaves nothing to go on with.
+            let resume: &[&str] = if place.has_unfinished() { &["--resume"] } else { &[] };
+            run = place.run("backup", &[&words, resume].concat(), false);
+            self.resumed += u32::from(run.code == 0 && !resume.is_empty());
+        }
+        *self.faults.entry("faults of the store").or_default() += place.faults();
         if run.code == 0 {
             assert_tally(&run.json, &self.tables.data(), &self.wanted);
-            assert_eq!(repository.verify("cells", &[]).expect(0).json["differences"], 0);
+            assert_eq!(place.run("verify", &["--level", "cells"], true).expect(0).json["differences"], 0);
             let gateway = self.bed.thrift2_address();
-            assert_eq!(repository.verify("source", &["--gateway", &gateway]).expect(0).json["differences"], 0);
-            self.saved = Some(repository);
-        } else if repository.path().join("repository.json").exists() {
-            let list = repository.run("list", &[]).expect(0).json;
-            assert_eq!(list["backups"].as_array().map(Vec::len), Some(0), "a failed backup was committed: {list}");
+            let more = ["--level", "source", "--gateway", &gateway];
+            assert_eq!(place.run("verify", &more, true).expect(0).json["differences"], 0);
+            *self.places.entry(place.name()).or_default() += 1;
+            self.saved = Some(place);
         } else {
-            repository.run("list", &[]).expect(10);
+            assert_eq!(place.committed(), 0, "seed {seed}: a failed backup was committed");
         }
         run
     }
@@ -131,8 +161,9 @@ impl<'a> Trials<'a> {
         let (old, new) = (self.tables.data(), self.bed.unique("restored"));
         let rename = format!("{old}={new}");
         let mut all: Vec<&str> = flags.iter().map(String::as_str).collect();
+        all.extend(["--retry-for", "30s"]);
         all.extend(["--table", &old, "--rename-table", &rename]);
-        let run = self.saved.as_ref().unwrap().run("restore", &all);
+        let run = self.saved.as_ref().unwrap().run("restore", &all, false);
         if run.code == 0 {
             assert_eq!(run.json["differences"], 0);
             assert_eq!(tally(&golden::dump(self.bed, &new, false)), self.wanted, "{new}");
@@ -149,11 +180,14 @@ impl<'a> Trials<'a> {
         let faults: Vec<String> = self.faults.iter().map(|(name, count)| format!("{count} {name}")).collect();
         let total: u64 = self.faults.values().sum();
         format!(
-            "{} runs in {:.0} s, {total} faults ({:.0} per minute); {}; peak {} MiB\n{}",
+            "{} runs in {:.0} s, {total} faults ({:.0} per minute); {}; {} of them after going on; whole backups by place {:?}; \
+             peak {} MiB\n{}",
             self.count(),
             self.seconds,
             total as f64 / self.seconds * 60.0,
             ends.join(", "),
+            self.resumed,
+            self.places,
             self.peak >> 20,
             faults.join(", ")
         )
