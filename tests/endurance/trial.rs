@@ -92,7 +92,7 @@ impl<'a> Trials<'a> {
         let mut flags: Vec<String> = proxies.iter().flat_map(|p| ["--gateway".to_string(), p.address()]).collect();
         flags.extend(FLAGS.iter().map(|flag| (*flag).to_string()));
         let (stop, strikes) = (AtomicBool::new(false), Mutex::new(Vec::new()));
-        let restore = seed % 3 == 0 && self.saved.is_some();
+        let restore = seed.is_multiple_of(3) && self.saved.is_some();
         let begun = Instant::now();
         let (verb, run) = std::thread::scope(|scope| {
             scope.spawn(|| chaos.run(seed, &stop, &strikes));

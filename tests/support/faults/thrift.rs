@@ -363,8 +363,7 @@ impl Line {
     /// From the client to the gateway.
     fn requests(&self) {
         let mut piece = vec![0; PIECE];
-        loop {
-            let Ok(count @ 1..) = (&self.client).read(&mut piece) else { break };
+        while let Ok(count @ 1..) = (&self.client).read(&mut piece) {
             let mut bytes = piece[..count].to_vec();
             if let Next::End = self.request(&mut bytes) {
                 break;
@@ -446,8 +445,7 @@ impl Line {
     /// From the gateway to the client.
     fn replies(&self) {
         let mut piece = vec![0; PIECE];
-        loop {
-            let Ok(count @ 1..) = (&self.server).read(&mut piece) else { break };
+        while let Ok(count @ 1..) = (&self.server).read(&mut piece) {
             if let Next::End = self.reply(piece[..count].to_vec()) {
                 return;
             }
@@ -474,14 +472,12 @@ impl Line {
         let (fault, passed) = (exchange.fault, exchange.passed);
         exchange.passed += bytes.len();
         match fault {
-            Some(Fault::Reset | Fault::EndOfFile | Fault::HalfOpen) => {
-                if passed + bytes.len() > exchange.cut || last {
-                    // At least a byte is missing.
-                    let kept = exchange.cut.saturating_sub(passed).min(bytes.len() - 1);
-                    exchange.dead = true;
-                    drop(exchange);
-                    return self.cut(&bytes[..kept], fault);
-                }
+            Some(Fault::Reset | Fault::EndOfFile | Fault::HalfOpen) if passed + bytes.len() > exchange.cut || last => {
+                // At least a byte is missing.
+                let kept = exchange.cut.saturating_sub(passed).min(bytes.len() - 1);
+                exchange.dead = true;
+                drop(exchange);
+                return self.cut(&bytes[..kept], fault);
             }
             Some(Fault::Slow(time)) if first => {
                 drop(exchange);
