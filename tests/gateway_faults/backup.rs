@@ -137,7 +137,7 @@ fn faults_that_stay_end_the_backup() {
     stays(
         "what a negative timestamp in memory looks like (made up by the proxy)",
         "read ever fewer rows in front of it, named the place",
-        Plan::calls(SCAN, 14..u64::MAX, row),
+        Plan::calls(SCAN, 30..u64::MAX, row),
         &["--connections", "1"],
         1,
         "cannot read the first row at or after 0000",
