@@ -4,7 +4,7 @@
 //! deleted, truncated or swapped before the resume. `TSDB_ARK_KILLS=30` makes more of them; the seed of a case that
 //! fails is in its message, and `TSDB_ARK_SEED` starts from it.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test fail it")]
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
 mod support;
 

@@ -37,7 +37,7 @@ fn cases() -> Vec<Case> {
         ends(
             75,
             &["cannot", "try again later", "500"],
-            case("500s that stay", Rule::all(Fault::InternalError).after(10), QUICK, 2),
+            case("500s that stay", Rule::all(Fault::InternalError).after(20), QUICK, 2),
         ),
         ends(
             75,
@@ -48,12 +48,12 @@ fn cases() -> Vec<Case> {
         ends(
             75,
             &["overloaded", "fewer uploads", "SlowDown"],
-            case("503 SlowDown that stays", Rule::all(Fault::SlowDown).after(6), QUICK, 2),
+            case("503 SlowDown that stays", Rule::all(Fault::SlowDown).after(20), QUICK, 2),
         ),
         ends(
             12,
             &["credentials have expired", "--resume", "ExpiredToken"],
-            case("403 ExpiredToken after a while", Rule::all(Fault::ExpiredToken).after(9), &[], 1),
+            case("403 ExpiredToken after a while", Rule::all(Fault::ExpiredToken).after(20), &[], 1),
         ),
         ends(
             12,
@@ -81,7 +81,7 @@ fn cases() -> Vec<Case> {
             &["try again later"],
             case(
                 "a store that stops to answer",
-                Rule::all(Fault::Stall).after(8),
+                Rule::all(Fault::Stall).after(20),
                 &["--store-retry-for", "3s", "--store-timeout", "1s"],
                 1,
             ),
