@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `TSDB_ARK_ENDURANCE` | seconds to go on; 60 when not set |
 //! | `TSDB_ARK_SEED` | the first seed; the next one is greater by one. 1 when not set |
-//! | `TSDB_ARK_LONG` | so many seconds of 24 faults per minute over 5 million points besides; not at all when not set |
+//! | `TSDB_ARK_LONG` | so many seconds of 24 faults per minute over 5 million points, where that is asked for; 600 when not set |
 //! | `TSDB_ARK_FAULTS` | faults per minute, both proxies together; 120 when not set, because each run is short |
 //!
 //! A seed that fails is drawn again by `scripts/endurance.sh 1 SEED`.

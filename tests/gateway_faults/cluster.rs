@@ -228,10 +228,8 @@ fn a_table_that_is_disabled_or_dropped_ends_the_run() {
 
 /// The region server that holds the table, a process of its own, dies. The gateway sits it out.
 #[test]
+#[ignore = "takes minutes: scripts/endurance.sh runs it"]
 fn a_region_server_that_is_killed_is_outlasted() {
-    if !is_slow() {
-        return;
-    }
     let bed = Bed::own(&["rs=1"]);
     let tables = SMALL.load(&bed, &["000002"]);
     let wanted = tally(&SMALL.data());
