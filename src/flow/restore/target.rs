@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cluster::{Api, Client};
+use crate::cluster::{Api, Client, ClusterError};
 use crate::codec::row_key::hex;
 use crate::flow::backup_files::{BackupContents, fetch};
 use crate::flow::contents::cells_of;
@@ -27,6 +27,8 @@ pub struct Target<'a> {
     pub create: bool,
     /// It held rows before the restore began.
     pub had_rows: bool,
+    /// An earlier run was about to create it: its request may still be under way in the cluster.
+    pub in_the_making: bool,
     /// It holds rows now; more than `had_rows` when an earlier run wrote some.
     pub has_rows: bool,
 }
@@ -39,7 +41,10 @@ impl Target<'_> {
     pub fn make(&self, client: &mut Client) -> Result<(), FlowError> {
         let descriptor = TableDescriptor { name: self.name.clone(), ..saved_descriptor(self.table)? };
         let splits: Vec<Vec<u8>> = self.table.split_keys.iter().map(|key| key.clone().into()).collect();
-        client.create_table(&descriptor, &splits).map_err(|e| FlowError::from(e).at(format!("creating {}", self.name)))
+        match client.create_table(&descriptor, &splits) {
+            Err(ClusterError::TableExists { .. }) if self.in_the_making => Ok(()),
+            created => created.map_err(|e| FlowError::from(e).at(format!("creating {}", self.name))),
+        }
     }
 }
 
@@ -61,7 +66,7 @@ pub fn plan_targets<'a>(
     let mut targets = Vec::new();
     for (table, name) in names {
         let create = !existing.contains(&name);
-        let mut target = Target { table, name, create, had_rows: false, has_rows: false };
+        let mut target = Target { table, name, create, had_rows: false, in_the_making: false, has_rows: false };
         let begun = earlier.and_then(|earlier| earlier.target(&table.name));
         if !create {
             let allowed = plan.into_existing || begun.is_some();
@@ -69,6 +74,7 @@ pub fn plan_targets<'a>(
         }
         if let Some(begun) = begun {
             target.had_rows &= begun.had_rows;
+            target.in_the_making = begun.create;
         }
         warn_of_ttl(&target, warnings)?;
         targets.push(target);
