@@ -14,8 +14,9 @@ const RECOVERY: f64 = 0.05;
 const WINDOW: usize = 5;
 /// Samples whose median may become a lower baseline.
 const QUIET_WINDOW: usize = 15;
-/// Below this, no ratio means anything to a person who waits: the latency of a small cluster that is merely busy.
-pub const FLOOR: Duration = Duration::from_millis(40);
+/// A baseline below this counts as this: no multiple of next to nothing means anything to a person who waits. With the
+/// default factor of 8 a run backs off above 40 ms, as a small cluster that is merely busy seldom is.
+const LEAST_BASELINE: Duration = Duration::from_millis(5);
 
 /// The share of one run, by the latency of one gateway.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub struct Duty {
 }
 
 impl Duty {
-    /// A full share; it falls when the latency is more than `factor` times the baseline, and above [`FLOOR`].
+    /// A full share; it falls when the latency is more than `factor` times the baseline, and that many times 5 ms.
     pub fn new(factor: f64) -> Self {
         Self { factor, baseline: None, recent: VecDeque::new(), patience: 0, share: 1.0 }
     }
@@ -55,7 +56,7 @@ impl Duty {
         }
         self.patience = self.patience.saturating_sub(1);
         let times = self.times();
-        if times <= self.factor || self.latency() <= FLOOR {
+        if times <= self.factor || self.latency() <= LEAST_BASELINE.mul_f64(self.factor) {
             self.share = (self.share + RECOVERY).min(1.0);
         } else if self.patience == 0 {
             self.share = (self.share * (self.factor / times).clamp(0.5, 0.9)).max(LEAST);
@@ -145,8 +146,8 @@ mod tests {
     fn a_multiple_of_nothing_is_nothing() {
         let mut duty = Duty::new(5.0);
         duty.begin(&[Duration::from_micros(300); 9]);
-        feed(&mut duty, FLOOR.as_millis() as u64, 50);
-        assert!(duty.times() > 100.0);
+        feed(&mut duty, 25, 50);
+        assert!(duty.times() > 80.0);
         assert_eq!(duty.share(), 1.0);
     }
 

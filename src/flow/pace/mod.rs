@@ -12,10 +12,11 @@
 //!   load, so a slow cluster and a slow page cannot be told apart.
 //!
 //! `bench.sh --foreground` measures what it is good for: point gets beside backups. On two cores that also ran the
-//! cluster, the readers and other work (4 M single cells, 2 readers, 4 connections), the 99th percentile of a get was
-//! 86 times that of readers alone without back-off, 60 times with factor 8, 36 with 4 and 30 with 2, queueing
-//! included. Backups of the same table without readers took 1.09, 0.98 and 1.61 times as long as without back-off: the
-//! first two are within what repetitions differed by on that machine, factor 2 is not.
+//! cluster and the readers (4 M single cells, 4 connections, two runs), the 99th percentile of a get was 7.5 times that of
+//! readers alone without back-off (73 ms to 10 ms), the median 3.5 times. With factor 2 they were 6.1 and 1.5 times, and the
+//! backup took 1.28 times as long beside the readers, no longer without them; with 4 and 8 that load is not yet one to back
+//! off from, and nothing changed. On the same machine overloaded by other work the 99th percentile fell from 86 times to
+//! 60, 36 and 30 with factors 8, 4 and 2.
 
 mod bucket;
 mod canary;
