@@ -102,8 +102,7 @@ impl RepositoryLock {
             if !waits || begun.elapsed() > PATIENCE {
                 return Err(FlowError::Locked(locked_text(repository.store().place(), request.kind, &blocker)));
             }
-            let pause = Duration::from_millis(300 + dice(700));
-            threads.wait(async { tokio::time::sleep(pause).await });
+            pause(threads);
         }
     }
 
@@ -152,15 +151,9 @@ impl RepositoryLock {
                 return Ok(None);
             }
             self.announce(None)?;
-            self.pause();
+            pause(&self.threads);
         }
         Ok(seen)
-    }
-
-    /// Long enough that two which met do not meet again.
-    fn pause(&self) {
-        let pause = Duration::from_millis(300 + dice(700));
-        self.threads.wait(async { tokio::time::sleep(pause).await });
     }
 
     fn other_on(&self, repository: &Repository, backup: &str) -> Result<Option<String>, FlowError> {
@@ -494,6 +487,12 @@ async fn live_others(
 fn is_unwritable(error: &FlowError) -> bool {
     let FlowError::Repository(error) = error else { return false };
     error.kind() == RepositoryErrorKind::Denied || matches!(error, RepositoryError::Store(StoreError::DiskFull { .. }))
+}
+
+/// Long enough that two which met do not meet again.
+fn pause(threads: &Threads) {
+    let time = Duration::from_millis(300 + dice(700));
+    threads.wait(async { tokio::time::sleep(time).await });
 }
 
 fn dice(below: u64) -> u64 {

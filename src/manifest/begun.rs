@@ -213,10 +213,7 @@ impl RestoreProgress {
         file.restore.clone_from(&self.restore);
         file.self_blake3.clear();
         let path = self.paths.file(&file.path);
-        match self.repository.store().put_new(&path, seal(&file, &path)?).await {
-            Err(error) if error.is_already_exists() => Ok(()),
-            other => Ok(other?),
-        }
+        self.repository.put_own(&path, seal(&file, &path)?).await
     }
 
     /// The files that are done. What cannot be read, or lies under the name of another file, does not count: puts carry
@@ -262,9 +259,6 @@ impl RestoreProgress {
         let record =
             Finished { format: FORMAT, restore: &self.restore, tool_version: TOOL_VERSION, finished, self_blake3: "" };
         let path = self.paths.finished();
-        match self.repository.store().put_new(&path, seal(&record, &path)?).await {
-            Err(error) if error.is_already_exists() => Ok(()),
-            other => Ok(other?),
-        }
+        self.repository.put_own(&path, seal(&record, &path)?).await
     }
 }

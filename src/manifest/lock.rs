@@ -178,10 +178,7 @@ impl Repository {
         let (format, tool_version) = (FORMAT, TOOL_VERSION.to_owned());
         let record = LockRecord { format, tool_version, self_blake3: String::new(), ..record.clone() };
         let path = name.path();
-        match self.store().put_new(&path, seal(&record, &path)?).await {
-            Err(error) if error.is_already_exists() => Ok(()),
-            other => Ok(other?),
-        }
+        self.put_own(&path, seal(&record, &path)?).await
     }
 
     /// All locks, live or not, by kind and token.

@@ -126,6 +126,15 @@ impl Repository {
         }
     }
 
+    /// Creates a small file under a name that only this process gives: one that is there already is this very file, from
+    /// an earlier try.
+    pub(super) async fn put_own(&self, path: &str, text: Bytes) -> Result<(), RepositoryError> {
+        match self.store.put_new(path, text).await {
+            Err(error) if error.is_already_exists() => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
     /// The store below.
     pub fn store(&self) -> &Store {
         &self.store

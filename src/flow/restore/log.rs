@@ -44,10 +44,10 @@ impl Earlier {
 /// [`FlowError::Input`] when there is none, saying why those that are there do not fit; the repository's.
 pub fn find(
     threads: &Threads,
+    repository: &Repository,
     plan: &RestorePlan,
     cluster_id: Option<&str>,
 ) -> Result<(BackupContents, Earlier), FlowError> {
-    let repository = threads.wait(Repository::open(plan.store.clone()))?;
     let mut reasons = Vec::new();
     for (begun, progress) in threads.wait(repository.unfinished_restores())? {
         let restore = begun.restore.clone();
@@ -85,7 +85,7 @@ impl RestoreLog {
     /// Begins the log of a new restore.
     pub fn begin(
         threads: &Threads,
-        plan: &RestorePlan,
+        repository: &Repository,
         backup: &str,
         cluster_id: Option<String>,
         targets: &[Target<'_>],
@@ -98,8 +98,7 @@ impl RestoreLog {
         };
         let targets = targets.iter().map(target).collect();
         let record = RestorePlanRecord { backup: backup.into(), cluster_id, targets, ..RestorePlanRecord::default() };
-        let begun = threads.wait(async { Repository::open(plan.store.clone()).await?.begin_restore(record).await });
-        match begun {
+        match threads.wait(repository.begin_restore(record)) {
             Ok(progress) => Self { progress: Some(progress), ..Self::default() },
             Err(error) => Self { trouble: Mutex::new(Some(error.to_string())), ..Self::default() },
         }

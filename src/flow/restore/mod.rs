@@ -46,7 +46,7 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
     let mut cluster_id = None;
     let (contents, earlier) = if plan.resume {
         cluster_id = Some(client.cluster_id()?).filter(|id| !id.is_empty());
-        let (contents, earlier) = log::find(&threads, plan, cluster_id.as_deref())?;
+        let (contents, earlier) = log::find(&threads, &repository, plan, cluster_id.as_deref())?;
         (contents, Some(earlier))
     } else {
         (load_backup(&threads, &plan.store, &plan.backup)?, None)
@@ -60,7 +60,7 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
             Some(earlier) => RestoreLog::resume(&threads, earlier)?,
             None => {
                 cluster_id = cluster_id.or(Some(client.cluster_id()?).filter(|id| !id.is_empty()));
-                RestoreLog::begin(&threads, plan, &contents.manifest.backup, cluster_id, &targets)
+                RestoreLog::begin(&threads, &repository, &contents.manifest.backup, cluster_id, &targets)
             }
         };
         report.restore = log.id().map(str::to_string);

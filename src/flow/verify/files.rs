@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::flow::backup_files::{BackupContents, difference, load_manifest, read_catalogue};
+use crate::flow::backup_files::{BackupContents, difference, read_catalogue};
 use crate::flow::budget::ByteBudget;
 use crate::flow::contents::cells_of;
 use crate::flow::queue::WorkQueue;
@@ -23,21 +23,21 @@ use crate::model::{CellHasher, FileRow, KeyLayout, ShardRow, Tally};
 pub fn check_metadata(
     plan: &VerifyPlan,
     threads: &Threads,
+    repository: &Repository,
     progress: &Progress,
     report: &mut VerifyReport,
 ) -> Result<Option<BackupContents>, FlowError> {
     progress.stage("reading the manifest", 0);
-    let manifest = load_manifest(threads, &plan.store, &plan.backup)?;
+    let manifest = threads.wait(repository.load(&plan.backup))?;
     report.backup.clone_from(&manifest.backup);
     for file in &manifest.catalogue {
         report.files += 1;
         check_bytes(plan, threads, &file.path, file.size, &file.blake3, progress, &mut report.problems)?;
     }
     let damaged = !report.problems.is_empty();
-    let repository = threads.wait(Repository::open(plan.store.clone()))?;
     let records = threads.wait(repository.check_shard_records(&manifest.backup))?;
     report.files += records.len() as u64;
-    check_plan(threads, &repository, &manifest.backup, report)?;
+    check_plan(threads, repository, &manifest.backup, report)?;
     match read_catalogue(threads, &plan.store, manifest) {
         Ok(contents) => {
             check_totals(&contents, report);

@@ -48,7 +48,7 @@ pub fn verify(plan: &VerifyPlan, progress: &Progress, cancel: &Cancel) -> Result
     if let Some(warning) = lock.warning() {
         tracing::debug!("{warning}");
     }
-    let contents = files::check_metadata(plan, &threads, progress, &mut report)?;
+    let contents = files::check_metadata(plan, &threads, &repository, progress, &mut report)?;
     if let Some(contents) = contents {
         files::check_files(plan, &threads, &contents, progress, cancel, &mut report)?;
         if plan.level == VerifyLevel::Source {
