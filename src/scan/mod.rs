@@ -1,26 +1,22 @@
 //! One shard of a table as pages of cells, statelessly: every page is a request of its own that starts behind the last
-//! row of the page before. That survives restarts of gateways and moving regions, and repeats exactly.
+//! row that was handed out. That survives restarts of gateways and moving regions, and repeats exactly.
+//!
+//! The last row of a page is handed out only when it is known what follows it; [`seam`] says why.
 
 mod order;
+mod seam;
 
 use crate::cluster::{Client, ClusterError, PageRequest, PageStats, hex};
 use crate::model::{CellBlock, KeyRange, Retry, successor};
 
 /// Reads of the same page that may arrive in disorder before the shard is given up.
-const DISORDER_LIMIT: u32 = 3;
+const DISORDER_LIMIT: u32 = 5;
+/// A page with fewer rows is not shortened by its last one: reading that again would cost too much.
+const SHORT_PAGE: usize = 32;
 /// Growth of the rows per page from one page to the next.
 const GROWTH: u32 = 2;
 /// A page of more than this many times its size ends early: the rows became longer all of a sudden.
 const OVERSIZE: usize = 2;
-
-/// Bytes per row from which on the rows of a page are confirmed by a second look at their keys.
-///
-/// HBase leaves out great rows now and then, without an error: the page that crossed into the new region of a split, while
-/// that was being compacted, began with its ninth row (HBase 2.6.1, rows of 10 MiB, about one split in three under load).
-/// A moment later the same request is answered rightly. Smaller rows were never seen to go missing.
-const GREAT_ROW: u64 = 1 << 20;
-/// Reads of a page of great rows that may disagree with their keys before the shard is given up.
-const CONFIRM_LIMIT: u32 = 5;
 
 /// How a shard is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +112,8 @@ pub struct ShardScan<'c> {
     table: String,
     /// What is left to read; `None` when nothing is.
     left: Option<KeyRange>,
+    /// Pages end here although the range does not: the boundary of a region that they came back in disorder from.
+    seam: Option<Vec<u8>>,
     options: ScanOptions,
     rows: u32,
 }
@@ -125,10 +123,10 @@ impl<'c> ShardScan<'c> {
     pub fn new(client: &'c mut Client, table: impl Into<String>, range: KeyRange, options: ScanOptions) -> Self {
         let left = (!range.is_empty()).then_some(range);
         let rows = options.first_rows.clamp(1, options.max_rows.max(1));
-        Self { client, table: table.into(), left, options, rows }
+        Self { client, table: table.into(), left, seam: None, options, rows }
     }
 
-    /// The first key that was not read yet; `None` at the end of the range.
+    /// The first key that was not handed out yet; `None` at the end of the range.
     pub fn position(&self) -> Option<&[u8]> {
         self.left.as_ref().map(|range| range.start.as_slice())
     }
@@ -144,77 +142,59 @@ impl<'c> ShardScan<'c> {
     /// # Errors
     /// [`ScanError`]; the position stays, so the call may be repeated.
     pub fn next_page(&mut self, block: &mut CellBlock) -> Result<Option<PageStats>, ScanError> {
-        let Some(range) = &self.left else {
-            block.clear();
-            return Ok(None);
-        };
-        let stats = read(self.client, &self.table, range, &self.options, self.rows, block)?;
-        let last = block.row_count().checked_sub(1).and_then(|last| block.row(last));
-        let Some(last) = last else {
-            tracing::debug!(table = self.table, %range, "no more rows");
-            self.left = None;
-            return Ok(None);
-        };
-        let rest = successor(last.key).map(|start| KeyRange::new(start, range.stop.clone()));
-        self.left = rest.filter(|rest| !rest.is_empty());
-        self.rows = next_rows(&self.options, stats.asked_rows, block.row_count(), stats.wire_bytes);
-        Ok(Some(stats))
-    }
-}
-
-/// Reads one page and checks it; a page in disorder is read again, because a flush or split under an old scanner can
-/// show such a page once.
-fn read(
-    client: &mut Client,
-    table: &str,
-    range: &KeyRange,
-    options: &ScanOptions,
-    rows: u32,
-    block: &mut CellBlock,
-) -> Result<PageStats, ScanError> {
-    let families: Vec<&[u8]> = options.families.iter().map(Vec::as_slice).collect();
-    let mut request = PageRequest::new(table, &range.start, &range.stop, rows);
-    request.max_versions = options.max_versions;
-    request.raw = options.raw;
-    request.families = &families;
-    request.most_bytes = options.page_bytes.saturating_mul(OVERSIZE);
-    request.filter = options.keys_only.then_some(PageRequest::KEYS_ONLY);
-    let mut tries = 0;
-    loop {
-        let stats = match client.scan_page(&request, block) {
-            Err(error) if error.tells_of_a_bad_row() => return Err(bad_row(client, request, block, error)),
-            other => other?,
-        };
-        let checked = order::check(range, block);
-        let limit = if checked.is_err() { DISORDER_LIMIT } else { CONFIRM_LIMIT };
-        let Err(what) = checked.and(confirm(client, &request, stats.wire_bytes, block)?) else { return Ok(stats) };
-        tries += 1;
-        tracing::warn!(table, %range, what, "page in disorder");
-        if tries >= limit {
-            block.clear();
-            return Err(ScanError::Disorder { table: table.to_owned(), range: range.clone(), what });
+        loop {
+            let Some(left) = self.left.clone() else {
+                block.clear();
+                return Ok(None);
+            };
+            let stats = self.read(&left, block)?;
+            let rows = block.row_count();
+            let held_back = usize::from(rows >= SHORT_PAGE);
+            block.truncate_rows(rows - held_back);
+            let start = match block.row_count().checked_sub(1).and_then(|last| block.row(last)) {
+                Some(last) => successor(last.key),
+                None => self.seam.take(),
+            };
+            tracing::trace!(table = self.table, range = %left, rows, "page");
+            self.left = start.map(|start| KeyRange::new(start, left.stop)).filter(|rest| !rest.is_empty());
+            if rows > 0 {
+                self.rows = next_rows(&self.options, stats.asked_rows, rows, stats.wire_bytes);
+                return Ok(Some(stats));
+            }
         }
     }
-}
 
-/// Looks whether no row is missing between the great rows of a page: their keys, asked for alone, are the same.
-fn confirm(
-    client: &mut Client,
-    request: &PageRequest<'_>,
-    bytes: u64,
-    block: &CellBlock,
-) -> Result<Result<(), String>, ScanError> {
-    let rows = block.row_count();
-    if rows == 0 || bytes / (rows as u64) < GREAT_ROW || request.filter.is_some() {
-        return Ok(Ok(()));
+    /// Reads one page and checks it. A page in disorder is read again, because a flush or split under an old scanner can
+    /// show such a page once, and only up to the end of its region, because a half of a split region can show it for long.
+    fn read(&mut self, left: &KeyRange, block: &mut CellBlock) -> Result<PageStats, ScanError> {
+        let families: Vec<&[u8]> = self.options.families.iter().map(Vec::as_slice).collect();
+        let mut tries = 0;
+        loop {
+            let range = KeyRange::new(left.start.clone(), self.seam.as_ref().unwrap_or(&left.stop).clone());
+            let mut request = PageRequest::new(&self.table, &range.start, &range.stop, self.rows);
+            request.max_versions = self.options.max_versions;
+            request.raw = self.options.raw;
+            request.families = &families;
+            request.most_bytes = self.options.page_bytes.saturating_mul(OVERSIZE);
+            request.filter = self.options.keys_only.then_some(PageRequest::KEYS_ONLY);
+            let stats = match self.client.scan_page(&request, block) {
+                Err(error) if error.tells_of_a_bad_row() => return Err(bad_row(self.client, request, block, error)),
+                other => other?,
+            };
+            let mut checked = order::check(&range, block);
+            if checked.is_ok() && block.row_count() < SHORT_PAGE {
+                checked = seam::check(self.client, &request, block)?;
+            }
+            let Err(what) = checked else { return Ok(stats) };
+            tries += 1;
+            tracing::warn!(table = self.table, %range, what, "page in disorder");
+            if tries >= DISORDER_LIMIT {
+                block.clear();
+                return Err(ScanError::Disorder { table: self.table.clone(), range, what });
+            }
+            self.seam = seam::find(self.client, &self.table, left)?;
+        }
     }
-    let rows = u32::try_from(rows).unwrap_or(u32::MAX);
-    let filter = Some(PageRequest::KEYS_ONLY);
-    let mut keys = CellBlock::new();
-    client.scan_page(&PageRequest { rows, filter, max_versions: 1, ..*request }, &mut keys)?;
-    let same = block.rows().zip(keys.rows()).all(|(row, key)| row.key == key.key);
-    // Fewer keys than asked for are a right answer to a page; more rows than keys are none of theirs.
-    Ok(if same && keys.row_count() > 0 { Ok(()) } else { Err("a second look finds other rows".into()) })
 }
 
 /// Finds the row that HBase fails at by reading ever fewer rows in front of it.
