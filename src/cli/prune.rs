@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use jiff::tz::TimeZone;
 use tsdb_ark::flow::{self, Decision, FolderState, PrunePlan, PruneReport, PrunedFolder, Retention};
 
 use crate::cli::args::RepositoryArgs;
@@ -66,8 +67,8 @@ pub struct KeepArgs {
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
     pub keep_within: Option<Duration>,
     /// Where days begin, such as Europe/Berlin (default: the time zone of this machine)
-    #[arg(long, value_name = "NAME")]
-    pub time_zone: Option<String>,
+    #[arg(long, value_name = "NAME", value_parser = units::parse_time_zone)]
+    pub time_zone: Option<TimeZone>,
 }
 
 impl KeepArgs {
@@ -81,7 +82,7 @@ impl KeepArgs {
             monthly: self.keep_monthly.unwrap_or(0),
             yearly: self.keep_yearly.unwrap_or(0),
             within: self.keep_within,
-            zone: flow::time_zone(self.time_zone.as_deref())?,
+            zone: self.time_zone.clone().unwrap_or_else(TimeZone::system),
         };
         Ok((!rules.is_empty()).then_some(rules))
     }

@@ -2,9 +2,19 @@
 
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 const KIB: u64 = 1 << 10;
 const BINARY: [(&str, u64); 4] =
     [("TiB", KIB * KIB * KIB * KIB), ("GiB", KIB * KIB * KIB), ("MiB", KIB * KIB), ("KiB", KIB)];
+
+/// Reads a time zone by its name in the IANA database, such as `Europe/Berlin`.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn parse_time_zone(text: &str) -> Result<TimeZone, String> {
+    TimeZone::get(text.trim()).map_err(|_| "expected a time zone by name, such as Europe/Berlin or UTC".to_string())
+}
 
 /// Reads a size: `320MiB`, `2G`, `10MB`, `4096`. Fractions are allowed, the result is in bytes.
 ///
@@ -131,6 +141,11 @@ pub fn span(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_zones_are_known_by_name() {
+        assert!(parse_time_zone("Europe/Berlin").is_ok() && parse_time_zone("Mars/Olympus").is_err());
+    }
 
     #[test]
     fn sizes_are_read_with_their_units() {

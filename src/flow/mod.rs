@@ -48,7 +48,7 @@ pub use opentsdb_conf::OpentsdbConf;
 pub use pace::{Allowance, Ceiling};
 pub use plan::{BackupPlan, LayoutFlags, Manners, Resources, RestorePlan, Source, VerifyLevel, VerifyPlan};
 pub use progress::{BackingOff, Progress, ProgressView};
-pub use prune::{Decision, FolderState, PrunePlan, PruneReport, PrunedFolder, Retention, prune, time_zone};
+pub use prune::{Decision, FolderState, PrunePlan, PruneReport, PrunedFolder, Retention, prune};
 pub use report::{
     BackupReport, CellDifference, CheckReport, CheckedFamily, CheckedTable, DifferenceKind, FileProblem, RestoreReport,
     RestoredTable, ResumedReport, TableReport, VerifyReport,

@@ -32,7 +32,7 @@ use survey::{Committed, Folder, Survey, Unfinished};
 use sweep::{Sweep, denied};
 
 pub use report::{Decision, FolderState, PruneReport, PrunedFolder};
-pub use retention::{Retention, time_zone};
+pub use retention::Retention;
 
 /// A prune.
 pub struct PrunePlan {

@@ -8,8 +8,6 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-use crate::flow::FlowError;
-
 /// The rules; a count of 0 is no rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retention {
@@ -35,17 +33,6 @@ impl Default for Retention {
     fn default() -> Self {
         let zone = TimeZone::UTC;
         Self { last: 0, hourly: 0, daily: 0, weekly: 0, monthly: 0, yearly: 0, within: None, zone }
-    }
-}
-
-/// A time zone by its name in the IANA database, such as `Europe/Berlin`; `None`: that of this machine.
-///
-/// # Errors
-/// [`FlowError::Input`] for a name that is none.
-pub fn time_zone(name: Option<&str>) -> Result<TimeZone, FlowError> {
-    match name {
-        None => Ok(TimeZone::system()),
-        Some(name) => TimeZone::get(name).map_err(|error| FlowError::input(format!("--time-zone {name}: {error}"))),
     }
 }
 
@@ -358,12 +345,5 @@ mod tests {
         let rules = Retention { hourly: 3, weekly: 3, within: Some(Duration::MAX), ..Retention::default() };
         let backups = vec![("a".to_string(), i64::MAX), ("b".to_string(), i64::MIN), ("c".to_string(), 0)];
         assert_eq!(rules.reasons(&backups, 0).len(), 3);
-    }
-
-    #[test]
-    fn time_zones_are_known_by_name() {
-        assert!(time_zone(Some("Europe/Berlin")).is_ok() && time_zone(None).is_ok());
-        let error = time_zone(Some("Mars/Base")).unwrap_err();
-        assert!(error.exit_code() == 2 && error.to_string().contains("Mars/Base"), "{error}");
     }
 }
