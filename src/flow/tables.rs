@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::Client;
+use crate::cluster::{Client, ClusterError};
 use crate::codec::RollupTable;
 use crate::flow::{FlowError, OpentsdbConf};
 use crate::model::{Region, TableDescriptor, TableKind};
@@ -55,6 +55,12 @@ pub struct SourceTables {
     pub absent: Vec<String>,
 }
 
+/// HBase lists a table to those only who have some right on it; whether it exists it tells everybody.
+fn hidden(table: String) -> ClusterError {
+    let message = "HBase does not list the table for this user, which has no right on it; grant it R and C".to_string();
+    ClusterError::AccessDenied { method: "getTableNamesByPattern", table, message }
+}
+
 impl SourceTables {
     /// Finds the tables.
     ///
@@ -66,6 +72,8 @@ impl SourceTables {
         for (name, kind, required) in wanted(names, conf) {
             if existing.contains(&name) {
                 found.tables.push(read_table(client, name, kind, conf)?);
+            } else if client.table_exists(&name)? {
+                return Err(hidden(name).into());
             } else if required {
                 let have: Vec<&str> = existing.iter().map(String::as_str).collect();
                 return Err(FlowError::input(format!(

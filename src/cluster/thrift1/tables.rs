@@ -46,10 +46,10 @@ impl Client {
         Ok(names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect())
     }
 
-    /// Thrift1 has no such question; the list has all tables but HBase's own.
+    /// Thrift1 has no such question. Its list of tables leaves out those that the user has no right on; regions are told
+    /// to everybody.
     pub(crate) fn exists_thrift1(&mut self, table: &str) -> Result<bool, ClusterError> {
-        let table = table.strip_prefix("default:").unwrap_or(table);
-        Ok(self.table_names_thrift1()?.iter().any(|name| name == table))
+        Ok(!self.regions_thrift1(table)?.is_empty())
     }
 
     pub(crate) fn enabled_thrift1(&mut self, table: &str) -> Result<bool, ClusterError> {
