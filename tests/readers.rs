@@ -144,7 +144,7 @@ fn numbers(batch: &PointBatch) -> Value {
         "written_sum": weighted(&|s| shared(s).unwrap_or(0)),
         "one_metric": [json!(metric), json!(of(&|s| labels[&(s.series as usize)].metric.as_ref() == Some(&metric)))],
         "one_tags": [json!(label(probe).tags_json), json!(of(&|s| s.series as usize == probe))],
-        "one_tsuid": [json!(tsdb_ark::columnar::hex(&batch.series[probe])), json!(of(&|s| s.series as usize == probe))],
+        "one_tsuid": [json!(tsdb_ark::model::hex(&batch.series[probe])), json!(of(&|s| s.series as usize == probe))],
         "one_series_id": [json!(probe + 1000), json!(of(&|s| s.series as usize == probe))],
         "one_written": [json!(written), json!(of(&|s| shared(s) == Some(written)))],
     })

@@ -1,8 +1,7 @@
 //! `tsdb-meta`: row key TSUID (never salted), family `name`, columns `ts_meta` (JSON) and `ts_ctr` (i64).
 
 use crate::codec::json;
-use crate::codec::row_key::hex;
-use crate::model::{Cell, KeyLayout, MetaRow, RawReason};
+use crate::model::{Cell, KeyLayout, MetaRow, RawReason, hex};
 
 /// Reads a cell.
 ///

@@ -6,10 +6,8 @@
 //!
 //! The TSUID is the key without salt and base time. `N` is 0 only in rows of global annotations.
 
-use std::fmt::Write as _;
-
 use crate::codec::salt;
-use crate::model::KeyLayout;
+use crate::model::{KeyLayout, hex};
 
 /// A row key taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,10 +53,7 @@ impl<'a> RowKey<'a> {
 
     /// The TSUID in upper-case hex, as OpenTSDB prints it.
     pub fn tsuid_hex(&self) -> String {
-        let mut text = String::with_capacity(2 * (self.metric.len() + self.tags.len()));
-        push_hex(&mut text, self.metric);
-        push_hex(&mut text, self.tags);
-        text
+        [hex(self.metric), hex(self.tags)].concat()
     }
 }
 
@@ -73,18 +68,4 @@ pub fn build(tsuid: &[u8], base: u32, layout: &KeyLayout, out: &mut Vec<u8>) -> 
     out.extend_from_slice(&base.to_be_bytes());
     out.extend_from_slice(tags);
     true
-}
-
-/// Bytes in upper-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    push_hex(&mut text, bytes);
-    text
-}
-
-fn push_hex(text: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02X}");
-    }
 }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::codec::row_key::hex;
-use crate::model::{KeyLayout, SeriesLabel, UidKind, UidNames};
+use crate::model::{KeyLayout, SeriesLabel, UidKind, UidNames, hex};
 
 /// Names the series; UIDs without a name appear in hex and make the label incomplete.
 pub fn describe_series(tsuid: &[u8], layout: &KeyLayout, names: &UidNames) -> SeriesLabel {

@@ -9,9 +9,8 @@
 //! | any | `name:ts_meta`, `name:ts_ctr` | left by an early 2.0 |
 
 use crate::codec::json;
-use crate::codec::row_key::hex;
 use crate::codec::visibility;
-use crate::model::{Cell, RawReason, RowView, UidKind, UidRow, kind};
+use crate::model::{Cell, RawReason, RowView, UidKind, UidRow, hex, kind};
 
 fn kind_of_map(qualifier: &[u8]) -> Option<UidKind> {
     UidKind::ALL.into_iter().find(|kind| kind.qualifier().as_bytes() == qualifier)

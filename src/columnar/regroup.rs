@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{ColumnError, unhex};
-use crate::model::{FLAG_SUPERSEDED, Form, PointBatch, Segment, WriteTime};
+use super::ColumnError;
+use crate::model::{FLAG_SUPERSEDED, Form, PointBatch, Segment, WriteTime, unhex};
 
 /// The float bit of the qualifier nibble.
 const FLOAT: u8 = 0x08;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::codec::row_key::hex;
 use crate::columnar::TableRows;
 use crate::flow::FlowError;
 use crate::flow::TableReport;
@@ -14,7 +13,7 @@ use crate::flow::names::Names;
 use crate::flow::tables::SourceTable;
 use crate::flow::threads::Threads;
 use crate::manifest::{BackupWriter, HashedFile, MetricCount, TableRecord};
-use crate::model::{FileKind, FileRow, MetricRow, ShardRow};
+use crate::model::{FileKind, FileRow, MetricRow, ShardRow, hex};
 use crate::parquet_file::{TableWriter, read_metrics, views_sql};
 use crate::store::Store;
 

@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod cell;
+mod hex;
 mod key_range;
 mod layout;
 mod points;
@@ -19,6 +20,7 @@ mod uid;
 
 pub use catalogue::{FileKind, FileRow, MetricRow, SeriesRow, ShardRow};
 pub use cell::{Cell, CellBlock, CellRef, OutOfSpace, OwnedCell, RowView, Span, kind};
+pub use hex::{hex, unhex};
 pub use key_range::{KeyRange, successor};
 pub use layout::{KeyLayout, LayoutError};
 pub use points::{FLAG_MILLISECONDS, FLAG_SUPERSEDED, Form, PointBatch, Segment, WriteTime};

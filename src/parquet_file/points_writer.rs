@@ -186,7 +186,7 @@ impl<'a> SeriesTexts<'a> {
         if labels.len() < batch.series.len() || ids.len() < batch.series.len() {
             return Err(FileError::Batch("a series has no label or no number"));
         }
-        Ok(Self { labels, ids, tsuids: batch.series.iter().map(|tsuid| crate::columnar::hex(tsuid)).collect() })
+        Ok(Self { labels, ids, tsuids: batch.series.iter().map(|tsuid| crate::model::hex(tsuid)).collect() })
     }
 }
 

@@ -157,7 +157,7 @@ fn check_with_page_index(bytes: &Bytes, sorted: &PointBatch) {
     };
     assert!(text(at::METRIC) == per_series(&|s| label(s).metric), "metric");
     assert!(text(at::TAGS) == per_series(&|s| Some(label(s).tags_json)), "tags");
-    assert!(text(at::TSUID) == per_series(&|s| Some(crate::columnar::hex(&sorted.series[s]))), "tsuid");
+    assert!(text(at::TSUID) == per_series(&|s| Some(crate::model::hex(&sorted.series[s]))), "tsuid");
     let ids: Vec<String> = column::<Int64Type>(bytes, at::SERIES_ID).iter().map(i64::to_string).collect();
     assert!(ids == per_series(&|s| Some((s as i64 + (7 << 40)).to_string())), "series_id");
     let forms: i64 = column::<Int32Type>(bytes, at::FORM).iter().map(|form| i64::from(*form)).sum();

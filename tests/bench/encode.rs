@@ -7,8 +7,10 @@ use bytes::Bytes;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use tsdb_ark::cluster::parse_page;
 use tsdb_ark::codec::{Decoder, describe_series, prove};
-use tsdb_ark::columnar::{TableRows, hex, sort_points};
-use tsdb_ark::model::{CellBlock, FileKind, KeyLayout, PointBatch, SeriesRow, TableKind, Tally, TypedRows, UidNames};
+use tsdb_ark::columnar::{TableRows, sort_points};
+use tsdb_ark::model::{
+    CellBlock, FileKind, KeyLayout, PointBatch, SeriesRow, TableKind, Tally, TypedRows, UidNames, hex,
+};
 use tsdb_ark::parquet_file::{PointsWriter, TableWriter};
 
 use crate::mix::{METRICS, Mix, Row, uid_names};

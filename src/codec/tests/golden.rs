@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::support::*;
-use crate::codec::{RollupConfig, describe_series, read_uid_row, row_key};
+use crate::codec::{RollupConfig, describe_series, read_uid_row};
 use crate::model::{FLAG_SUPERSEDED, KeyLayout, OwnedCell, TableKind, UidNames};
 
 fn folder(set: &str) -> PathBuf {
@@ -52,7 +52,7 @@ fn compare(set: &str, layout: KeyLayout) -> Decoded {
     let mut labels = BTreeMap::new();
     for (series, time, flags, value) in points(batch) {
         if flags & FLAG_SUPERSEDED == 0 {
-            let tsuid = row_key::hex(&batch.series[series as usize]);
+            let tsuid = crate::model::hex(&batch.series[series as usize]);
             let value = match value {
                 Value::Int(int) => int as f64,
                 Value::Float(float) => float,
@@ -61,7 +61,7 @@ fn compare(set: &str, layout: KeyLayout) -> Decoded {
         }
     }
     for tsuid in &batch.series {
-        labels.insert(row_key::hex(tsuid), describe_series(tsuid, &layout, &names));
+        labels.insert(crate::model::hex(tsuid), describe_series(tsuid, &layout, &names));
     }
     let expected = lines(&folder(set).join("points.tsv.gz"));
     assert_eq!(answer.len(), expected.len(), "{set}");

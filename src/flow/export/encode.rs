@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::codec::prove;
-use crate::columnar::{TableRows, hex, sort_points_into, unhex};
+use crate::columnar::{TableRows, sort_points_into};
 use crate::flow::FlowError;
 use crate::manifest::FileRecord;
 use crate::model::{
     CellHasher, FileKind, OwnedCell, PointBatch, RawCell, RawReason, SeriesLabel, SeriesLabels, SeriesRow, Tally,
-    TypedRows,
+    TypedRows, hex, unhex,
 };
 use crate::parquet_file::{PointsWriter, TableWriter};
 

@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::{Api, Client, ClusterError};
-use crate::codec::row_key::hex;
 use crate::flow::backup_files::{BackupContents, fetch};
 use crate::flow::contents::cells_of;
 use crate::flow::threads::Threads;
 use crate::flow::{FlowError, RestorePlan};
 use crate::manifest::TableRecord;
-use crate::model::{Cell, CellBlock, KeyRange, OwnedCell, TableDescriptor, TableKind, kind, time};
+use crate::model::{Cell, CellBlock, KeyRange, OwnedCell, TableDescriptor, TableKind, hex, kind, time};
 use crate::scan::{ScanOptions, ShardScan};
 
 use super::log::Earlier;

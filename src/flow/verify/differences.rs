@@ -2,10 +2,9 @@
 
 use std::cmp::Ordering;
 
-use crate::codec::row_key::hex;
 use crate::flow::{CellDifference, DifferenceKind};
 use crate::manifest::TableRecord;
-use crate::model::{FamilyDescriptor, OwnedCell, time};
+use crate::model::{FamilyDescriptor, OwnedCell, hex, time};
 
 /// What decides why a cell differs.
 pub struct Judge {
