@@ -45,6 +45,9 @@ mon data = $folder/mon
 osd data = $folder/osd
 osd objectstore = memstore
 memstore device bytes = 4294967296
+# An OSD of Ceph 16 that puts itself into the CRUSH map can do so before it has the monitor's map; it is told "wrong fsid" and ends.
+osd class update on start = false
+osd crush update on start = false
 [client.rgw]
 rgw data = $folder/rgw
 rgw frontends = beast endpoint=127.0.0.1:$port
@@ -61,6 +64,7 @@ await_port "$mon_port" 30 "$folder/setup.log"
 
 # The OSD and its entry in the map must have the same number, or it waits for ever.
 timeout 60 ceph osd new "$osd" >>"$folder/setup.log" 2>&1
+timeout 60 ceph osd crush add osd.0 1.0 root=default >>"$folder/setup.log" 2>&1
 ceph-osd -i 0 --mkfs --osd-uuid "$osd" >>"$folder/setup.log" 2>&1
 ceph-osd -i 0 -f >>"$folder/setup.log" 2>&1 </dev/null &
 held+=($!)
