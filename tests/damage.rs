@@ -253,13 +253,10 @@ fn damaged_and_deleted_cells_come_back_raw() {
 /// A cell that HBase would never let anybody read again is refused before it is sent.
 #[test]
 fn impossible_timestamps_are_refused_by_name() {
-    use tsdb_ark::cluster::{GatewayAddress, GatewayOptions, Gateways};
     use tsdb_ark::put::{CellWriter, PutOptions};
     let bed = Bed::shared();
     let tables = Tables::create(bed, false, &[]);
-    let address = GatewayAddress::parse(&bed.thrift2_address()).unwrap();
-    let gateways = Gateways::new(vec![address], GatewayOptions::default(), Default::default()).unwrap();
-    let mut client = gateways.client();
+    let mut client = bed.client();
     let regions = client.regions(&tables.data()).unwrap();
     for timestamp in [-1, i64::MIN, i64::MAX] {
         let mut corpus = Corpus::default();

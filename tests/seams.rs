@@ -3,14 +3,13 @@
 
 mod support;
 
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use support::ark::Repository;
 use support::bed::Bed;
 use support::tsd::Tables;
-use tsdb_ark::cluster::{Client, GatewayAddress, GatewayOptions, Gateways, PageRequest};
-use tsdb_ark::model::{Cell, CellBlock, KeyRange, OwnedCell, kind};
+use tsdb_ark::cluster::{Client, PageRequest};
+use tsdb_ark::model::{CellBlock, KeyRange, OwnedCell, kind};
 use tsdb_ark::put::{CellWriter, PutOptions};
 use tsdb_ark::scan::{ScanOptions, ShardScan};
 
@@ -28,11 +27,17 @@ fn row(number: u32) -> Vec<u8> {
     format!("row{number:03}").into_bytes()
 }
 
+/// The column of a file's cells.
+fn name(file: usize) -> Vec<u8> {
+    file.to_string().into_bytes()
+}
+
+/// All cells, in HBase's order.
 fn cells() -> Vec<OwnedCell> {
     let mut cells: Vec<OwnedCell> = FILES
         .iter()
         .enumerate()
-        .flat_map(|(file, rows)| rows.iter().map(move |number| (row(*number), vec![b'0' + file as u8])))
+        .flat_map(|(file, rows)| rows.iter().map(move |number| (row(*number), name(file))))
         .map(|(row, qualifier)| OwnedCell {
             value: row.repeat(200),
             row,
@@ -44,11 +49,6 @@ fn cells() -> Vec<OwnedCell> {
         .collect();
     cells.sort_by(|a, b| (&a.row, &a.qualifier).cmp(&(&b.row, &b.qualifier)));
     cells
-}
-
-fn client(bed: &Bed) -> Client {
-    let address = GatewayAddress::parse(&bed.thrift2_address()).unwrap();
-    Gateways::new(vec![address], GatewayOptions::default(), Arc::new(AtomicBool::new(false))).unwrap().client()
 }
 
 /// No region is compacted while this lives; one test at a time has it.
@@ -73,19 +73,11 @@ impl Drop for NoCompactions<'_> {
 fn split_table(bed: &Bed, client: &mut Client, at: u32) -> String {
     let table = bed.unique("seam");
     bed.must(&format!("create {table} t BLOCKSIZE=1024"));
-    for (file, rows) in FILES.iter().enumerate() {
+    let cells = cells();
+    for file in 0..FILES.len() {
         let mut writer = CellWriter::new(client, &table, vec![b"t".to_vec()], &[], PutOptions::default());
-        for number in *rows {
-            let (row, qualifier) = (row(*number), [b'0' + file as u8]);
-            let cell = Cell {
-                row: &row,
-                family: b"t",
-                qualifier: &qualifier,
-                timestamp: TIME,
-                kind: kind::PUT,
-                value: &row.repeat(200),
-            };
-            writer.write(&cell).unwrap();
+        for cell in cells.iter().filter(|cell| cell.qualifier == name(file)) {
+            writer.write(&cell.as_cell()).unwrap();
         }
         writer.finish().unwrap();
         bed.must(&format!("flush {table}"));
@@ -114,7 +106,7 @@ fn shown(client: &mut Client, table: &str, behind: u32) -> Vec<String> {
 #[test]
 fn pages_of_any_length_hold_every_row_once() {
     let bed = Bed::shared();
-    let mut client = client(bed);
+    let mut client = bed.client();
     let _off = NoCompactions::on(bed);
     // Where HBase no longer does this, the case has to be made in another way.
     for (at, wrong) in [(24, ["row027", "row024"]), (27, ["row027", "row027"])] {
@@ -139,7 +131,7 @@ fn pages_of_any_length_hold_every_row_once() {
 #[test]
 fn a_backup_is_whole_and_so_is_its_proof() {
     let bed = Bed::shared();
-    let mut client = client(bed);
+    let mut client = bed.client();
     let _off = NoCompactions::on(bed);
     let tables = Tables::create(bed, false, &[]);
     let table = split_table(bed, &mut client, 24);

@@ -3,14 +3,10 @@
 
 mod support;
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
 use serde_json::Value;
 use support::ark::Repository;
 use support::bed::Bed;
 use support::tsd::Tables;
-use tsdb_ark::cluster::{Client, GatewayAddress, GatewayOptions, Gateways};
 use tsdb_ark::model::{Cell, kind};
 use tsdb_ark::put::{CellWriter, PutOptions};
 
@@ -22,15 +18,9 @@ const CELLS: u32 = 1_000_000;
 const GREAT_ROWS: u32 = 40;
 const TIME: i64 = 1_700_000_000_000;
 
-fn client(bed: &Bed) -> Client {
-    let address = GatewayAddress::parse(&bed.thrift2_address()).unwrap();
-    let stop = Arc::new(AtomicBool::new(false));
-    Gateways::new(vec![address], GatewayOptions::default(), stop).unwrap().client()
-}
-
 /// Writes what `cells` hands out; the table has the family `t` alone.
 fn fill(bed: &Bed, table: &str, cells: impl FnOnce(&mut dyn FnMut(&[u8], &[u8], &[u8]))) {
-    let mut client = client(bed);
+    let mut client = bed.client();
     let mut writer = CellWriter::new(&mut client, table, vec![b"t".to_vec()], &[], PutOptions::default());
     cells(&mut |row, qualifier, value| {
         let cell = Cell { row, family: b"t", qualifier, timestamp: TIME, kind: kind::PUT, value };

@@ -4,12 +4,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+use tsdb_ark::cluster::{Client, GatewayAddress, GatewayOptions, Gateways};
 
 /// Resolving the class path on a machine that has nothing yet takes a minute or two.
 const START_LIMIT: Duration = Duration::from_secs(420);
@@ -97,6 +97,12 @@ impl Bed {
     /// `HOST:PORT` of the Thrift1 gateway (buffered, binary).
     pub fn thrift1_address(&self) -> String {
         format!("127.0.0.1:{}", self.port_of("thrift1"))
+    }
+
+    /// A client of the Thrift2 gateway.
+    pub fn client(&self) -> Client {
+        let address = GatewayAddress::parse(&self.thrift2_address()).unwrap();
+        Gateways::new(vec![address], GatewayOptions::default(), Arc::new(AtomicBool::new(false))).unwrap().client()
     }
 
     /// `HOST:PORT` of ZooKeeper.
