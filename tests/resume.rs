@@ -1,8 +1,9 @@
 //! What was killed is gone on with, whatever happened to the repository in between, and ends as if nothing had happened.
 //!
-//! Every run is killed with SIGKILL at a moment that dice choose. In a third of the cases objects of the repository are
-//! deleted, truncated or swapped before the resume. `TSDB_ARK_KILLS=30` makes more of them; the seed of a case that
-//! fails is in its message, and `TSDB_ARK_SEED` starts from it.
+//! Every run is killed with SIGKILL at a call to the gateway that dice choose, or a little later: by the clock it would
+//! depend on the machine what the run has done by then. In a third of the cases objects of the repository are deleted,
+//! truncated or swapped before the resume. `TSDB_ARK_KILLS=30` makes more of them; the seed of a case that fails is in its
+//! message, and `TSDB_ARK_SEED` starts from it.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
@@ -11,11 +12,13 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use support::ark::{self, Repository, Run};
 use support::bed::Bed;
+use support::faults::plan::{Fault, Plan};
+use support::faults::thrift::ThriftProxy;
 use support::synthetic::{Dice, Synthetic, assert_tally, tally};
 use support::tsd::Tables;
 use tsdb_ark::model::KeyLayout;
@@ -25,6 +28,8 @@ const SOURCE: Synthetic = Synthetic { layout: PLAIN, metrics: 4, series: 100, ho
 const PLAIN: KeyLayout = KeyLayout { metric_width: 3, tagk_width: 3, tagv_width: 3, salt_width: 0, salt_buckets: 20 };
 /// Small pages and many shards, so that there are many moments at which a run can end.
 const SMALL: [&str; 4] = ["--page-size", "32KiB", "--connections", "6"];
+const SCAN: &str = "getScannerResults";
+const PUT: &str = "putMultiple";
 
 fn tables(bed: &Bed) -> &'static Tables {
     static TABLES: OnceLock<Tables> = OnceLock::new();
@@ -35,9 +40,11 @@ fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap())
 }
 
-fn kills() -> std::ops::Range<u64> {
-    let first = number("TSDB_ARK_SEED", 1);
-    first..first + number("TSDB_ARK_KILLS", 5)
+/// Cases so far are enough: as many as were asked for, and one at least that had something to go on with.
+fn is_enough(cases: u64, kept: u64) -> bool {
+    let wanted = number("TSDB_ARK_KILLS", 5);
+    assert!(kept > 0 || cases < 10 * wanted, "{cases} cases, and never anything to go on with: nothing was tested");
+    cases >= wanted && kept > 0
 }
 
 /// A command in the background that can be killed.
@@ -48,25 +55,70 @@ impl Running {
         let mut command = ark::command();
         Self(command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
+}
 
-    /// Kills it after a while; `None` when it had ended by itself.
-    fn kill_after(mut self, time: Duration) -> Option<Run> {
-        std::thread::sleep(time);
-        let ended = self.0.try_wait().unwrap().is_some();
-        if !ended {
-            self.0.kill().unwrap();
+/// When a run is killed.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    /// Of the gateway.
+    method: &'static str,
+    /// Calls of it, counted from 1.
+    call: u64,
+    /// How long after this call; none: while it waits for its answer.
+    later: Duration,
+}
+
+impl Moment {
+    /// One of so many calls of a method.
+    fn of(method: &'static str, calls: u64, dice: &mut Dice) -> Self {
+        let later = if dice.below(2) == 0 { Duration::ZERO } else { Duration::from_millis(dice.below(60) as u64) };
+        Self { method, call: 1 + dice.below(usize::try_from(calls).unwrap()) as u64, later }
+    }
+
+    /// Runs a command whose gateway is a proxy, and kills it at this moment; what it said when it had ended by itself.
+    fn kill(self, bed: &Bed, arguments: impl FnOnce(&str) -> Vec<String>) -> Option<Run> {
+        let held = Plan::once(self.method, self.call, Fault::Hold);
+        let plan = if self.later.is_zero() { held } else { Plan::default() };
+        let proxy = ThriftProxy::start(&bed.thrift2_address(), plan);
+        let mut child = Running::start(&arguments(&proxy.address())).0;
+        let has_ended = |child: &mut Child| child.try_wait().unwrap().is_some();
+        while proxy.calls(self.method) < self.call && !has_ended(&mut child) {
+            std::thread::sleep(Duration::from_millis(1));
         }
-        let run = ark::finished(self.0.wait_with_output().unwrap());
+        std::thread::sleep(self.later);
+        let ended = has_ended(&mut child);
+        if !ended {
+            child.kill().unwrap();
+        }
+        let run = ark::finished(child.wait_with_output().unwrap());
         ended.then_some(run)
+    }
+
+    /// As [`kill`](Self::kill), earlier when the run was quicker; `undo` does away with what it did then.
+    fn kill_in_time(mut self, bed: &Bed, mut arguments: impl FnMut(&str) -> Vec<String>, mut undo: impl FnMut()) {
+        while let Some(run) = self.kill(bed, &mut arguments) {
+            run.expect(0);
+            undo();
+            self = Self { call: (self.call * 3 / 4).max(1), later: Duration::ZERO, ..self };
+        }
     }
 }
 
+/// Runs a command to its end through a proxy, which has counted its calls then.
+fn undisturbed(bed: &Bed, arguments: impl FnOnce(&str) -> Vec<String>) -> ThriftProxy {
+    let proxy = ThriftProxy::start(&bed.thrift2_address(), Plan::default());
+    ark::run(&arguments(&proxy.address())).expect(0);
+    proxy
+}
+
 fn backup_arguments(bed: &Bed, repository: &Repository, more: &[&str]) -> Vec<String> {
+    backup_through(&bed.thrift2_address(), bed, repository, more)
+}
+
+fn backup_through(gateway: &str, bed: &Bed, repository: &Repository, more: &[&str]) -> Vec<String> {
     let path = repository.path();
     let mut arguments: Vec<String> =
-        ["backup", "--repository", path.to_str().unwrap(), "--json", "--gateway", &bed.thrift2_address()]
-            .map(str::to_owned)
-            .to_vec();
+        ["backup", "--repository", path.to_str().unwrap(), "--json", "--gateway", gateway].map(str::to_owned).to_vec();
     arguments.extend(ark::table_flags(tables(bed)));
     arguments.extend(SMALL.iter().chain(more).map(|text| (*text).to_owned()));
     arguments
@@ -116,13 +168,6 @@ fn committed(repository: &Repository) -> usize {
     repository.run("list", &[]).expect(0).json["backups"].as_array().unwrap().len()
 }
 
-/// The time that a run takes when nobody disturbs it.
-fn undisturbed(arguments: &[String]) -> Duration {
-    let begun = Instant::now();
-    ark::run(arguments).expect(0);
-    begun.elapsed()
-}
-
 fn assert_whole(bed: &Bed, report: &Value, repository: &Repository, case: &str) {
     assert_tally(report, &tables(bed).data(), &tally(&SOURCE.data()));
     assert_eq!(committed(repository), 1, "{case}");
@@ -135,27 +180,28 @@ fn assert_whole(bed: &Bed, report: &Value, repository: &Repository, case: &str) 
 #[test]
 fn a_killed_backup_goes_on() {
     let bed = Bed::shared();
-    let scratch = Repository::default();
     tables(bed);
-    let mut time = undisturbed(&backup_arguments(bed, &scratch, &[]));
-    let (mut resumed, mut kept) = (0, 0);
-    for seed in kills() {
+    let pages = undisturbed(bed, |gateway| backup_through(gateway, bed, &Repository::default(), &[])).calls(SCAN);
+    let (first, mut cases, mut kept) = (number("TSDB_ARK_SEED", 1), 0, 0);
+    while !is_enough(cases, kept) {
+        let seed = first + cases;
+        cases += 1;
         let mut dice = Dice(seed);
-        let mut story = vec![format!("seed {seed}")];
-        let mut repository = Repository::default();
-        let mut moment = time.mul_f64(0.2 + dice.below(800) as f64 / 1000.0);
-        // One that was quicker than the dice was not killed.
-        while let Some(run) = Running::start(&backup_arguments(bed, &repository, &[])).kill_after(moment) {
-            run.expect(0);
-            (time, moment) = (time.mul_f64(0.9), moment.mul_f64(0.7));
-            repository = Repository::default();
-        }
+        let repository = Repository::default();
+        let moment = Moment::of(SCAN, pages, &mut dice);
+        let mut story = vec![format!("seed {seed}, {moment:?} of {pages}")];
+        moment.kill_in_time(
+            bed,
+            |gateway| backup_through(gateway, bed, &repository, &[]),
+            || std::fs::remove_dir_all(repository.path()).unwrap(),
+        );
         let mut report = None;
         // Some are killed again while they go on.
         for round in 0..1 + dice.below(2) {
             if round == 1 {
-                let moment = time.mul_f64(dice.below(1000) as f64 / 1000.0);
-                match Running::start(&backup_arguments(bed, &repository, &["--resume"])).kill_after(moment) {
+                let again = Moment::of(SCAN, pages, &mut dice);
+                story.push(format!("again {again:?}"));
+                match again.kill(bed, |gateway| backup_through(gateway, bed, &repository, &["--resume"])) {
                     Some(run) if run.code == 0 => report = Some(run.json),
                     Some(run) => assert_eq!(run.code, 2, "{story:?}: {}", run.err),
                     None => {}
@@ -176,7 +222,6 @@ fn a_killed_backup_goes_on() {
                 story.push(run.err);
                 return ark::run(&backup_arguments(bed, &repository, &[])).expect(0).json;
             }
-            resumed += 1;
             let run = run.expect(0);
             kept += run.json["resumed"]["shards_kept"].as_u64().unwrap();
             run.json
@@ -184,7 +229,6 @@ fn a_killed_backup_goes_on() {
         eprintln!("{story:?}: {}", report["resumed"]);
         assert_whole(bed, &report, &repository, &format!("{story:?}"));
     }
-    assert!(resumed > 0 && kept > 0, "{resumed} backups went on with {kept} shards: nothing was tested");
 }
 
 #[test]
@@ -235,7 +279,14 @@ fn of_two_that_go_on_at_the_same_time_one_commits() {
     for record in repository.files().iter().filter(|path| path.contains("/shards/")) {
         std::fs::remove_file(repository.path().join(record)).unwrap();
     }
-    let racers = [0, 1].map(|_| Running::start(&backup_arguments(bed, &repository, &["--resume"])));
+    // Neither gets its first page before the other one asks for one.
+    let held = || ThriftProxy::start(&bed.thrift2_address(), Plan::calls(SCAN, 1..u64::MAX, Fault::Hold));
+    let proxies = [held(), held()];
+    let start =
+        |proxy: &ThriftProxy| Running::start(&backup_through(&proxy.address(), bed, &repository, &["--resume"]));
+    let racers = [start(&proxies[0]), start(&proxies[1])];
+    assert!(proxies.iter().all(|proxy| proxy.wait_for(SCAN, 1)), "one did not even begin");
+    proxies.iter().for_each(ThriftProxy::release);
     let ended = racers.map(|racer| ark::finished(racer.0.wait_with_output().unwrap()));
     let won: Vec<&Run> = ended.iter().filter(|run| run.code == 0).collect();
     let [winner] = won.as_slice() else { panic!("{ended:?}") };
@@ -250,7 +301,9 @@ fn a_file_that_vanishes_before_the_commit_prevents_it() {
     let bed = Bed::shared();
     let repository = Repository::default();
     tables(bed);
-    let mut running = Running::start(&backup_arguments(bed, &repository, &[]));
+    // It cannot end before its first file is found.
+    let proxy = ThriftProxy::start(&bed.thrift2_address(), Plan::once(SCAN, 40, Fault::Hold));
+    let mut running = Running::start(&backup_through(&proxy.address(), bed, &repository, &[]));
     let lost = loop {
         assert!(running.0.try_wait().unwrap().is_none(), "the backup was quicker than its first file");
         let stored = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "parquet");
@@ -260,6 +313,7 @@ fn a_file_that_vanishes_before_the_commit_prevents_it() {
         std::thread::sleep(Duration::from_millis(1));
     };
     std::fs::remove_file(&lost).unwrap();
+    proxy.release();
     let run = ark::finished(running.0.wait_with_output().unwrap()).expect(1);
     let name = lost.file_name().unwrap().to_str().unwrap();
     assert!(run.err.contains(name) && run.err.contains("--resume"), "{}", run.err);
@@ -269,11 +323,13 @@ fn a_file_that_vanishes_before_the_commit_prevents_it() {
 }
 
 fn restore_arguments(bed: &Bed, repository: &Repository, to: &Tables, more: &[&str]) -> Vec<String> {
+    restore_through(&bed.thrift2_address(), bed, repository, to, more)
+}
+
+fn restore_through(gateway: &str, bed: &Bed, repository: &Repository, to: &Tables, more: &[&str]) -> Vec<String> {
     let path = repository.path();
     let mut arguments: Vec<String> =
-        ["restore", "--repository", path.to_str().unwrap(), "--json", "--gateway", &bed.thrift2_address()]
-            .map(str::to_owned)
-            .to_vec();
+        ["restore", "--repository", path.to_str().unwrap(), "--json", "--gateway", gateway].map(str::to_owned).to_vec();
     for (old, new) in tables(bed).names().iter().zip(to.names()) {
         arguments.extend(["--rename-table".into(), format!("{old}={new}")]);
     }
@@ -308,21 +364,24 @@ fn a_killed_restore_goes_on() {
     let bed = Bed::shared();
     let repository = Repository::default();
     ark::run(&backup_arguments(bed, &repository, &[])).expect(0);
-    let first = copy(bed);
-    let mut time = undisturbed(&restore_arguments(bed, &repository, &first, &[]));
-    drop_tables(bed, &first);
-    let (mut resumed, mut skipped) = (0, 0);
-    for seed in kills() {
+    let to = copy(bed);
+    let counted = undisturbed(bed, |gateway| restore_through(gateway, bed, &repository, &to, &[]));
+    drop_tables(bed, &to);
+    let (first, mut cases, mut skipped) = (number("TSDB_ARK_SEED", 1), 0, 0);
+    while !is_enough(cases, skipped) {
+        let seed = first + cases;
+        cases += 1;
         let mut dice = Dice(seed.wrapping_mul(7919));
-        let mut to = copy(bed);
-        let mut story = vec![format!("seed {seed}")];
-        let mut moment = time.mul_f64(0.1 + dice.below(900) as f64 / 1000.0);
-        while let Some(run) = Running::start(&restore_arguments(bed, &repository, &to, &[])).kill_after(moment) {
-            run.expect(0);
-            (time, moment) = (time.mul_f64(0.9), moment.mul_f64(0.7));
-            drop_tables(bed, &to);
-            to = copy(bed);
-        }
+        let to = copy(bed);
+        // Most of the time it writes; before that it makes tables, and it reads back what it wrote.
+        let method = ["createTable", PUT, PUT, PUT, SCAN][dice.below(5)];
+        let moment = Moment::of(method, counted.calls(method), &mut dice);
+        let mut story = vec![format!("seed {seed}, {moment:?} of {}", counted.calls(method))];
+        moment.kill_in_time(
+            bed,
+            |gateway| restore_through(gateway, bed, &repository, &to, &[]),
+            || drop_tables(bed, &to),
+        );
         if seed % 3 == 0 {
             story.extend(tamper(&repository.path().join("restores"), &mut dice));
         }
@@ -332,7 +391,6 @@ fn a_killed_restore_goes_on() {
             // Before anything was begun; or its plan is lost, which whoever repeats it has to know.
             ark::run(&restore_arguments(bed, &repository, &to, &["--into-existing"])).expect(0).json
         } else {
-            resumed += 1;
             run.expect(0).json
         };
         let tables = report["tables"].as_array().unwrap();
@@ -342,7 +400,6 @@ fn a_killed_restore_goes_on() {
         assert_restored(bed, &repository, &to, &format!("{story:?}"));
         drop_tables(bed, &to);
     }
-    assert!(resumed > 0 && skipped > 0, "{resumed} restores went on, {skipped} files skipped: nothing was tested");
 }
 
 #[test]
