@@ -11,7 +11,7 @@ mod locking;
 mod made;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use made::{DAY, Made, now_ms, start_prune};
 use serde_json::Value;
@@ -232,7 +232,11 @@ fn a_killed_prune_leaves_what_the_next_one_ends() {
         made.repository.files().len() - ids[4..].iter().map(|id| made.files_below(id).len()).sum::<usize>()
     };
     let mut killed = 0;
-    for seed in 0..12_u64 {
+    let mut seed = 0;
+    // A prune that was faster than this test proves nothing.
+    while killed < 6 {
+        seed += 1;
+        assert!(seed < 60, "only {killed} of {seed} prunes were killed while they ran");
         let mut dice = Dice(seed);
         let made = Made::default();
         let ids: Vec<_> = (0..6).rev().map(|days| made.backup(now_ms() - days * DAY, None, 60)).collect();
@@ -243,10 +247,7 @@ fn a_killed_prune_leaves_what_the_next_one_ends() {
         let wanted = before - dice.below(4 * whole[0].len()).min(before);
         let path = made.path();
         let mut child = start_prune(&path, &["--keep-last", "2"]);
-        let begun = Instant::now();
-        while count() > wanted && child.try_wait().unwrap().is_none() {
-            assert!(begun.elapsed() < Duration::from_secs(60));
-        }
+        while count() > wanted && child.try_wait().unwrap().is_none() {}
         std::thread::sleep(Duration::from_micros(dice.below(3000) as u64));
         child.kill().unwrap();
         killed += u32::from(child.wait().unwrap().code().is_none());
@@ -271,13 +272,12 @@ fn a_killed_prune_leaves_what_the_next_one_ends() {
         assert_eq!(others, expected, "seed {seed}: {:?}", made.repository.files());
         made.all_verify();
     }
-    assert!(killed >= 6, "only {killed} of 12 prunes were killed while they ran");
 }
 
 #[test]
 fn ctrl_c_stops_a_prune_and_takes_its_lock_back() {
     let mut interrupted = false;
-    for _ in 0..5 {
+    for _ in 0..30 {
         let made = Made::default();
         for days in (0..4).rev() {
             made.backup(now_ms() - days * DAY, None, 800);

@@ -16,9 +16,13 @@ mod source_level;
 #[path = "safety/usage.rs"]
 mod usage;
 
+use std::process::{Child, Stdio};
 use std::sync::{OnceLock, RwLock};
 
+use support::ark::{self, Repository};
 use support::bed::Bed;
+use support::faults::plan::{Fault, Plan};
+use support::faults::thrift::ThriftProxy;
 use support::synthetic::Synthetic;
 use support::tsd::Tables;
 use tsdb_ark::model::KeyLayout;
@@ -34,4 +38,15 @@ static LONG_CELLS: RwLock<()> = RwLock::new(());
 fn long_tables(bed: &Bed) -> &'static Tables {
     static TABLES: OnceLock<Tables> = OnceLock::new();
     TABLES.get_or_init(|| LONG.load(bed, &[]))
+}
+
+/// A backup of [`long_tables`] that does not end by itself while the proxy lives: one page is never answered. The pages are
+/// small, so that there are many moments at which it can be ended.
+fn endless_backup(bed: &Bed, repository: &Repository) -> (Child, ThriftProxy) {
+    let proxy = ThriftProxy::start(&bed.thrift2_address(), Plan::once("getScannerResults", 20, Fault::Hold));
+    let path = repository.path();
+    let mut command = ark::command();
+    command.args(["backup", "--repository", path.to_str().unwrap(), "--json", "--gateway", &proxy.address()]);
+    command.args(ark::table_flags(long_tables(bed))).args(["--page-size", "64KiB", "--connections", "2"]);
+    (command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), proxy)
 }

@@ -21,9 +21,7 @@ fn prune_refuses_while_anybody_is_at_work() {
         let (made, ids) = two();
         made.foreign_lock(kind, "aa", Some("b7"), 4 * MINUTE);
         let before = made.repository.files();
-        let begun = Instant::now();
         let run = made.prune(&["--keep-last", "1"]).expect(11);
-        assert!(begun.elapsed() < Duration::from_secs(4), "prune yields at once");
         for part in [kind.name(), "b7", "elsewhere", "4711", "since 20", "expires at 20", "try again"] {
             assert!(run.err.contains(part), "{part} is not in {}", run.err);
         }
@@ -120,21 +118,22 @@ fn of_two_prunes_at_once_both_leave_a_whole_repository() {
 /// A verification begins while a prune runs: either waits for the other or is told so; what it read was whole.
 #[test]
 fn a_reader_against_a_prune() {
-    let (mut refused, mut waited) = (0, 0);
-    for round in 0..8_u64 {
+    let (mut round, mut met) = (0, 0);
+    // Rounds in which one was over before the other began prove nothing.
+    while round < 8 || met == 0 {
+        assert!(round < 80, "in {round} rounds they never met");
         let made = Made::default();
         let ids: Vec<_> = (0..4).rev().map(|days| made.backup(now_ms() - days * DAY, None, 100)).collect();
         let path = made.path();
         let prune = start_prune(&path, &["--keep-last", "1"]);
-        std::thread::sleep(Duration::from_millis(round * 7));
+        std::thread::sleep(Duration::from_millis(round % 8 * 7));
+        round += 1;
         // The one that prune is about to remove.
         let verify = made.repository.run("verify", &[&ids[0], "--level", "files"]);
         let prune = ark::finished(prune.wait_with_output().unwrap());
         match (prune.code, verify.code) {
-            (11, 0) => refused += 1,
-            // The prune was first: afterwards there is no such backup.
-            (0, 2) => waited += 1,
-            // One was over before the other began.
+            // The prune yielded; or it was first: afterwards there is no such backup.
+            (11, 0) | (0, 2) => met += 1,
             (0, 0) => {}
             other => panic!("{other:?}: {} {}", prune.err, verify.err),
         }
@@ -142,5 +141,4 @@ fn a_reader_against_a_prune() {
         assert_eq!(made.locks(), [""; 0]);
         made.all_verify();
     }
-    assert!(refused + waited > 0);
 }
