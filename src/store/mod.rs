@@ -8,8 +8,8 @@
 //! - Errors say whether trying again can help ([`StoreError::retry`]) and name the path.
 //!
 //! Paths are relative to the root, `/` between the parts, as in `backups/x/manifest.json`. All calls are async and need
-//! a tokio runtime. Requests to S3 are retried inside ([`StoreOptions::retry_for`]), so an error that arrives here has
-//! outlived that.
+//! a tokio runtime. Requests to S3 are retried inside ([`StoreOptions::retry_for`]), answers that break off included, so an
+//! error that arrives here has outlived that.
 
 mod error;
 mod options;
@@ -44,6 +44,10 @@ pub use url::RepositoryUrl;
 
 use error::Operation;
 
+/// Between two tries of a request; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
 /// A file in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreEntry {
@@ -68,8 +72,8 @@ struct Inner {
     root: Option<PathBuf>,
     /// What data files carry; only S3 takes any.
     attributes: Attributes,
-    /// How long a create-only put whose fate is open is settled.
-    settle_for: Duration,
+    /// How long what did not come to an answer is tried again.
+    retry_for: Duration,
 }
 
 /// Not what the client below would say of itself: that has an encryption key among its headers.
@@ -131,8 +135,8 @@ impl Store {
     }
 
     fn new(objects: Arc<dyn ObjectStore>, place: String, root: Option<PathBuf>) -> Self {
-        let (attributes, settle_for) = (Attributes::new(), Duration::ZERO);
-        Self { inner: Arc::new(Inner { objects, place, root, attributes, settle_for }) }
+        let (attributes, retry_for) = (Attributes::new(), Duration::ZERO);
+        Self { inner: Arc::new(Inner { objects, place, root, attributes, retry_for }) }
     }
 
     /// The system says "exists" or "not found" of a path that leads through a file, which would send people astray.
@@ -159,8 +163,8 @@ impl Store {
             "" => Arc::new(s3),
             prefix => Arc::new(PrefixStore::new(s3, parse(prefix, &place)?)),
         };
-        let (attributes, settle_for) = (s3::attributes(options), options.retry_for);
-        Ok(Self { inner: Arc::new(Inner { objects, place, root: None, attributes, settle_for }) })
+        let (attributes, retry_for) = (s3::attributes(options), options.retry_for);
+        Ok(Self { inner: Arc::new(Inner { objects, place, root: None, attributes, retry_for }) })
     }
 
     /// The root as the user wrote it, for messages.
@@ -194,7 +198,7 @@ impl Store {
 
     async fn settle(&self, path: &str, content: PutPayload, carry: Attributes) -> Result<Option<Bytes>, StoreError> {
         let begun = Instant::now();
-        let mut pause = Duration::from_millis(200);
+        let mut pause = FIRST_PAUSE;
         loop {
             let Err(error) = self.create(path, content.clone(), carry.clone()).await else { return Ok(None) };
             if !error.is_already_exists() && error.retry() == Retry::Permanent {
@@ -203,13 +207,13 @@ impl Store {
             match self.get(path).await {
                 Ok(stored) => return Ok((!is_same(&content, &stored)).then_some(stored)),
                 // Nothing arrived: the first error is the news.
-                Err(missing) if missing.is_not_found() && begun.elapsed() < self.inner.settle_for => {}
+                Err(missing) if missing.is_not_found() && begun.elapsed() < self.inner.retry_for => {}
                 Err(missing) if missing.is_not_found() => return Err(error),
                 // It stays open what is there.
                 Err(unread) => return Err(unread),
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(15));
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -248,14 +252,36 @@ impl Store {
         Ok(FileSink::new(self.clone(), path.to_owned(), self.parse(path)?))
     }
 
+    /// Makes a request that may be made twice until there is an answer. The client below does so too, except when the
+    /// answer breaks off after its head.
+    async fn until_answered<T, F: Future<Output = object_store::Result<T>>>(
+        &self,
+        operation: Operation,
+        path: &str,
+        request: impl Fn() -> F,
+    ) -> Result<T, StoreError> {
+        let begun = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = match request().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => self.failed(error, operation, path),
+            };
+            if error.retry() == Retry::Permanent || begun.elapsed() >= self.inner.retry_for {
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
     /// The whole file.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] and whatever the store says.
     pub async fn get(&self, path: &str) -> Result<Bytes, StoreError> {
         let at = self.parse(path)?;
-        let got = async { self.inner.objects.get(&at).await?.bytes().await };
-        got.await.map_err(|e| self.failed(e, Operation::Read, path))
+        self.until_answered(Operation::Read, path, || async { self.inner.objects.get(&at).await?.bytes().await }).await
     }
 
     /// Some bytes of a file, `range` counted from its beginning.
@@ -264,8 +290,8 @@ impl Store {
     /// [`StoreError::NotFound`], a range behind the end of the file, and whatever the store says.
     pub async fn get_range(&self, path: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
         let at = self.parse(path)?;
-        let got = self.inner.objects.get_range(&at, range).await;
-        got.map_err(|e| self.failed(e, Operation::Read, path))
+        let read = || self.inner.objects.get_range(&at, range.clone());
+        self.until_answered(Operation::Read, path, read).await
     }
 
     /// Bytes of the file, or `None` when there is no such file.
@@ -297,13 +323,15 @@ impl Store {
     /// Whatever the store says; a missing folder is an empty one.
     pub async fn list(&self, folder: &str) -> Result<Vec<StoreEntry>, StoreError> {
         let at = self.parse(folder)?;
-        let listing = self.inner.objects.list(Some(&at));
-        let found = listing.map_ok(|meta| StoreEntry {
-            path: meta.location.to_string(),
-            size: meta.size,
-            modified_ms: meta.last_modified.timestamp_millis(),
-        });
-        let mut entries: Vec<_> = found.try_collect().await.map_err(|e| self.failed(e, Operation::List, folder))?;
+        let list = || {
+            let found = self.inner.objects.list(Some(&at)).map_ok(|meta| StoreEntry {
+                path: meta.location.to_string(),
+                size: meta.size,
+                modified_ms: meta.last_modified.timestamp_millis(),
+            });
+            found.try_collect::<Vec<_>>()
+        };
+        let mut entries = self.until_answered(Operation::List, folder, list).await?;
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(entries)
     }
@@ -314,8 +342,8 @@ impl Store {
     /// Whatever the store says; a missing folder is an empty one.
     pub async fn folders(&self, folder: &str) -> Result<Vec<String>, StoreError> {
         let at = self.parse(folder)?;
-        let listing = self.inner.objects.list_with_delimiter(Some(&at)).await;
-        let listing = listing.map_err(|e| self.failed(e, Operation::List, folder))?;
+        let list = || self.inner.objects.list_with_delimiter(Some(&at));
+        let listing = self.until_answered(Operation::List, folder, list).await?;
         let mut names: Vec<_> =
             listing.common_prefixes.iter().filter_map(|path| path.filename()).map(str::to_owned).collect();
         names.sort();
@@ -328,9 +356,9 @@ impl Store {
     /// Whatever the store says.
     pub async fn delete(&self, path: &str) -> Result<(), StoreError> {
         let at = self.parse(path)?;
-        match self.inner.objects.delete(&at).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(e) => Err(self.failed(e, Operation::Delete, path)),
+        match self.until_answered(Operation::Delete, path, || self.inner.objects.delete(&at)).await {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(()),
         }
     }
 

@@ -36,7 +36,8 @@ pub struct StoredFile {
 /// Writes one file; [`finish`](Self::finish) makes it visible.
 ///
 /// A sink that is dropped leaves no file. On S3 the parts sent by then stay behind, unseen, until the bucket's
-/// lifecycle rule for incomplete uploads removes them; [`abort`](Self::abort) removes them at once.
+/// lifecycle rule for incomplete uploads removes them; [`abort`](Self::abort) removes them at once. An upload whose
+/// beginning the store never answered stays too, without parts.
 #[derive(Debug)]
 pub struct FileSink {
     store: Store,
@@ -141,8 +142,9 @@ impl FileSink {
             None => {
                 let inner = &self.store.inner;
                 let options = PutMultipartOptions { attributes: inner.attributes.clone(), ..Default::default() };
-                let parts = inner.objects.put_multipart_opts(&self.at, options).await;
-                Upload { parts: parts.map_err(|e| self.failed(e))?, sent: 0, travelling: JoinSet::new() }
+                let begin = || inner.objects.put_multipart_opts(&self.at, options.clone());
+                let parts = self.store.until_answered(Operation::Create, &self.path, begin).await?;
+                Upload { parts, sent: 0, travelling: JoinSet::new() }
             }
         };
         let upload = self.upload.insert({

@@ -62,6 +62,8 @@ fn cases() -> Vec<Case> {
         ),
         case("resets", Rule::all(Fault::Reset).after(2).times(3), &[], 3),
         case("resets of data files", put(Fault::Reset, ".parquet").times(3), &[], 3),
+        case("answers to listings that break off", Rule::on(Fault::AnswerCut, "GET", "list-type").times(4), &[], 4),
+        case("answers that break off", Rule::all(Fault::AnswerCut).times(12), &[], 12),
         case("answer to a data file lost", put(Fault::AnswerLost, ".parquet").times(2), &[], 2),
         case("answer to a shard record lost", put(Fault::AnswerLost, "/shards/").times(2), &[], 2),
         case("answer to the manifest lost", put(Fault::AnswerLost, "manifest.json").times(1), &[], 1),
@@ -155,6 +157,7 @@ fn a_verification_survives_faults() {
         Rule::all(Fault::InternalError).after(2).times(3),
         Rule::on(Fault::Reset, "GET", ".parquet").times(3),
         Rule::on(Fault::AnswerLost, "GET", "").after(1).times(3),
+        Rule::all(Fault::AnswerCut).times(3),
         Rule::all(Fault::SlowDown).times(3),
     ] {
         let proxy = HttpProxy::start(&server.address(), FaultPlan::one(rule));

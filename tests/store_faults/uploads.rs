@@ -48,6 +48,8 @@ async fn large_files_come_through_faults() {
         ("part-lost", FaultPlan::one(put(Fault::AnswerLost, "partNumber").times(2))),
         ("part-stalled", FaultPlan::one(put(Fault::AnswerStalled, "partNumber").times(2))),
         ("begin-lost", FaultPlan::one(Rule::on(Fault::AnswerLost, "POST", "uploads").times(1))),
+        ("begin-cut", FaultPlan::one(Rule::on(Fault::AnswerCut, "POST", "uploads").times(2))),
+        ("end-cut", FaultPlan::one(Rule::on(Fault::AnswerCut, "POST", "uploadId").times(1))),
         ("end-lost", FaultPlan::one(Rule::on(Fault::AnswerLost, "POST", "uploadId").times(1))),
         ("end-stalled", FaultPlan::one(Rule::on(Fault::AnswerStalled, "POST", "uploadId").times(1))),
         ("mix", FaultPlan::mixed(7, Mix::survivable(240.0))),
@@ -113,4 +115,26 @@ async fn a_lost_answer_does_not_make_another_attempt_ours() {
         assert!(error.to_string().contains("already committed"), "{}: {error}", fault.name());
         assert_eq!(repository.load(first.id()).await.unwrap(), committed);
     }
+}
+
+/// Listing and deleting, which the client below gives up when an answer breaks off.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_break_off_are_asked_for_again() {
+    let server = S3Server::versitygw();
+    let proxy = HttpProxy::start(&server.address(), FaultPlan::default());
+    let store = store(&proxy, &server.bucket("cut"), 20, 5);
+    store.put_new("folder/x", Bytes::from_static(b"0123456789")).await.unwrap();
+    let cut = || proxy.set(FaultPlan::one(Rule::all(Fault::AnswerCut).times(2)));
+    cut();
+    assert_eq!(store.folders("").await.unwrap(), ["folder"]);
+    cut();
+    assert_eq!(store.list("").await.unwrap().len(), 1);
+    cut();
+    assert_eq!(store.get("folder/x").await.unwrap(), "0123456789");
+    cut();
+    assert_eq!(store.get_range("folder/x", 2..5).await.unwrap(), "234");
+    cut();
+    store.delete("folder/x").await.unwrap();
+    proxy.set(FaultPlan::default());
+    assert_eq!(store.list("").await.unwrap(), []);
 }

@@ -21,8 +21,10 @@ pub enum Fault {
     SlowDown,
     /// 403 ExpiredToken; the server never hears of it.
     ExpiredToken,
-    /// With a body: reset while the request is being sent. Without: the answer ends in its middle.
+    /// With a body: reset while the request is being sent. Without: as `AnswerCut`.
     Reset,
+    /// The server did it, and its answer ends in the middle: of the body, where it has one.
+    AnswerCut,
     /// The server did it, and the connection ends without an answer.
     AnswerLost,
     /// The server did it, and the answer never comes.
@@ -41,6 +43,7 @@ impl Fault {
             Self::SlowDown => "503 SlowDown",
             Self::ExpiredToken => "403 ExpiredToken",
             Self::Reset => "reset",
+            Self::AnswerCut => "answer cut",
             Self::AnswerLost => "answer lost",
             Self::AnswerStalled => "answer stalled",
             Self::Slow(_) => "slow",
@@ -114,7 +117,14 @@ pub struct Mix {
 impl Mix {
     /// What a store on a bad day does and a client must survive without giving up.
     pub fn survivable(per_minute: f64) -> Self {
-        let faults = vec![Fault::InternalError, Fault::SlowDown, Fault::Reset, Fault::AnswerLost, Fault::Slow(1_500)];
+        let faults = vec![
+            Fault::InternalError,
+            Fault::SlowDown,
+            Fault::Reset,
+            Fault::AnswerCut,
+            Fault::AnswerLost,
+            Fault::Slow(1_500),
+        ];
         Self { per_minute, faults }
     }
 }
@@ -181,7 +191,8 @@ impl Plan {
             last: Vec::new(),
             wanted,
         };
-        plan.draw();
+        // The first one is due at once: a quick run meets one too.
+        plan.next = plan.wanted.mix.as_ref().map(|_| Instant::now());
         plan
     }
 
@@ -312,7 +323,7 @@ impl State {
             match fault {
                 Some(Fault::AnswerLost) => return Ok(()),
                 Some(Fault::AnswerStalled) => return self.hang(&mut reader),
-                Some(Fault::Reset) => return writer.write_all(&answer[..answer.len() * 2 / 3]),
+                Some(Fault::Reset | Fault::AnswerCut) => return writer.write_all(&answer[..middle(&answer)]),
                 Some(Fault::Slow(pause)) => std::thread::sleep(Duration::from_millis(pause)),
                 _ => {}
             }
@@ -354,6 +365,12 @@ impl State {
             return Ok(put_together(&head, &body, bodiless));
         }
     }
+}
+
+/// In the middle of an answer's body, or of its head when it has no body.
+fn middle(answer: &[u8]) -> usize {
+    let body = answer.windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |end| end + 4);
+    if body < answer.len() { (body + answer.len()) / 2 } else { body / 2 }
 }
 
 /// An answer with its length up front instead of chunks, so that the client keeps the connection.
