@@ -47,6 +47,7 @@ fn endless_backup(bed: &Bed, repository: &Repository) -> (Child, ThriftProxy) {
     let path = repository.path();
     let mut command = ark::command();
     command.args(["backup", "--repository", path.to_str().unwrap(), "--json", "--gateway", &proxy.address()]);
-    command.args(ark::table_flags(long_tables(bed))).args(["--page-size", "64KiB", "--connections", "2"]);
+    command.args(ark::table_flags(long_tables(bed)));
+    command.args(["--page-size", "64KiB", "--connections", "2", "--read-timeout", "1h"]);
     (command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), proxy)
 }

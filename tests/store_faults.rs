@@ -1,7 +1,8 @@
 //! A store on a bad day, fault by fault: a run either ends well and every cell agrees, or it ends with the documented
 //! code and a message that says what, where and what to do, and nothing is committed.
 //!
-//! The faults are real (a full disk, a read-only one) or come from a proxy in front of a real S3 server.
+//! The faults are real (a full disk, a read-only one) or come from a proxy in front of a real S3 server. Cases that take
+//! minutes run with `TSDB_ARK_SLOW=1` only.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 

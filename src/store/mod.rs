@@ -183,7 +183,9 @@ impl Store {
     /// [`StoreError::AlreadyExists`] when it exists. On S3 that, and a time-out, can also mean that an earlier try of
     /// this very call arrived and only its answer was lost: a caller that must know reads the file back and compares.
     pub async fn put_new(&self, path: &str, content: Bytes) -> Result<(), StoreError> {
-        self.create(path, content.into(), Attributes::new()).await
+        let (at, options) = (self.parse(path)?, create_only(Attributes::new()));
+        let put = || self.inner.objects.put_opts(&at, content.clone().into(), options.clone());
+        self.until_answered(Operation::Create, path, put).await.map(drop)
     }
 
     /// Like [`put_new`](Self::put_new), and settles what a lost answer leaves open: the put is repeated and the file
@@ -238,8 +240,7 @@ impl Store {
 
     async fn create(&self, path: &str, content: PutPayload, attributes: Attributes) -> Result<(), StoreError> {
         let at = self.parse(path)?;
-        let options = PutOptions { mode: PutMode::Create, attributes, ..PutOptions::default() };
-        let put = self.inner.objects.put_opts(&at, content, options).await;
+        let put = self.inner.objects.put_opts(&at, content, create_only(attributes)).await;
         put.map(drop).map_err(|e| self.failed(e, Operation::Create, path))
     }
 
@@ -253,7 +254,7 @@ impl Store {
     }
 
     /// Makes a request that may be made twice until there is an answer. The client below does so too, except when the
-    /// answer breaks off after its head.
+    /// answer breaks off after its head, and with a create-only put that times out.
     async fn until_answered<T, F: Future<Output = object_store::Result<T>>>(
         &self,
         operation: Operation,
@@ -369,6 +370,10 @@ impl Store {
     fn failed(&self, error: object_store::Error, operation: Operation, path: &str) -> StoreError {
         StoreError::from_object_store(error, operation, &self.inner.place, path)
     }
+}
+
+fn create_only(attributes: Attributes) -> PutOptions {
+    PutOptions { mode: PutMode::Create, attributes, ..PutOptions::default() }
 }
 
 fn is_same(content: &PutPayload, stored: &[u8]) -> bool {

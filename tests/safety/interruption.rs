@@ -63,7 +63,8 @@ fn a_killed_backup_is_none_and_does_not_disturb_the_next() {
         }
     }
     let (_, unfinished) = listed(&repository);
-    assert!(unfinished.len() >= 4, "only {unfinished:?} left something behind");
+    // Of those that had written four files and more.
+    assert!(unfinished.len() >= 3, "only {unfinished:?} left something behind");
     // What is left behind is no backup for anybody.
     for (verb, more) in
         [("verify", &["--level", "files"][..]), ("show", &[]), ("restore", &["--gateway", "127.0.0.1:1"])]

@@ -9,12 +9,13 @@ use crate::model::Retry;
 
 /// The error for the caller.
 pub(super) fn read(call: &Call<'_>, error: Error) -> ClusterError {
-    use ApplicationErrorKind::{BadSequenceId, InvalidMessageType, WrongMethodName};
+    use ApplicationErrorKind::{BadSequenceId, InvalidMessageType, MissingResult, WrongMethodName};
     match error {
         Error::User(error) => declared(call, error),
         Error::Application(error) => match error.kind {
-            // These are found on our side: the answer belongs to another question.
-            BadSequenceId | InvalidMessageType | WrongMethodName => call.unreadable(error.message),
+            // These are found on our side: the answer belongs to another question, or has no result, as that of a gateway
+            // which cannot reach its cluster.
+            BadSequenceId | InvalidMessageType | MissingResult | WrongMethodName => call.unreadable(error.message),
             kind => call.application(kind as i32, &error.message),
         },
         other => call.unreadable(other.to_string()),
@@ -63,6 +64,8 @@ fn without_stack(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use thrift1_runtime::ApplicationError;
+
     use super::*;
 
     const CALL: Call<'_> = Call { gateway: "g:1", method: "scannerGetList", table: "t" };
@@ -84,6 +87,12 @@ mod tests {
         // A frame that names a class is no cause.
         let frame = "java.io.IOException: Call timed out\n\tat x.DoNotRetryIOException.y(Z.java:3)";
         assert_eq!(io(frame, true).retry(), Retry::Transient);
+    }
+
+    #[test]
+    fn an_answer_without_a_result_is_asked_for_again() {
+        let missing = ApplicationError::new(ApplicationErrorKind::MissingResult, "no result received for Get");
+        assert_eq!(read(&CALL, Error::Application(missing)).retry(), Retry::Transient);
     }
 
     #[test]

@@ -115,6 +115,11 @@ impl ThriftProxy {
         self.shared.state().calls.get(method).copied().unwrap_or(0)
     }
 
+    /// Methods that were called, [`CONNECT`] among them.
+    pub fn methods(&self) -> Vec<String> {
+        self.shared.state().calls.keys().cloned().collect()
+    }
+
     /// Waits for call number `number` of a method; false when it does not come.
     pub fn wait_for(&self, method: &str, number: u64) -> bool {
         let end = Instant::now() + PATIENCE;
