@@ -341,18 +341,12 @@ fn unreadable(call: &Call<'_>, fault: Fault) -> ClusterError {
 }
 
 fn thrift_error(call: &Call<'_>, error: thrift::Error) -> ClusterError {
-    use thrift::ApplicationErrorKind::{BadSequenceId, InvalidMessageType, MissingResult, WrongMethodName};
     match error {
         thrift::Error::User(error) => match error.downcast::<TIOError>() {
             Ok(error) => call.io_error(error.message.as_deref().unwrap_or_default(), error.can_retry),
             Err(error) => call.unreadable(error.to_string()),
         },
-        thrift::Error::Application(error) => match error.kind {
-            // These are found on our side: the answer belongs to another question, or has no result, as that of a gateway
-            // which cannot reach its cluster.
-            BadSequenceId | InvalidMessageType | MissingResult | WrongMethodName => call.unreadable(error.message),
-            kind => call.application(kind as i32, &error.message),
-        },
+        thrift::Error::Application(error) => call.application(error.kind as i32, &error.message),
         other => call.unreadable(other.to_string()),
     }
 }

@@ -329,8 +329,12 @@ impl Call<'_> {
         ClusterError::Protocol { gateway: self.gateway.into(), method: self.method, reason: reason.into() }
     }
 
-    /// The error for a `TApplicationException`.
+    /// The error for a `TApplicationException`, by its number. The clients make some of them themselves: of an answer to
+    /// another call (2, 3, 4), and of one without a result (5), as a gateway gives which cannot reach its cluster.
     pub fn application(&self, kind: i32, message: &str) -> ClusterError {
+        if (2..=5).contains(&kind) {
+            return self.unreadable(message);
+        }
         ClusterError::Application {
             gateway: self.gateway.into(),
             method: self.method,

@@ -1,7 +1,7 @@
 //! Errors of the generated Thrift1 client as ours.
 
 use hbase_thrift::hbase::{AlreadyExists, IOError, IllegalArgument};
-use thrift1_runtime::{ApplicationErrorKind, Error};
+use thrift1_runtime::Error;
 
 use crate::cluster::ClusterError;
 use crate::cluster::error::Call;
@@ -9,15 +9,9 @@ use crate::model::Retry;
 
 /// The error for the caller.
 pub(super) fn read(call: &Call<'_>, error: Error) -> ClusterError {
-    use ApplicationErrorKind::{BadSequenceId, InvalidMessageType, MissingResult, WrongMethodName};
     match error {
         Error::User(error) => declared(call, error),
-        Error::Application(error) => match error.kind {
-            // These are found on our side: the answer belongs to another question, or has no result, as that of a gateway
-            // which cannot reach its cluster.
-            BadSequenceId | InvalidMessageType | MissingResult | WrongMethodName => call.unreadable(error.message),
-            kind => call.application(kind as i32, &error.message),
-        },
+        Error::Application(error) => call.application(error.kind as i32, &error.message),
         other => call.unreadable(other.to_string()),
     }
 }
@@ -64,7 +58,7 @@ fn without_stack(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use thrift1_runtime::ApplicationError;
+    use thrift1_runtime::{ApplicationError, ApplicationErrorKind};
 
     use super::*;
 
@@ -90,9 +84,14 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_a_result_is_asked_for_again() {
-        let missing = ApplicationError::new(ApplicationErrorKind::MissingResult, "no result received for Get");
-        assert_eq!(read(&CALL, Error::Application(missing)).retry(), Retry::Transient);
+    fn an_answer_to_another_call_or_without_a_result_is_asked_for_again() {
+        use ApplicationErrorKind::{BadSequenceId, InvalidMessageType, MissingResult, WrongMethodName};
+        let error = |kind| read(&CALL, Error::Application(ApplicationError::new(kind, "text")));
+        for kind in [BadSequenceId, InvalidMessageType, MissingResult, WrongMethodName] {
+            assert!(matches!(error(kind), ClusterError::Protocol { .. }), "{kind:?}");
+        }
+        let unknown = error(ApplicationErrorKind::UnknownMethod);
+        assert!(matches!(unknown, ClusterError::Application { kind: 1, .. }), "{unknown:?}");
     }
 
     #[test]
