@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export TSDB_ARK_ENDURANCE=${1:-600} TSDB_ARK_SEED=${2:-1} TSDB_ARK_SLOW=1
 if [ "$TSDB_ARK_ENDURANCE" -gt 1 ]; then
   cargo test --locked --test gateway_faults -- --nocapture --include-ignored
-  cargo test --locked --test store_faults -- --nocapture
+  cargo test --locked --test store_faults -- --nocapture --include-ignored
   TSDB_ARK_KILLS=30 cargo test --locked --test resume -- --nocapture killed
   cargo test --locked --test endurance -- --nocapture --ignored
 fi

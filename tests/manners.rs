@@ -49,12 +49,11 @@ fn number(report: &Value, key: &str) -> f64 {
     report[key].as_f64().unwrap_or_else(|| panic!("{key} in {report}"))
 }
 
-/// The limit is kept to five percent. How near a run comes to it depends on the machine too and is only told; that the
-/// program asks for no more than this is tested beside its clock.
+/// The limit is kept to five percent, and used by half at least: how near a run comes to it depends on the machine too.
 fn assert_rate(what: &str, moved: f64, seconds: f64, limit: f64) {
     let rate = moved / seconds;
     eprintln!("{what}: {rate:.0} of {limit:.0} per second over {seconds:.1} s");
-    assert!(rate <= limit * 1.05, "{what}: {rate:.0} instead of {limit:.0}");
+    assert!((limit * 0.5..limit * 1.05).contains(&rate), "{what}: {rate:.0} instead of {limit:.0}");
 }
 
 #[test]

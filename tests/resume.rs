@@ -47,14 +47,9 @@ fn is_enough(cases: u64, kept: u64) -> bool {
     cases >= wanted && kept > 0
 }
 
-/// A command in the background that can be killed.
-struct Running(Child);
-
-impl Running {
-    fn start(arguments: &[String]) -> Self {
-        let mut command = ark::command();
-        Self(command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
-    }
+/// A command in the background.
+fn start(arguments: &[String]) -> Child {
+    ark::command().args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// When a run is killed.
@@ -80,7 +75,7 @@ impl Moment {
         let held = Plan::once(self.method, self.call, Fault::Hold);
         let plan = if self.later.is_zero() { held } else { Plan::default() };
         let proxy = ThriftProxy::start(&bed.thrift2_address(), plan);
-        let mut child = Running::start(&arguments(&proxy.address())).0;
+        let mut child = start(&arguments(&proxy.address()));
         let has_ended = |child: &mut Child| child.try_wait().unwrap().is_some();
         while proxy.calls(self.method) < self.call && !has_ended(&mut child) {
             std::thread::sleep(Duration::from_millis(1));
@@ -282,12 +277,10 @@ fn of_two_that_go_on_at_the_same_time_one_commits() {
     // Neither gets its first page before the other one asks for one.
     let held = || ThriftProxy::start(&bed.thrift2_address(), Plan::calls(SCAN, 1..u64::MAX, Fault::Hold));
     let proxies = [held(), held()];
-    let start =
-        |proxy: &ThriftProxy| Running::start(&backup_through(&proxy.address(), bed, &repository, &["--resume"]));
-    let racers = [start(&proxies[0]), start(&proxies[1])];
+    let racers = [0, 1].map(|n: usize| start(&backup_through(&proxies[n].address(), bed, &repository, &["--resume"])));
     assert!(proxies.iter().all(|proxy| proxy.wait_for(SCAN, 1)), "one did not even begin");
     proxies.iter().for_each(ThriftProxy::release);
-    let ended = racers.map(|racer| ark::finished(racer.0.wait_with_output().unwrap()));
+    let ended = racers.map(|racer| ark::finished(racer.wait_with_output().unwrap()));
     let won: Vec<&Run> = ended.iter().filter(|run| run.code == 0).collect();
     let [winner] = won.as_slice() else { panic!("{ended:?}") };
     // The other one met the winner's records, or its manifest.
@@ -303,9 +296,9 @@ fn a_file_that_vanishes_before_the_commit_prevents_it() {
     tables(bed);
     // It cannot end before its first file is found.
     let proxy = ThriftProxy::start(&bed.thrift2_address(), Plan::once(SCAN, 40, Fault::Hold));
-    let mut running = Running::start(&backup_through(&proxy.address(), bed, &repository, &[]));
+    let mut running = start(&backup_through(&proxy.address(), bed, &repository, &[]));
     let lost = loop {
-        assert!(running.0.try_wait().unwrap().is_none(), "the backup was quicker than its first file");
+        assert!(running.try_wait().unwrap().is_none(), "the backup was quicker than its first file");
         let stored = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "parquet");
         if let Some(file) = files_below(&repository.path()).into_iter().find(stored) {
             break file;
@@ -314,7 +307,7 @@ fn a_file_that_vanishes_before_the_commit_prevents_it() {
     };
     std::fs::remove_file(&lost).unwrap();
     proxy.release();
-    let run = ark::finished(running.0.wait_with_output().unwrap()).expect(1);
+    let run = ark::finished(running.wait_with_output().unwrap()).expect(1);
     let name = lost.file_name().unwrap().to_str().unwrap();
     assert!(run.err.contains(name) && run.err.contains("--resume"), "{}", run.err);
     assert_eq!(committed(&repository), 0);

@@ -2,7 +2,7 @@
 //! code and a message that says what, where and what to do, and nothing is committed.
 //!
 //! The faults are real (a full disk, a read-only one) or come from a proxy in front of a real S3 server. Cases that take
-//! minutes run with `TSDB_ARK_SLOW=1` only.
+//! minutes run with `TSDB_ARK_SLOW=1` and `--include-ignored` only.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
@@ -12,6 +12,8 @@ mod support;
 mod disk;
 #[path = "store_faults/golden.rs"]
 mod golden;
+#[path = "store_faults/matrix.rs"]
+mod matrix;
 #[path = "store_faults/requests.rs"]
 mod requests;
 #[path = "store_faults/uploads.rs"]

@@ -153,7 +153,7 @@ mod tests {
         let stop = AtomicBool::new(false);
         let slow =
             RetryPolicy { first_pause: Duration::from_millis(2), max_pause: Duration::from_secs(60), ..quick(16) };
-        let slow = RetryPolicy { total: Duration::from_secs(600), ..slow };
+        let slow = RetryPolicy { total: Duration::from_secs(10), ..slow };
         let result: Result<(), _> = run(&slow, &stop, |_| true, |_| Err(lost()));
         // With pauses that grow the time is over before.
         assert!(matches!(result, Err(ClusterError::Exhausted { attempts: 16, .. })));

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use tsdb_ark::model::Tally;
 
-use crate::scene::{
-    Line, SMALL, assert_nothing_committed, assert_whole, backup_through, is_slow, restore_through, small,
-};
+use crate::scene::{Line, SMALL, assert_nothing_committed, assert_whole, backup_through, restore_through, small};
 use crate::support::bed::Bed;
 use crate::support::faults::plan::{Fault, Plan};
 use crate::support::faults::thrift::ThriftProxy;
 use crate::support::golden;
+use crate::support::is_slow;
 use crate::support::synthetic::tally;
 use crate::support::tsd::Tables;
 

@@ -1,12 +1,13 @@
 //! Every method that a run calls against every fault that passes: whatever becomes of the first call, the run ends well.
 //! Where there is little time, a third of the pairs.
 
-use crate::scene::{assert_whole, backup_through, is_slow, restore_through, small};
+use crate::scene::{assert_whole, backup_through, restore_through, small};
 use crate::support::ark::Run;
 use crate::support::bed::Bed;
 use crate::support::faults::plan::{CONNECT, Fault, Plan};
 use crate::support::faults::thrift::ThriftProxy;
 use crate::support::golden;
+use crate::support::is_slow;
 use crate::support::synthetic::tally;
 
 /// A result with no field set.

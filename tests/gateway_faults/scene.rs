@@ -165,8 +165,3 @@ pub fn assert_whole(bed: &Bed, repository: &Repository, run: &Run, tables: &Tabl
     let gateway = bed.thrift2_address();
     assert_eq!(repository.verify("source", &["--gateway", &gateway]).expect(0).json["differences"], 0);
 }
-
-/// Whether cases that take minutes run too.
-pub fn is_slow() -> bool {
-    std::env::var("TSDB_ARK_SLOW").is_ok_and(|value| value == "1")
-}

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tsdb_ark::model::OwnedCell;
 
-use crate::scene::is_slow;
 use crate::support::ark::{Repository, table_flags};
 use crate::support::bed::Bed;
 use crate::support::golden;
+use crate::support::is_slow;
 use crate::support::synthetic::{Dice, Synthetic, assert_tally, tally};
 use crate::support::tsd::Tables;
 

@@ -31,7 +31,7 @@ fn assert_told(run: Run, code: i32, texts: &[&str]) {
 }
 
 #[test]
-fn no_gateway_is_temporary() {
+fn no_gateway_is_temporary_and_told_at_once() {
     let bed = Bed::shared();
     let small = Synthetic::default();
     let tables = small.load(bed, &[]);
@@ -40,7 +40,7 @@ fn no_gateway_is_temporary() {
     let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     for (verb, more) in [("backup", &[][..]), ("restore", &["--into-existing"]), ("verify", &["--level", "source"])] {
         let words = [&["--gateway", &dead, "--retry-for", "0s"], more].concat();
-        assert_told(repository.run(verb, &words), 75, &[&dead]);
+        assert_told(repository.run(verb, &words), 75, &["after 1 attempts", &dead]);
     }
 }
 

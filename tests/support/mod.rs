@@ -14,3 +14,8 @@ pub mod s3;
 pub mod synthetic;
 pub mod tsd;
 pub mod workload;
+
+/// Whether cases that take minutes run too.
+pub fn is_slow() -> bool {
+    std::env::var("TSDB_ARK_SLOW").is_ok_and(|value| value == "1")
+}

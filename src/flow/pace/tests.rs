@@ -77,8 +77,8 @@ fn several_connections_share_one_limit() {
         }
     });
     let rate = 12_000_000.0 / begun.elapsed().as_secs_f64();
-    // A busy machine is slower; that one connection alone gets the whole rate is tested above.
-    assert!(rate <= 4_400_000.0, "{rate}");
+    // A busy machine is slower.
+    assert!((2_000_000.0..4_400_000.0).contains(&rate), "{rate}");
 }
 
 #[test]
