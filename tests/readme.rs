@@ -1,4 +1,4 @@
-//! The guide of the README, run as it stands.
+//! The guide of the README, run as it stands, and the tests that the list of field cases names.
 
 #![allow(
     clippy::unwrap_used,
@@ -87,4 +87,32 @@ fn the_guide_runs_as_it_stands() {
         assert!(before == after, "{name}: {} cells, restored {}", before.len(), after.len());
     }
     drop_plain_tables(bed);
+}
+
+/// The lines of `tests/FIELD.md`: cells of each table row that begins with a case.
+fn field_cases() -> Vec<Vec<String>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("tests/FIELD.md")).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| F"));
+    rows.map(|row| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+#[test]
+fn every_field_case_is_asserted_by_a_test_that_exists() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    for row in field_cases() {
+        let case = &row[0];
+        assert!(row.len() == 6 && row.iter().enumerate().all(|(at, cell)| at == 4 || !cell.is_empty()), "{row:?}");
+        for named in row[5].split(", ") {
+            let named = named.trim_matches('`');
+            let (file, function) = named.split_once("::").unwrap_or_else(|| panic!("{case}: {named} names no test"));
+            let source = std::fs::read_to_string(tests.join(file)).unwrap_or_else(|e| panic!("{case}: {file}: {e}"));
+            let name = function.rsplit("::").next().unwrap();
+            let found = source.split(&format!("fn {name}(")).next().filter(|before| before.len() < source.len());
+            let before = found.unwrap_or_else(|| panic!("{case}: {file} has no {name}"));
+            let attributes = before.trim_end().rsplit("\n\n").next().unwrap();
+            assert!(attributes.contains("#[test]"), "{case}: {name} is no test");
+            assert!(!attributes.contains("#[ignore"), "{case}: {name} is ignored");
+        }
+    }
 }
