@@ -39,6 +39,24 @@ fn regions_split_merge_and_move() {
 }
 
 #[test]
+fn tables_have_attributes_and_namespaces() {
+    let bed = Bed::shared();
+    let namespace = bed.unique("space").replace('-', "_");
+    bed.must(&format!("namespace create {namespace} owner=me"));
+    assert_eq!(bed.must(&format!("namespace describe {namespace}")), ["owner me"]);
+    let table = format!("{namespace}:t");
+    bed.must(&format!("create {table} a,b TTL=60 - READONLY=true"));
+    bed.must(&format!("alter {table} b TTL=70"));
+    let lines = bed.must(&format!("describe {table}"));
+    for line in ["- READONLY true", "a TTL 60", "b TTL 70"] {
+        assert!(lines.iter().any(|found| found == line), "{line} is not in {lines:?}");
+    }
+    bed.must(&format!("drop {table}"));
+    bed.must(&format!("namespace drop {namespace}"));
+    assert!(!bed.must("namespace list").contains(&namespace));
+}
+
+#[test]
 fn gateways_restart_and_die() {
     let bed = Bed::shared();
     let name = bed.unique("gateway");

@@ -143,6 +143,7 @@ service THBaseService {
   void enableTable(1: required TTableName tableName) throws (1: TIOError io)
   void disableTable(1: required TTableName tableName) throws (1: TIOError io)
   void deleteTable(1: required TTableName tableName) throws (1: TIOError io)
+  void modifyTable(1: required TTableDescriptor desc) throws (1: TIOError io)
 
   list<string> listNamespaces() throws (1: TIOError io)
   TNamespaceDescriptor getNamespaceDescriptor(1: required string name) throws (1: TIOError io)

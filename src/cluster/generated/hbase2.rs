@@ -1689,6 +1689,7 @@ pub trait TTHBaseServiceSyncClient {
   fn enable_table(&mut self, table_name: TTableName) -> thrift::Result<()>;
   fn disable_table(&mut self, table_name: TTableName) -> thrift::Result<()>;
   fn delete_table(&mut self, table_name: TTableName) -> thrift::Result<()>;
+  fn modify_table(&mut self, desc: TTableDescriptor) -> thrift::Result<()>;
   fn list_namespaces(&mut self) -> thrift::Result<Vec<String>>;
   fn get_namespace_descriptor(&mut self, name: String) -> thrift::Result<TNamespaceDescriptor>;
   fn create_namespace(&mut self, namespace_desc: TNamespaceDescriptor) -> thrift::Result<()>;
@@ -2044,6 +2045,33 @@ impl <C: TThriftClient + TTHBaseServiceSyncClientMarker> TTHBaseServiceSyncClien
       result.ok_or()
     }
   }
+  fn modify_table(&mut self, desc: TTableDescriptor) -> thrift::Result<()> {
+    (
+      {
+        self.increment_sequence_number();
+        let message_ident = TMessageIdentifier::new("modifyTable", TMessageType::Call, self.sequence_number());
+        let call_args = THBaseServiceModifyTableArgs { desc };
+        self.o_prot_mut().write_message_begin(&message_ident)?;
+        call_args.write_to_out_protocol(self.o_prot_mut())?;
+        self.o_prot_mut().write_message_end()?;
+        self.o_prot_mut().flush()
+      }
+    )?;
+    {
+      let message_ident = self.i_prot_mut().read_message_begin()?;
+      verify_expected_sequence_number(self.sequence_number(), message_ident.sequence_number)?;
+      verify_expected_service_call("modifyTable", &message_ident.name)?;
+      if message_ident.message_type == TMessageType::Exception {
+        let remote_error = thrift::Error::read_application_error_from_in_protocol(self.i_prot_mut())?;
+        self.i_prot_mut().read_message_end()?;
+        return Err(thrift::Error::Application(remote_error))
+      }
+      verify_expected_message_type(TMessageType::Reply, message_ident.message_type)?;
+      let result = THBaseServiceModifyTableResult::read_from_in_protocol(self.i_prot_mut())?;
+      self.i_prot_mut().read_message_end()?;
+      result.ok_or()
+    }
+  }
   fn list_namespaces(&mut self) -> thrift::Result<Vec<String>> {
     (
       {
@@ -2198,6 +2226,7 @@ pub trait THBaseServiceSyncHandler {
   fn handle_enable_table(&self, table_name: TTableName) -> thrift::Result<()>;
   fn handle_disable_table(&self, table_name: TTableName) -> thrift::Result<()>;
   fn handle_delete_table(&self, table_name: TTableName) -> thrift::Result<()>;
+  fn handle_modify_table(&self, desc: TTableDescriptor) -> thrift::Result<()>;
   fn handle_list_namespaces(&self) -> thrift::Result<Vec<String>>;
   fn handle_get_namespace_descriptor(&self, name: String) -> thrift::Result<TNamespaceDescriptor>;
   fn handle_create_namespace(&self, namespace_desc: TNamespaceDescriptor) -> thrift::Result<()>;
@@ -2250,6 +2279,9 @@ impl <H: THBaseServiceSyncHandler> THBaseServiceSyncProcessor<H> {
   }
   fn process_delete_table(&self, incoming_sequence_number: i32, i_prot: &mut dyn TInputProtocol, o_prot: &mut dyn TOutputProtocol) -> thrift::Result<()> {
     TTHBaseServiceProcessFunctions::process_delete_table(&self.handler, incoming_sequence_number, i_prot, o_prot)
+  }
+  fn process_modify_table(&self, incoming_sequence_number: i32, i_prot: &mut dyn TInputProtocol, o_prot: &mut dyn TOutputProtocol) -> thrift::Result<()> {
+    TTHBaseServiceProcessFunctions::process_modify_table(&self.handler, incoming_sequence_number, i_prot, o_prot)
   }
   fn process_list_namespaces(&self, incoming_sequence_number: i32, i_prot: &mut dyn TInputProtocol, o_prot: &mut dyn TOutputProtocol) -> thrift::Result<()> {
     TTHBaseServiceProcessFunctions::process_list_namespaces(&self.handler, incoming_sequence_number, i_prot, o_prot)
@@ -2991,6 +3023,66 @@ impl TTHBaseServiceProcessFunctions {
       },
     }
   }
+  pub fn process_modify_table<H: THBaseServiceSyncHandler>(handler: &H, incoming_sequence_number: i32, i_prot: &mut dyn TInputProtocol, o_prot: &mut dyn TOutputProtocol) -> thrift::Result<()> {
+    let args = THBaseServiceModifyTableArgs::read_from_in_protocol(i_prot)?;
+    match handler.handle_modify_table(args.desc) {
+      Ok(_) => {
+        let message_ident = TMessageIdentifier::new("modifyTable", TMessageType::Reply, incoming_sequence_number);
+        o_prot.write_message_begin(&message_ident)?;
+        let ret = THBaseServiceModifyTableResult { io: None };
+        ret.write_to_out_protocol(o_prot)?;
+        o_prot.write_message_end()?;
+        o_prot.flush()
+      },
+      Err(e) => {
+        match e {
+          thrift::Error::User(usr_err) => {
+            if usr_err.downcast_ref::<TIOError>().is_some() {
+              let err = usr_err.downcast::<TIOError>().expect("downcast already checked");
+              let ret_err = THBaseServiceModifyTableResult{ io: Some(*err) };
+              let message_ident = TMessageIdentifier::new("modifyTable", TMessageType::Reply, incoming_sequence_number);
+              o_prot.write_message_begin(&message_ident)?;
+              ret_err.write_to_out_protocol(o_prot)?;
+              o_prot.write_message_end()?;
+              o_prot.flush()
+            } else {
+              let ret_err = {
+                ApplicationError::new(
+                  ApplicationErrorKind::Unknown,
+                  usr_err.to_string()
+                )
+              };
+              let message_ident = TMessageIdentifier::new("modifyTable", TMessageType::Exception, incoming_sequence_number);
+              o_prot.write_message_begin(&message_ident)?;
+              thrift::Error::write_application_error_to_out_protocol(&ret_err, o_prot)?;
+              o_prot.write_message_end()?;
+              o_prot.flush()
+            }
+          },
+          thrift::Error::Application(app_err) => {
+            let message_ident = TMessageIdentifier::new("modifyTable", TMessageType::Exception, incoming_sequence_number);
+            o_prot.write_message_begin(&message_ident)?;
+            thrift::Error::write_application_error_to_out_protocol(&app_err, o_prot)?;
+            o_prot.write_message_end()?;
+            o_prot.flush()
+          },
+          _ => {
+            let ret_err = {
+              ApplicationError::new(
+                ApplicationErrorKind::Unknown,
+                e.to_string()
+              )
+            };
+            let message_ident = TMessageIdentifier::new("modifyTable", TMessageType::Exception, incoming_sequence_number);
+            o_prot.write_message_begin(&message_ident)?;
+            thrift::Error::write_application_error_to_out_protocol(&ret_err, o_prot)?;
+            o_prot.write_message_end()?;
+            o_prot.flush()
+          },
+        }
+      },
+    }
+  }
   pub fn process_list_namespaces<H: THBaseServiceSyncHandler>(handler: &H, incoming_sequence_number: i32, i_prot: &mut dyn TInputProtocol, o_prot: &mut dyn TOutputProtocol) -> thrift::Result<()> {
     let _ = THBaseServiceListNamespacesArgs::read_from_in_protocol(i_prot)?;
     match handler.handle_list_namespaces() {
@@ -3286,6 +3378,9 @@ impl <H: THBaseServiceSyncHandler> TProcessor for THBaseServiceSyncProcessor<H> 
       },
       "deleteTable" => {
         self.process_delete_table(message_ident.sequence_number, i_prot, o_prot)
+      },
+      "modifyTable" => {
+        self.process_modify_table(message_ident.sequence_number, i_prot, o_prot)
       },
       "listNamespaces" => {
         self.process_list_namespaces(message_ident.sequence_number, i_prot, o_prot)
@@ -4837,6 +4932,110 @@ impl THBaseServiceDeleteTableResult {
   }
   fn write_to_out_protocol(&self, o_prot: &mut dyn TOutputProtocol) -> thrift::Result<()> {
     let struct_ident = TStructIdentifier::new("THBaseServiceDeleteTableResult");
+    o_prot.write_struct_begin(&struct_ident)?;
+    if let Some(ref fld_var) = self.io {
+      o_prot.write_field_begin(&TFieldIdentifier::new("io", TType::Struct, 1))?;
+      fld_var.write_to_out_protocol(o_prot)?;
+      o_prot.write_field_end()?
+    }
+    o_prot.write_field_stop()?;
+    o_prot.write_struct_end()
+  }
+}
+
+//
+// THBaseServiceModifyTableArgs
+//
+
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+struct THBaseServiceModifyTableArgs {
+  desc: TTableDescriptor,
+}
+
+impl THBaseServiceModifyTableArgs {
+  fn read_from_in_protocol(i_prot: &mut dyn TInputProtocol) -> thrift::Result<THBaseServiceModifyTableArgs> {
+    i_prot.read_struct_begin()?;
+    let mut f_1: Option<TTableDescriptor> = None;
+    loop {
+      let field_ident = i_prot.read_field_begin()?;
+      if field_ident.field_type == TType::Stop {
+        break;
+      }
+      let field_id = field_id(&field_ident)?;
+      match field_id {
+        1 => {
+          let val = TTableDescriptor::read_from_in_protocol(i_prot)?;
+          f_1 = Some(val);
+        },
+        _ => {
+          i_prot.skip(field_ident.field_type)?;
+        },
+      };
+      i_prot.read_field_end()?;
+    }
+    i_prot.read_struct_end()?;
+    verify_required_field_exists("THBaseServiceModifyTableArgs.desc", &f_1)?;
+    let ret = THBaseServiceModifyTableArgs {
+      desc: f_1.expect("auto-generated code should have checked for presence of required fields"),
+    };
+    Ok(ret)
+  }
+  fn write_to_out_protocol(&self, o_prot: &mut dyn TOutputProtocol) -> thrift::Result<()> {
+    let struct_ident = TStructIdentifier::new("modifyTable_args");
+    o_prot.write_struct_begin(&struct_ident)?;
+    o_prot.write_field_begin(&TFieldIdentifier::new("desc", TType::Struct, 1))?;
+    self.desc.write_to_out_protocol(o_prot)?;
+    o_prot.write_field_end()?;
+    o_prot.write_field_stop()?;
+    o_prot.write_struct_end()
+  }
+}
+
+//
+// THBaseServiceModifyTableResult
+//
+
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+struct THBaseServiceModifyTableResult {
+  io: Option<TIOError>,
+}
+
+impl THBaseServiceModifyTableResult {
+  fn ok_or(self) -> thrift::Result<()> {
+    if self.io.is_some() {
+      Err(thrift::Error::User(Box::new(self.io.unwrap())))
+    } else {
+      Ok(())
+    }
+  }
+  fn read_from_in_protocol(i_prot: &mut dyn TInputProtocol) -> thrift::Result<THBaseServiceModifyTableResult> {
+    i_prot.read_struct_begin()?;
+    let mut f_1: Option<TIOError> = None;
+    loop {
+      let field_ident = i_prot.read_field_begin()?;
+      if field_ident.field_type == TType::Stop {
+        break;
+      }
+      let field_id = field_id(&field_ident)?;
+      match field_id {
+        1 => {
+          let val = TIOError::read_from_in_protocol(i_prot)?;
+          f_1 = Some(val);
+        },
+        _ => {
+          i_prot.skip(field_ident.field_type)?;
+        },
+      };
+      i_prot.read_field_end()?;
+    }
+    i_prot.read_struct_end()?;
+    let ret = THBaseServiceModifyTableResult {
+      io: f_1,
+    };
+    Ok(ret)
+  }
+  fn write_to_out_protocol(&self, o_prot: &mut dyn TOutputProtocol) -> thrift::Result<()> {
+    let struct_ident = TStructIdentifier::new("THBaseServiceModifyTableResult");
     o_prot.write_struct_begin(&struct_ident)?;
     if let Some(ref fld_var) = self.io {
       o_prot.write_field_begin(&TFieldIdentifier::new("io", TType::Struct, 1))?;
