@@ -1,5 +1,7 @@
 //! What a run ends with when it does not end well.
 
+use std::any::Any;
+
 use crate::cluster::ClusterError;
 use crate::manifest::{RepositoryError, RepositoryErrorKind};
 use crate::model::Retry;
@@ -29,6 +31,9 @@ pub enum FlowError {
     /// What was written or read does not add up.
     #[error("{0}")]
     Damaged(String),
+    /// A thread panicked; the text is what it said.
+    #[error("a worker thread panicked: {0}; this is a defect, please report it")]
+    Panicked(String),
     /// The gateway.
     #[error(transparent)]
     Cluster(ClusterError),
@@ -108,6 +113,13 @@ impl FlowError {
         Self::Damaged(text.into())
     }
 
+    /// [`FlowError::Panicked`], from what a thread panicked with.
+    pub fn panicked(payload: &(dyn Any + Send)) -> Self {
+        let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        Self::Panicked(text.unwrap_or_else(|| "it does not say why".into()))
+    }
+
     /// [`FlowError::Unfinished`].
     pub fn unfinished(advice: String, source: Self) -> Self {
         Self::Unfinished { advice, source: Box::new(source) }
@@ -130,7 +142,7 @@ impl FlowError {
         };
         match self {
             Self::Input(_) => 2,
-            Self::Refused(_) | Self::Damaged(_) | Self::System(..) | Self::Parquet(_) => 1,
+            Self::Refused(_) | Self::Damaged(_) | Self::Panicked(_) | Self::System(..) | Self::Parquet(_) => 1,
             Self::Locked(_) => 11,
             Self::LockLost(_) => 75,
             Self::Interrupted => 130,

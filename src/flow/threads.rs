@@ -168,3 +168,17 @@ async fn write_file(
     file.abort().await?;
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The scan thread that waits for the pool is told, and the pool goes on.
+    #[test]
+    fn a_panic_in_the_pool_ends_the_wait_for_its_result() {
+        let threads = Threads::new(1).unwrap();
+        let pending: Pending<u8> = threads.compute(|| panic!("a panic on purpose"));
+        assert_eq!(pending.wait(), None);
+        assert_eq!(threads.compute(|| 7).wait(), Some(7));
+    }
+}

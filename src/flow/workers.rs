@@ -1,5 +1,6 @@
 //! Several threads on one queue, one tool each, until the work is done or one of them fails.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
 use crate::flow::queue::WorkQueue;
@@ -11,7 +12,8 @@ use crate::flow::{FlowError, Progress};
 ///
 /// # Errors
 /// The first error, after which no further piece is handed out. An error other than an interruption takes the place of
-/// an interruption, because the one is often the cause of the other.
+/// an interruption, because the one is often the cause of the other. A panic of any of the three is an error too
+/// ([`FlowError::Panicked`]): the other threads end, and whoever called cleans up.
 pub fn work_through<T: Send, C, R>(
     threads: usize,
     queue: &WorkQueue<T>,
@@ -21,6 +23,15 @@ pub fn work_through<T: Send, C, R>(
     collect: impl FnMut(R) + Send,
 ) -> Result<(), FlowError> {
     let state = Mutex::new((collect, None::<FlowError>));
+    let fail = |error: FlowError| {
+        queue.close();
+        let slot = &mut state.lock().unwrap_or_else(PoisonError::into_inner).1;
+        match error {
+            FlowError::Interrupted if slot.is_some() => {}
+            new if matches!(slot, None | Some(FlowError::Interrupted)) => *slot = Some(new),
+            _ => {}
+        }
+    };
     std::thread::scope(|scope| {
         for _ in 0..threads.max(1) {
             scope.spawn(|| {
@@ -29,18 +40,19 @@ pub fn work_through<T: Send, C, R>(
                     tool = None;
                     queue.take()
                 }) {
-                    let result = work(tool.get_or_insert_with(&start), piece);
-                    if result.is_err() {
-                        queue.close();
-                    }
-                    // A thread that panicked while collecting ends the scope with its panic; nobody reads on.
-                    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-                    let (collect, error) = &mut *state;
-                    match result {
-                        Ok(result) => collect(result),
-                        Err(FlowError::Interrupted) if error.is_some() => {}
-                        Err(new) if matches!(error, None | Some(FlowError::Interrupted)) => *error = Some(new),
-                        Err(_) => {}
+                    // What a panic leaves half done is not used: the tool goes, and the run ends with an error.
+                    let done = catch_unwind(AssertUnwindSafe(|| {
+                        let result = work(tool.get_or_insert_with(&start), piece)?;
+                        (state.lock().unwrap_or_else(PoisonError::into_inner).0)(result);
+                        Ok(())
+                    }));
+                    match done {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => fail(error),
+                        Err(payload) => {
+                            tool = None;
+                            fail(FlowError::panicked(&*payload));
+                        }
                     }
                     progress.finished();
                     queue.done();
@@ -77,5 +89,28 @@ mod tests {
         let error = work_through(4, &queue, &Progress::new(), || (), work, |_| done += 1).unwrap_err();
         assert!(matches!(error, FlowError::Input(_)), "{error}");
         assert!(done <= 50);
+    }
+
+    /// Others wait in the queue for what the panicking thread may put back, or work on; all of them end.
+    #[test]
+    fn a_panic_is_an_error_and_nobody_waits_for_ever() {
+        let panics_in = |place: &'static str| {
+            let queue = WorkQueue::new(0..1_000u64);
+            let start = || assert_ne!(place, "start", "a panic on purpose");
+            let work = |(): &mut (), n: u64| {
+                if n == 50 && place == "work" {
+                    panic!("a panic on purpose in {place}");
+                }
+                Ok(n)
+            };
+            let collect = |n| assert!(n != 50 || place != "collect", "a panic on purpose");
+            work_through(4, &queue, &Progress::new(), start, work, collect)
+        };
+        for place in ["start", "work", "collect"] {
+            let error = panics_in(place).unwrap_err();
+            assert!(matches!(&error, FlowError::Panicked(text) if text.contains("on purpose")), "{error}");
+            assert_eq!(error.exit_code(), 1);
+        }
+        assert!(panics_in("none").is_ok());
     }
 }

@@ -10,8 +10,10 @@
 //! 4. What was sent must add up to what the manifest says; then the target is read back and must add up to the same.
 
 mod log;
+mod markers;
 mod send;
 mod target;
+mod uids;
 
 use std::time::Instant;
 
