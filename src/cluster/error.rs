@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use data_encoding::HEXLOWER;
+
 use crate::model::{OutOfSpace, Retry};
 
 /// Attempts granted to faults that come from a broken peer rather than from a busy or restarting one.
@@ -427,15 +429,12 @@ fn first_line(text: &str) -> String {
 
 /// Bytes as lower-case hex, for messages; long ones are cut.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = String::new();
-    for byte in bytes.iter().take(64) {
-        let _ = write!(text, "{byte:02x}");
+    match bytes.split_at_checked(64) {
+        Some((shown, rest)) if !rest.is_empty() => {
+            format!("{}... ({} bytes)", HEXLOWER.encode(shown), bytes.len())
+        }
+        _ => HEXLOWER.encode(bytes),
     }
-    if bytes.len() > 64 {
-        let _ = write!(text, "... ({} bytes)", bytes.len());
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! The only place that waits and tries again.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -49,14 +47,9 @@ impl RetryPolicy {
         let step = if retry == Retry::Throttled { step.saturating_mul(THROTTLE_FACTOR) } else { step };
         let step = step.min(self.max_pause);
         let half = step / 2;
-        half + half.mul_f64(random_fraction())
+        // Random, so that clients do not march in step.
+        half + half.mul_f64(fastrand::f64())
     }
-}
-
-/// A number in 0..1 that differs between threads and calls; good enough to keep clients from marching in step.
-fn random_fraction() -> f64 {
-    let bits = RandomState::new().build_hasher().finish();
-    (bits >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// Sleeps, looking at the stop flag; false when it was raised.

@@ -16,8 +16,7 @@ use crate::flow::catalogue::text_time;
 use crate::flow::process::ProcessIdentity;
 use crate::flow::threads::Threads;
 use crate::manifest::{
-    EXPIRY_MS, Lock, LockKind, LockName, LockRecord, Repository, RepositoryError, RepositoryErrorKind, new_attempt,
-    new_lock_token,
+    EXPIRY_MS, Lock, LockKind, LockName, LockRecord, Repository, RepositoryError, RepositoryErrorKind, new_lock_token,
 };
 use crate::model::time::now_ms;
 use crate::store::StoreError;
@@ -491,12 +490,8 @@ fn is_unwritable(error: &FlowError) -> bool {
 
 /// Long enough that two which met do not meet again.
 fn pause(threads: &Threads) {
-    let time = Duration::from_millis(300 + dice(700));
+    let time = Duration::from_millis(300 + fastrand::u64(..700));
     threads.wait(async { tokio::time::sleep(time).await });
-}
-
-fn dice(below: u64) -> u64 {
-    u64::from_str_radix(&new_attempt(), 16).unwrap_or_default() % below
 }
 
 /// Who holds a lock, for a person.

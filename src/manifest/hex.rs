@@ -1,7 +1,6 @@
 //! Bytes as text in JSON: hex for keys, escaped text for what is mostly readable.
 
-use std::fmt::Write;
-
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE, HEXUPPER};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 /// Bytes that JSON shows as lower-case hex, two digits per byte; no bytes are the empty string.
@@ -28,33 +27,21 @@ impl From<&[u8]> for HexBytes {
 
 impl Serialize for HexBytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut text = String::with_capacity(self.0.len() * 2);
-        for byte in &self.0 {
-            write!(text, "{byte:02x}").map_err(serde::ser::Error::custom)?;
-        }
-        serializer.serialize_str(&text)
+        serializer.serialize_str(&HEXLOWER.encode(&self.0))
     }
 }
 
 impl<'de> Deserialize<'de> for HexBytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let digits = text.as_bytes();
-        if !digits.len().is_multiple_of(2) {
-            return Err(D::Error::custom("hex has two digits per byte"));
-        }
-        let bytes = digits.chunks_exact(2).map(byte).collect::<Option<Vec<u8>>>();
-        bytes.map(Self).ok_or_else(|| D::Error::custom("a character that is no hex digit"))
+        HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map(Self).map_err(D::Error::custom)
     }
 }
 
 /// The byte that two hex digits give.
 pub(super) fn byte(digits: &[u8]) -> Option<u8> {
-    let mut value = 0_u8;
-    for digit in digits {
-        value = value.checked_mul(16)? + u8::try_from(char::from(*digit).to_digit(16)?).ok()?;
-    }
-    (digits.len() == 2).then_some(value)
+    let bytes: [u8; 1] = HEXLOWER_PERMISSIVE.decode(digits).ok()?.try_into().ok()?;
+    Some(u8::from_be_bytes(bytes))
 }
 
 /// Printable ASCII except the backslash as it is, every other byte as `\x` and two upper-case hex digits.
@@ -65,7 +52,7 @@ pub(super) fn escape(bytes: &[u8]) -> String {
             text.push(char::from(byte));
         } else {
             text.push_str("\\x");
-            text.extend([byte >> 4, byte & 15].map(|nibble| char::from(b"0123456789ABCDEF"[usize::from(nibble)])));
+            HEXUPPER.encode_append(&[byte], &mut text);
         }
     }
     text

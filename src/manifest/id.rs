@@ -1,18 +1,12 @@
 //! Names that nobody else gives.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
-
 use crate::model::time::now_ms;
 
-/// Random lower-case hex digits, 64 at most: a hash over keys from the system's random source, the process and the time.
+/// Random lower-case hex digits, 32 at most. They tell names apart and guard no secret.
 pub(super) fn random_hex(digits: usize) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for word in 0..4_u64 {
-        hasher.update(&RandomState::new().hash_one(word).to_le_bytes());
-    }
-    hasher.update(&std::process::id().to_le_bytes()).update(&now_ms().to_le_bytes());
-    hasher.finalize().to_hex().chars().take(digits).collect()
+    let mut text = format!("{:032x}", fastrand::u128(..));
+    text.truncate(digits);
+    text
 }
 
 /// A name for one try at a shard or a backup: 12 hex digits.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER;
+
 /// The longest row key that HBase stores (`HConstants.MAX_ROW_LENGTH`).
 const MAX_ROW_KEY: usize = 32_767;
 
@@ -44,19 +46,15 @@ impl KeyRange {
 impl fmt::Display for KeyRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[")?;
-        hex(f, &self.start)?;
+        f.write_str(&HEXLOWER.encode(&self.start))?;
         f.write_str(", ")?;
         if self.stop.is_empty() {
             f.write_str("end")?
         } else {
-            hex(f, &self.stop)?
+            f.write_str(&HEXLOWER.encode(&self.stop))?
         }
         f.write_str(")")
     }
-}
-
-fn hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    bytes.iter().try_for_each(|b| write!(f, "{b:02x}"))
 }
 
 /// The smallest key greater than `key` that HBase accepts in a request, or `None` when there is none.

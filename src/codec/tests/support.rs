@@ -7,8 +7,8 @@ use crate::model::{
 
 /// Bytes of a hex text; spaces are ignored.
 pub fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u32> = text.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_digit(16).unwrap()).collect();
-    digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
+    let digits: String = text.split_whitespace().collect();
+    crate::model::unhex(digits.as_bytes()).unwrap()
 }
 
 /// The row key of the vectors: metric 000001, 2013-01-01T00:00:00Z, one tag.
