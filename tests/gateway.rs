@@ -358,7 +358,20 @@ fn a_dead_gateway_is_passed_over() {
     for _ in 0..4 {
         gateways.client().table_names().unwrap();
     }
-    let survey = gateways.survey();
-    assert!(matches!(survey[0].1, Err(ClusterError::Connect { .. })));
-    assert!(survey[1].1.is_ok());
+    assert!(matches!(gateways.look_at(0), Err(ClusterError::Connect { .. })));
+    assert!(gateways.look_at(1).is_ok());
+}
+
+#[test]
+fn every_gateway_says_which_cluster_it_serves() {
+    let thrift1 = Bed::shared().thrift1_address();
+    let mut addresses: Vec<&str> = flavours().iter().map(|(_, address)| address.as_str()).collect();
+    addresses.push(&thrift1);
+    let gateways = gateways(&addresses);
+    let first = gateways.look_at(0).unwrap().cluster;
+    let region = first.namespace_region.as_deref().unwrap_or_default();
+    assert!(first.id.is_some() && region.starts_with("hbase:namespace,,"), "{first:?}");
+    for (number, address) in addresses.iter().enumerate() {
+        assert_eq!(gateways.look_at(number).unwrap().cluster, first, "{address}");
+    }
 }

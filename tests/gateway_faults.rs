@@ -12,6 +12,8 @@ mod support;
 mod backup;
 #[path = "gateway_faults/cluster.rs"]
 mod cluster;
+#[path = "gateway_faults/identity.rs"]
+mod identity;
 #[path = "gateway_faults/matrix.rs"]
 mod matrix;
 #[path = "gateway_faults/restore.rs"]

@@ -138,6 +138,11 @@ pub struct RepositoryArgs {
 }
 
 impl RepositoryArgs {
+    /// True when a repository is named.
+    pub fn given(&self) -> bool {
+        self.repository.as_deref().is_some_and(|url| !url.trim().is_empty())
+    }
+
     /// The repository's URL.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use clap::Args;
 use tsdb_ark::flow::{self, CheckReport, CheckedFamily, Source};
 
-use crate::cli::args::{GatewayArgs, OpentsdbArgs};
+use crate::cli::args::{GatewayArgs, OpentsdbArgs, RepositoryArgs};
 use crate::cli::backup::layout_text;
 use crate::cli::columns::{Columns, Side};
 use crate::cli::command::EXIT_CODES;
@@ -20,6 +20,9 @@ pub struct CheckArgs {
     /// What is known about the OpenTSDB.
     #[command(flatten)]
     pub opentsdb: OpentsdbArgs,
+    /// Where backups are to go; looked at when given.
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
 }
 
 impl CheckArgs {
@@ -30,9 +33,10 @@ impl CheckArgs {
     pub fn run(self, running: &Running) -> anyhow::Result<Outcome> {
         let settings = self.gateway.settings()?;
         let conf = self.opentsdb.conf()?;
+        let repository = self.repository.given().then(|| self.repository.settings()).transpose()?;
         let gateways = flow::open_gateways(&settings, &running.cancel)?;
         let source = Source { gateways, names: self.opentsdb.names(), conf, layout: self.opentsdb.layout() };
-        Ok(outcome(&flow::check(&source, &running.progress, &running.cancel)?))
+        Ok(outcome(&flow::check(&source, repository.as_ref(), &running.progress, &running.cancel)?))
     }
 }
 
@@ -46,7 +50,9 @@ fn outcome(report: &CheckReport) -> Outcome {
 
 fn text(report: &CheckReport) -> String {
     let mut text = remarks("gateway", &report.gateways);
-    text += &format!("cluster: {}\n\n", report.cluster_id.as_deref().unwrap_or("its id is not known"));
+    text += &format!("cluster: {}\n", report.cluster_id.as_deref().unwrap_or("its id is not known"));
+    text += &remarks("repository", &report.store);
+    text += "\n";
     let mut columns = Columns::new(&[
         ("table", Side::Left),
         ("kind", Side::Left),
@@ -91,6 +97,7 @@ mod tests {
         CheckReport {
             gateways: vec!["gw:9090 thrift2".into()],
             cluster_id: None,
+            store: vec![],
             tables: vec![CheckedTable {
                 table: "tsdb".into(),
                 kind: TableKind::Data,

@@ -68,7 +68,7 @@ pub(crate) struct Connection {
     stream: TcpStream,
     pub gateway: Arc<str>,
     pub transport: Transport,
-    max_reply: usize,
+    pub max_reply: usize,
     out: Vec<u8>,
     sequence: i32,
     used: Instant,

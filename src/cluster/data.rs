@@ -139,21 +139,13 @@ impl Client {
         request: &PageRequest<'_>,
         block: &mut CellBlock,
     ) -> Result<PageStats, ClusterError> {
-        let (timeout, limit) = (self.page_timeout, self.gateways().options().max_reply_bytes);
+        let timeout = self.page_timeout;
         let started = Instant::now();
         block.clear();
         if self.api()? == Api::Thrift1 {
             return self.page_thrift1(request, block);
         }
-        let connection = self.thrift2("scan statelessly")?;
-        let gateway = connection.gateway.clone();
-        let call = Call { gateway: &gateway, method: "getScannerResults", table: request.table };
-        let read = if connection.transport.compact { read_page::<Compact> } else { read_page::<Binary> };
-        let (outcome, bytes) = read(connection, &call, timeout, limit, request, block)?;
-        if let Some(exception) = outcome.exception {
-            return Err(exception.into_error(&call));
-        }
-        check_whole(request, &outcome, block)?;
+        let bytes = page_over(self.thrift2("scan statelessly")?, request, timeout, block)?;
         Ok(PageStats { wire_bytes: bytes as u64, elapsed: started.elapsed(), asked_rows: request.rows })
     }
 
@@ -215,6 +207,25 @@ impl Client {
             None => Ok(()),
         }
     }
+}
+
+/// One attempt at a page over a connection to a Thrift2 gateway. Returns the bytes of the reply.
+pub(super) fn page_over(
+    connection: &mut Connection,
+    request: &PageRequest<'_>,
+    timeout: Duration,
+    block: &mut CellBlock,
+) -> Result<usize, ClusterError> {
+    let gateway = connection.gateway.clone();
+    let call = Call { gateway: &gateway, method: "getScannerResults", table: request.table };
+    let read = if connection.transport.compact { read_page::<Compact> } else { read_page::<Binary> };
+    let limit = connection.max_reply;
+    let (outcome, bytes) = read(connection, &call, timeout, limit, request, block)?;
+    if let Some(exception) = outcome.exception {
+        return Err(exception.into_error(&call));
+    }
+    check_whole(request, &outcome, block)?;
+    Ok(bytes)
 }
 
 /// Asks for a page and parses it into the block. Returns what the reply said and its bytes.

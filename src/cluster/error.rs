@@ -127,6 +127,21 @@ pub enum ClusterError {
         /// What is needed.
         needed: crate::cluster::Api,
     },
+    /// The gateway serves another cluster than those before it.
+    #[error(
+        "gateway {gateway} serves cluster {found}, but {first} serves cluster {expected}: name gateways of one cluster \
+         only"
+    )]
+    OtherCluster {
+        /// Gateway.
+        gateway: String,
+        /// Its cluster's id.
+        found: String,
+        /// The gateway that was asked first.
+        first: String,
+        /// That one's cluster id.
+        expected: String,
+    },
     /// A Thrift1 gateway cannot do it.
     #[error("{gateway} speaks Thrift1, which cannot {what}; use a Thrift2 gateway (hbase thrift2 start)")]
     NotInThrift1 {
@@ -300,6 +315,11 @@ impl ClusterError {
     pub(crate) fn tells_of_a_bad_row(&self) -> bool {
         let texts = ["OutOfOrderScannerNextException", "Timestamp cannot be negative"];
         matches!(self.cause(), Self::Refused { message, .. } if texts.iter().any(|text| message.contains(text)))
+    }
+
+    /// True when the address is the wrong one: what is there speaks another protocol, or the other service.
+    pub fn is_wrong_protocol(&self) -> bool {
+        matches!(self.cause(), Self::Http { .. } | Self::WrongApi { .. })
     }
 
     /// True when the stop flag ended the call.

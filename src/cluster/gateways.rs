@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::cluster::connection::{Connection, Opening};
+use crate::cluster::identity::{self, Expected};
 use crate::cluster::reply::simple::ServerType;
 use crate::cluster::slot::Slot;
-use crate::cluster::{Api, Client, ClusterError, GatewayAddress, GatewayOptions, Transport};
+use crate::cluster::{Api, Client, ClusterError, ClusterIdentity, GatewayAddress, GatewayOptions, Transport};
 
 /// What probing found out about a gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,11 +22,26 @@ pub struct GatewayInfo {
     pub api: Api,
     /// How it wants its messages.
     pub transport: Transport,
+    /// What it says of its cluster.
+    pub cluster: ClusterIdentity,
+    /// It answers the question for its service, which HBase 2.3 introduced.
+    pub names_service: bool,
+}
+
+impl GatewayInfo {
+    /// The release of HBase, as far as the calls that it knows give it away.
+    pub fn release(&self) -> &'static str {
+        match (self.cluster.id.is_some(), self.names_service) {
+            (true, _) => "HBase 2.5 or later",
+            (false, true) => "HBase before 2.5",
+            (false, false) => "HBase before 2.3",
+        }
+    }
 }
 
 impl fmt::Display for GatewayInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}, {})", self.address, self.api, self.transport)
+        write!(f, "{} ({}, {}, {})", self.address, self.api, self.transport, self.release())
     }
 }
 
@@ -70,6 +86,8 @@ struct Shared {
     near: Mutex<HashMap<String, Arc<[usize]>>>,
     /// A gateway that answered speaks Thrift2.
     thrift2: AtomicBool,
+    /// The one cluster.
+    cluster: Mutex<Expected>,
 }
 
 /// The gateways of one cluster; cheap to clone and shared by all threads. Connects to nothing by itself.
@@ -108,6 +126,7 @@ impl Gateways {
             next: AtomicUsize::new(0),
             near: Mutex::default(),
             thrift2: AtomicBool::new(false),
+            cluster: Mutex::default(),
         })))
     }
 
@@ -131,13 +150,20 @@ impl Gateways {
         &self.0.stop
     }
 
-    /// Probes every gateway that is not known yet; for reports and preflight checks.
-    pub fn survey(&self) -> Vec<(String, Result<GatewayInfo, ClusterError>)> {
-        let found = |slot: usize, entry: &Entry| {
-            let known = entry.state().info.clone();
-            known.map_or_else(|| self.open(slot).map(|(_, info)| info), Ok)
-        };
-        self.0.entries.iter().enumerate().map(|(slot, entry)| (entry.slot.to_string(), found(slot, entry))).collect()
+    /// Probes a gateway that is not known yet, for reports and the preflight. Its number goes from 0 to
+    /// [`len`](Self::len); one that does not answer is neither tried again nor left alone.
+    ///
+    /// # Errors
+    /// Any [`ClusterError`] of connecting.
+    pub fn look_at(&self, gateway: usize) -> Result<GatewayInfo, ClusterError> {
+        let entry = self.0.entries.get(gateway).ok_or(ClusterError::NoGateway)?;
+        let known = entry.state().info.clone();
+        known.map_or_else(|| self.open(gateway).map(|(_, info)| info), Ok)
+    }
+
+    /// The addresses of all gateways, by their numbers.
+    pub fn addresses(&self) -> Vec<String> {
+        self.0.entries.iter().map(|entry| entry.slot.to_string()).collect()
     }
 
     /// `wanted`, or the next one that is not left alone, or the one that is left alone for the shortest time. One that
@@ -232,23 +258,29 @@ impl Gateways {
         }
     }
 
-    /// A new connection, probing what is not known.
+    /// A new connection, probing what is not known. Its gateway serves the cluster of all others, as far as it says.
     pub(crate) fn open(&self, slot: usize) -> Result<(Connection, GatewayInfo), ClusterError> {
         let entry = self.0.entries.get(slot).ok_or(ClusterError::NoGateway)?;
         let known = entry.state().info.clone();
-        match known {
-            Some(info) => self.open_known(entry, info),
-            None => {
-                let (connection, info) = self.probe(entry).map_err(|error| entry.in_its_light(error))?;
-                tracing::info!(gateway = %info, "found");
-                self.0.thrift2.fetch_or(info.api == Api::Thrift2, Ordering::Relaxed);
-                let mut state = entry.state();
-                state.info = Some(info.clone());
-                state.answered = true;
-                state.resting_until = None;
-                Ok((connection, info))
-            }
+        let is_new = known.is_none();
+        let (mut connection, mut info) = match known {
+            Some(info) => self.open_known(entry, info)?,
+            None => self.probe(entry).map_err(|error| entry.in_its_light(error))?,
+        };
+        // What a gateway without an id can be held against has to be known of the others.
+        let thorough = is_new && self.len() > 1;
+        info.cluster = identity::ask(&mut connection, &info, self.0.options.call_timeout, thorough)?;
+        let cluster = &self.0.cluster;
+        cluster.lock().unwrap_or_else(PoisonError::into_inner).meet(&info.address, &info.cluster)?;
+        if is_new {
+            tracing::info!(gateway = %info, "found");
+            self.0.thrift2.fetch_or(info.api == Api::Thrift2, Ordering::Relaxed);
+            let mut state = entry.state();
+            state.info = Some(info.clone());
+            state.answered = true;
+            state.resting_until = None;
         }
+        Ok((connection, info))
     }
 
     fn open_known(&self, entry: &Entry, info: GatewayInfo) -> Result<(Connection, GatewayInfo), ClusterError> {
@@ -279,7 +311,9 @@ impl Gateways {
         for (number, &transport) in candidates.iter().enumerate() {
             match Connection::open(&entry.slot, transport, &self.0.options) {
                 Ok((connection, found)) => {
-                    let info = GatewayInfo { api: service(entry, found, &gateway)?, address: gateway, transport };
+                    let names_service = found != ServerType::Unknown;
+                    let (api, cluster) = (service(entry, found, &gateway)?, ClusterIdentity::default());
+                    let info = GatewayInfo { address: gateway, api, transport, cluster, names_service };
                     return Ok((connection, info));
                 }
                 Err(Opening::Failed(error)) => return Err(error),

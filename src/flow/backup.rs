@@ -17,6 +17,7 @@ use crate::flow::export::{ExportContext, ShardOutcome, ShardTask, export_shard};
 use crate::flow::inventory::table_report;
 use crate::flow::lock::RepositoryLock;
 use crate::flow::pace::Pace;
+use crate::flow::preflight::{self, ClusterSection};
 use crate::flow::queue::WorkQueue;
 use crate::flow::resume::{self, KeptTable, Resumed};
 use crate::flow::rss::peak_rss_bytes;
@@ -57,6 +58,8 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
     let begun = Instant::now();
     let threads = Threads::new(plan.resources.cpu)?;
     let pace = Pace::new(&plan.manners, plan.resources.connections, progress, cancel);
+    progress.stage("asking the gateways", 0);
+    let cluster = ClusterSection::ask(&plan.source.gateways)?;
     let survey = Survey::make(&plan.source, progress, &pace)?;
     if plan.raw {
         plan.source.gateways.client().require_thrift2("read delete markers and hidden versions (--raw)")?;
@@ -65,6 +68,7 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
         return Err(FlowError::input(format!("a backup has {MAX_TABLES} tables at most; make several")));
     }
     let mut report = new_report(plan, &survey);
+    report.warnings.extend(cluster.section.warnings);
     if plan.dry_run {
         let tables = survey.found.tables.iter();
         report.tables = tables.map(|t| catalogue::planned_table(t, survey.versions(plan, t))).collect();
@@ -75,6 +79,8 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
     if repository.commit_rule() == CommitRule::ReadBack {
         report.warnings.push(WEAK_COMMIT.into());
     }
+    let found = preflight::store_section(&threads, &repository, survey.server.cluster_id.as_deref())?;
+    report.warnings.extend(found.warnings);
     let lock = RepositoryLock::backup(&threads, &repository, plan.append_only)?;
     let asked = survey.plan_record(plan, time::now_ms());
     let start = match plan.resume {

@@ -1,45 +1,43 @@
 //! The preflight: everything that a backup would find out in its first second, and nothing written.
 
-use crate::cluster::Api;
 use crate::flow::detect::{decide, sample_keys, words};
 use crate::flow::names::read_names;
 use crate::flow::pace::Pace;
 use crate::flow::plan::Source;
+use crate::flow::preflight::{self, ClusterSection, Section};
 use crate::flow::tables::{SourceTable, SourceTables};
-use crate::flow::{Cancel, CheckReport, CheckedFamily, CheckedTable, FlowError, Progress};
+use crate::flow::threads::Threads;
+use crate::flow::{Cancel, CheckReport, CheckedFamily, CheckedTable, FlowError, Progress, RepositorySettings};
 
-/// Looks at gateways, tables, layout and rights.
+/// Looks at gateways, tables, layout and rights, and at the repository when one is given.
 ///
 /// # Errors
-/// What stops a backup: no gateway answers, a table is missing, a layout that contradicts the data.
-pub fn check(source: &Source, progress: &Progress, cancel: &Cancel) -> Result<CheckReport, FlowError> {
+/// What stops a backup: no gateway answers, a table is missing, a layout that contradicts the data, a repository that is
+/// none.
+pub fn check(
+    source: &Source,
+    repository: Option<&RepositorySettings>,
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<CheckReport, FlowError> {
     progress.stage("asking the gateways", 0);
-    let mut warnings = Vec::new();
-    let mut lost = Vec::new();
-    let mut gateways = Vec::new();
-    let survey = source.gateways.survey();
-    let thrift2 = survey.iter().any(|(_, found)| found.as_ref().is_ok_and(|info| info.api == Api::Thrift2));
-    for (address, found) in survey {
-        match found {
-            Ok(info) => {
-                if info.api == Api::Thrift1 && thrift2 {
-                    warnings.push(format!("{address} speaks Thrift1 and is not used: others speak Thrift2"));
-                } else if info.api == Api::Thrift1 {
-                    lost.push(format!(
-                        "{address} speaks Thrift1: only the latest version of a cell can be read, and table descriptors \
-                         lose most attributes; start a Thrift2 gateway (hbase thrift2 start)"
-                    ));
-                }
-                if info.transport.framed {
-                    warnings.push(format!("{address} is framed: tables cannot be created through it on restore"));
-                }
-                gateways.push(info.to_string());
-            }
-            Err(error) => warnings.push(format!("gateway {address}: {error}")),
-        }
+    let ClusterSection { section, cluster_id, thrift1, .. } = ClusterSection::ask(&source.gateways)?;
+    let Section { facts: gateways, mut warnings } = section;
+    let lost = thrift1.iter().map(|address| {
+        format!(
+            "{address} speaks Thrift1: only the latest version of a cell can be read, and table descriptors lose most \
+             attributes; start a Thrift2 gateway (hbase thrift2 start)"
+        )
+    });
+    let lost = lost.collect();
+    let mut store = Vec::new();
+    if let Some(repository) = repository {
+        progress.stage("looking at the repository", 0);
+        let found = preflight::check_store(&Threads::new(1)?, repository, cluster_id.as_deref())?;
+        store = found.facts;
+        warnings.extend(found.warnings);
     }
     let mut client = source.gateways.client();
-    let cluster_id = Some(client.cluster_id()?).filter(|id| !id.is_empty());
     progress.stage("looking at the tables", 0);
     let found = SourceTables::find(&mut client, &source.names, source.conf.as_ref())?;
     let (names, facts) = match found.uid() {
@@ -65,6 +63,7 @@ pub fn check(source: &Source, progress: &Progress, cancel: &Cancel) -> Result<Ch
     Ok(CheckReport {
         gateways,
         cluster_id,
+        store,
         tables: found.tables.iter().map(checked).collect(),
         absent_tables: found.absent,
         layout: detection.layout,

@@ -162,6 +162,7 @@ impl FlowError {
 fn cluster_code(error: &ClusterError) -> Option<u8> {
     match error.cause() {
         ClusterError::AccessDenied { .. } => Some(12),
+        error if error.is_wrong_protocol() => Some(2),
         // Somebody has to enable it, but then the same command goes through.
         ClusterError::TableDisabled { .. } => Some(75),
         _ => None,

@@ -23,6 +23,7 @@ mod open;
 mod opentsdb_conf;
 mod pace;
 mod plan;
+mod preflight;
 mod process;
 mod progress;
 mod prune;
@@ -47,6 +48,7 @@ pub use open::{GatewaySettings, RepositorySettings, open_gateways, open_store, t
 pub use opentsdb_conf::OpentsdbConf;
 pub use pace::{Allowance, Ceiling};
 pub use plan::{BackupPlan, LayoutFlags, Manners, Resources, RestorePlan, Source, VerifyLevel, VerifyPlan};
+pub use preflight::Section;
 pub use progress::{BackingOff, Progress, ProgressView};
 pub use prune::{Decision, FolderState, PrunePlan, PruneReport, PrunedFolder, Retention, prune};
 pub use report::{

@@ -234,6 +234,8 @@ pub struct CheckReport {
     pub gateways: Vec<String>,
     /// Cluster id.
     pub cluster_id: Option<String>,
+    /// The repository and its store; empty when none was given.
+    pub store: Vec<String>,
     /// Tables.
     pub tables: Vec<CheckedTable>,
     /// Tables that OpenTSDB may do without and that do not exist.

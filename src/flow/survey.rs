@@ -44,7 +44,7 @@ impl Survey {
             cluster_id: Some(client.cluster_id()?).filter(|id| !id.is_empty()),
             api: info.api.to_string().to_lowercase(),
             transport: info.transport.to_string(),
-            addresses: source.gateways.survey().into_iter().map(|(address, _)| address.to_string()).collect(),
+            addresses: source.gateways.addresses(),
             ..ServerFacts::default()
         };
         let thrift1 = info.api == Api::Thrift1;

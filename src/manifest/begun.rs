@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::RepositoryError;
 use super::id;
-use super::layout::{BackupPaths, RESTORES, RestorePaths};
+use super::layout::{BACKUPS, BackupPaths, RESTORES, RestorePaths};
 use super::record::LayoutSource;
 use super::repository::{READS_AT_ONCE, Repository};
 use super::sealed::{seal, unseal};
@@ -143,6 +143,26 @@ impl Repository {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The plans of the newest backups, finished or not, newest first. Those that are missing or cannot be read are left
+    /// out.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn newest_plans(&self, most: usize) -> Result<Vec<PlanRecord>, RepositoryError> {
+        let ids: Vec<String> = self.store().folders(BACKUPS).await?.into_iter().rev().take(most).collect();
+        let reads = ids.iter().map(|backup| self.plan(backup));
+        let mut reads = stream::iter(reads).buffered(READS_AT_ONCE);
+        let mut plans = Vec::new();
+        while let Some(plan) = reads.next().await {
+            match plan {
+                Ok(plan) => plans.extend(plan),
+                Err(RepositoryError::Store(error)) => return Err(error.into()),
+                Err(error) => tracing::warn!(%error, "the plan of a backup cannot be read"),
+            }
+        }
+        Ok(plans)
     }
 
     /// Begins to keep the progress of a restore.

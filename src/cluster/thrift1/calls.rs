@@ -15,11 +15,11 @@ use crate::cluster::thrift1::input::{Checked, Shared};
 use crate::cluster::{Client, ClusterError};
 
 /// The generated client over either protocol.
-pub(super) type Generated<'a> = HbaseSyncClient<Box<dyn TInputProtocol + 'a>, Box<dyn TOutputProtocol + 'a>>;
+pub(crate) type Generated<'a> = HbaseSyncClient<Box<dyn TInputProtocol + 'a>, Box<dyn TOutputProtocol + 'a>>;
 
 impl Connection {
     /// One call. Returns its result and the bytes of the reply.
-    pub(super) fn call_thrift1<T>(
+    pub(crate) fn call_thrift1<T>(
         &mut self,
         call: &Call<'_>,
         timeout: Duration,

@@ -21,4 +21,5 @@ mod page;
 mod put;
 mod tables;
 
+pub(crate) use calls::Generated;
 pub(crate) use put::by_timestamp;

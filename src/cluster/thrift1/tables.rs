@@ -34,11 +34,6 @@ const TABLE_DEFAULTS: [(&str, &str); 3] =
 const FOREVER: i32 = i32::MAX;
 
 impl Client {
-    pub(crate) fn cluster_id_thrift1(&mut self) -> Result<String, ClusterError> {
-        let timeout = self.gateways().options().call_timeout;
-        self.once_thrift1("getClusterId", "", timeout, |wire| wire.get_cluster_id())
-    }
-
     pub(crate) fn table_names_thrift1(&mut self) -> Result<Vec<String>, ClusterError> {
         let timeout = self.gateways().options().call_timeout;
         let names = self.once_thrift1("getTableNames", "", timeout, |wire| wire.get_table_names())?;

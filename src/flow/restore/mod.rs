@@ -21,6 +21,7 @@ use crate::cluster::Client;
 use crate::flow::backup_files::{BackupContents, load_backup};
 use crate::flow::lock::RepositoryLock;
 use crate::flow::pace::Pace;
+use crate::flow::preflight::{self, ClusterSection};
 use crate::flow::rss::peak_rss_bytes;
 use crate::flow::tally_scan::tally_table;
 use crate::flow::threads::Threads;
@@ -41,9 +42,12 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
     let begun = Instant::now();
     let threads = Threads::new(plan.resources.cpu)?;
     let pace = Pace::new(&plan.manners, plan.resources.connections, progress, cancel);
-    progress.stage("reading the manifest", 0);
+    progress.stage("asking the gateways", 0);
     let mut client = plan.gateways.client();
     let repository = threads.wait(Repository::open(plan.store.clone()))?;
+    let store = preflight::store_section(&threads, &repository, None)?;
+    let cluster = ClusterSection::ask(&plan.gateways)?;
+    progress.stage("reading the manifest", 0);
     let lock = RepositoryLock::shared(&threads, &repository, LockKind::Restore, None)?;
     let mut cluster_id = None;
     let (contents, earlier) = if plan.resume {
@@ -54,7 +58,8 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
         (load_backup(&threads, &plan.store, &plan.backup)?, None)
     };
     lock.works_on(&contents.manifest.backup)?;
-    let mut warnings: Vec<String> = lock.warning().map(str::to_owned).into_iter().collect();
+    let mut warnings = [cluster.section.warnings, store.warnings].concat();
+    warnings.extend(lock.warning().map(str::to_owned));
     let targets = plan_targets(&mut client, plan, &threads, &contents, earlier.as_ref(), &mut warnings)?;
     let mut report = new_report(plan, &contents, warnings);
     if !plan.dry_run {

@@ -38,6 +38,8 @@ pub enum Fault {
     Answer(&'static str, bool),
     /// The gateway does not see the call; the reply has this body.
     Body(&'static [u8]),
+    /// The gateway does not see the call; it is answered as one that the gateway does not know.
+    UnknownMethod,
     /// The call waits until [`release`](super::thrift::ThriftProxy::release).
     Hold,
     /// The connection is accepted and never answered: no worker is free.
@@ -63,6 +65,7 @@ impl Fault {
             Self::CutRequest => "reset in a request",
             Self::Answer(..) => "an error for an answer",
             Self::Body(_) => "a made-up answer",
+            Self::UnknownMethod => "an unknown method",
             Self::Hold => "held",
             Self::Silent => "accepted, never answered",
             Self::Close => "accepted, closed at once",

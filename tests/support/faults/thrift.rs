@@ -20,6 +20,10 @@ const TICK: Duration = Duration::from_millis(5);
 const PIECE: usize = 64 << 10;
 /// The longest reply that can be sent a second time.
 const KEPT: usize = 4 << 20;
+/// The type of a message that is a result, or an exception that the service declares.
+const REPLY: u8 = 2;
+/// The type of a message that is an exception of the gateway itself.
+const EXCEPTION: u8 = 3;
 /// No test waits longer for a call to come.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -323,6 +327,16 @@ impl Clone for Line {
     }
 }
 
+/// The body of a `TApplicationException` for a method that the gateway does not have.
+fn unknown_method(method: &str) -> Vec<u8> {
+    let text = format!("Invalid method name: '{method}'");
+    let mut body = vec![11, 0, 1];
+    body.extend((text.len() as u32).to_be_bytes());
+    body.extend(text.as_bytes());
+    body.extend([8, 0, 2, 0, 0, 0, 1, 0]);
+    body
+}
+
 /// The body of a reply that is a `TIOError`: field 1 of the result, a structure of text and flag.
 fn io_error(text: &str, can_retry: bool) -> Vec<u8> {
     let mut body = vec![12, 0, 1, 11, 0, 1];
@@ -392,8 +406,9 @@ impl Line {
             self.exchange().fault = fault;
             match fault {
                 Some(Fault::Hold) => self.shared.hold(),
-                Some(Fault::Answer(text, can_retry)) => return self.answer(bytes, &io_error(text, can_retry)),
-                Some(Fault::Body(body)) => return self.answer(bytes, body),
+                Some(Fault::Answer(text, can_retry)) => return self.answer(bytes, REPLY, &io_error(text, can_retry)),
+                Some(Fault::Body(body)) => return self.answer(bytes, REPLY, body),
+                Some(Fault::UnknownMethod) => return self.answer(bytes, EXCEPTION, &unknown_method(&method)),
                 Some(Fault::Silent | Fault::Close) => return Next::End,
                 Some(Fault::CutRequest) => {
                     let _ = (&self.server).write_all(&bytes[..bytes.len() / 2]);
@@ -436,13 +451,13 @@ impl Line {
     }
 
     /// A reply in place of the gateway's.
-    fn answer(&self, request: &[u8], body: &[u8]) -> Next {
+    fn answer(&self, request: &[u8], kind: u8, body: &[u8]) -> Next {
         // A request of more than one piece ends where the client begins to wait.
         let _ = self.client.set_read_timeout(Some(Duration::from_millis(200)));
         while matches!((&self.client).read(&mut [0; PIECE]), Ok(1..)) {}
         let _ = self.client.set_read_timeout(None);
         let mut reply = request[..self.exchange().head].to_vec();
-        reply[3] = 2;
+        reply[3] = kind;
         reply.extend(body);
         if (&self.client).write_all(&reply).is_ok() { Next::Piece } else { Next::End }
     }
