@@ -7,6 +7,8 @@ mod support;
 
 #[path = "safety/at_work.rs"]
 mod at_work;
+#[path = "safety/descriptors.rs"]
+mod descriptors;
 #[path = "safety/interruption.rs"]
 mod interruption;
 #[path = "safety/refusals.rs"]

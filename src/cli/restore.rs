@@ -2,7 +2,8 @@
 
 use clap::Args;
 use tsdb_ark::flow::{
-    self, Cancel, GatewaySettings, Manners, RepositorySettings, Resources, RestorePlan, RestoreReport, RestoredTable,
+    self, AttributeEdit, Cancel, GatewaySettings, Manners, RepositorySettings, Resources, RestorePlan, RestoreReport,
+    RestoredTable, TtlChoice,
 };
 
 use crate::cli::args::{GatewayArgs, RepositoryArgs, ResourceArgs, check_renames, parse_rename};
@@ -26,6 +27,21 @@ pub struct RestoreArgs {
     /// Restore a table under another name; may be repeated
     #[arg(long, value_name = "OLD=NEW", value_parser = parse_rename, value_delimiter = ',')]
     pub rename_table: Vec<(String, String)>,
+    /// Restore the tables of a namespace into another one, which is created when it is missing; default is the one of
+    /// tables without a prefix; may be repeated
+    #[arg(long, value_name = "OLD=NEW", value_parser = parse_rename, value_delimiter = ',')]
+    pub rename_namespace: Vec<(String, String)>,
+    /// Create tables with this attribute, for example COMPRESSION=GZ or tsdb:t:TTL=FOREVER; TABLE is the name in the
+    /// backup, without it and FAMILY all are meant; may be repeated
+    #[arg(long, value_name = "[TABLE:][FAMILY:]NAME=VALUE", value_parser = parse_attribute)]
+    pub attribute: Vec<AttributeEdit>,
+    /// Create tables without this saved attribute; may be repeated
+    #[arg(long, value_name = "[TABLE:][FAMILY:]NAME")]
+    pub drop_attribute: Vec<String>,
+    /// Time to live of families that have one: keep (cells that are too old vanish), none (they live for ever) or
+    /// seconds. Without it, a restore whose cells would vanish is refused
+    #[arg(long, value_name = "keep|none|SECONDS", value_parser = parse_ttl)]
+    pub ttl: Option<TtlChoice>,
     /// Restore only this table, by its name in the backup; may be repeated
     #[arg(long, value_name = "TABLE", value_delimiter = ',')]
     pub table: Vec<String>,
@@ -58,6 +74,9 @@ struct RestoreRequest {
     repository: RepositorySettings,
     backup: String,
     rename: Vec<(String, String)>,
+    rename_namespaces: Vec<(String, String)>,
+    attributes: Vec<AttributeEdit>,
+    ttl: Option<TtlChoice>,
     tables: Vec<String>,
     into_existing: bool,
     resume: bool,
@@ -79,6 +98,8 @@ impl RestoreArgs {
 
     fn request(self) -> Result<RestoreRequest, Usage> {
         check_renames(&self.rename_table)?;
+        let dropped = self.drop_attribute.into_iter().map(|path| AttributeEdit { path, value: None });
+        let attributes: Vec<AttributeEdit> = self.attribute.into_iter().chain(dropped).collect();
         if self.resume && self.dry_run {
             return Err(usage("--resume goes on with a restore, --dry-run writes nothing: leave one of them out"));
         }
@@ -87,6 +108,9 @@ impl RestoreArgs {
             gateways: self.gateway.settings()?,
             backup: self.backup,
             rename: self.rename_table,
+            rename_namespaces: self.rename_namespace,
+            attributes,
+            ttl: self.ttl,
             tables: self.table,
             into_existing: self.into_existing,
             resume: self.resume,
@@ -107,6 +131,9 @@ impl RestoreRequest {
             store,
             backup: self.backup,
             rename: self.rename,
+            rename_namespaces: self.rename_namespaces,
+            attributes: self.attributes,
+            ttl: self.ttl,
             tables: self.tables,
             into_existing: self.into_existing,
             resume: self.resume,
@@ -126,9 +153,31 @@ fn outcome(report: &RestoreReport) -> Outcome {
         return done.wrong(format!("what was sent is not what was backed up: {}", wrong.join(", ")));
     }
     match report.differences {
-        0 => done,
+        0 if report.attention.is_empty() => done,
+        0 => done.must_read(report.attention.join("; ")),
         1 => done.must_read("1 table reads back differently from the backup".to_string()),
         n => done.must_read(format!("{} tables read back differently from the backup", units::count(n))),
+    }
+}
+
+/// Reads `NAME=VALUE` with whatever stands before the name.
+fn parse_attribute(text: &str) -> Result<AttributeEdit, String> {
+    match text.split_once('=') {
+        Some((path, value)) if !path.is_empty() => {
+            Ok(AttributeEdit { path: path.to_owned(), value: Some(value.to_owned()) })
+        }
+        _ => Err("expected [TABLE:][FAMILY:]NAME=VALUE".to_owned()),
+    }
+}
+
+fn parse_ttl(text: &str) -> Result<TtlChoice, String> {
+    match text {
+        "keep" => Ok(TtlChoice::Keep),
+        "none" => Ok(TtlChoice::Never),
+        seconds => match seconds.parse() {
+            Ok(seconds) if seconds > 0 => Ok(TtlChoice::Seconds(seconds)),
+            _ => Err("expected keep, none or whole seconds".to_owned()),
+        },
     }
 }
 
@@ -174,6 +223,7 @@ fn text(report: &RestoreReport) -> String {
     );
     text += &limits::held_back(report.back_off_seconds);
     text += &remarks("warning", &report.warnings);
+    text += &remarks("to do", &report.attention);
     text
 }
 
@@ -220,6 +270,19 @@ mod tests {
     }
 
     #[test]
+    fn attributes_are_read() {
+        let flags = "--attribute t:TTL=5 --attribute coprocessor$1=|a.B|1|k=v --drop-attribute x --ttl none \
+                     --rename-namespace default=copy";
+        let request = parsed(&format!("{NEEDED} {flags}")).request().unwrap();
+        let edits: Vec<_> = request.attributes.iter().map(|e| (e.path.as_str(), e.value.as_deref())).collect();
+        assert_eq!(edits, [("t:TTL", Some("5")), ("coprocessor$1", Some("|a.B|1|k=v")), ("x", None)]);
+        assert_eq!(request.ttl, Some(TtlChoice::Never));
+        assert_eq!(request.rename_namespaces, [("default".into(), "copy".into())]);
+        assert_eq!([parse_ttl("keep"), parse_ttl("7")], [Ok(TtlChoice::Keep), Ok(TtlChoice::Seconds(7))]);
+        assert!(parse_ttl("0").is_err() && parse_ttl("soon").is_err() && parse_attribute("TTL").is_err());
+    }
+
+    #[test]
     fn the_careful_way_is_the_default() {
         let request = parsed(NEEDED).request().unwrap();
         assert_eq!(request.backup, "latest");
@@ -255,6 +318,7 @@ mod tests {
                 target_agrees,
             }],
             warnings: vec![],
+            attention: vec![],
             differences: u64::from(target_agrees == Some(false)),
             dry_run: false,
             seconds: 1.0,
@@ -269,6 +333,8 @@ mod tests {
     fn codes_follow_the_report() {
         let code = |sent, target| outcome(&report(sent, target)).code;
         assert_eq!([code(true, Some(true)), code(true, None)], [0, 0]);
+        let left = RestoreReport { attention: vec!["x".into()], ..report(true, None) };
+        assert_eq!(outcome(&left).code, 3);
         assert_eq!([code(true, Some(false)), code(false, Some(false)), code(false, None)], [3, 1, 1]);
         assert_eq!(outcome(&RestoreReport { dry_run: true, ..report(false, None) }).code, 0);
         assert!(

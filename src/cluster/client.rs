@@ -342,6 +342,22 @@ impl Client {
         self.change("deleteTable", table, gone, |wire| wire.delete_table(table_name(table)))
     }
 
+    /// Gives a table another descriptor. The whole of it is sent: what it does not hold is gone from the table.
+    ///
+    /// # Errors
+    /// [`ClusterError::FramedCreate`] on a framed gateway, [`ClusterError::TableMissing`],
+    /// [`ClusterError::NotInThrift1`], any other of a call.
+    pub fn modify_table(&mut self, table: &TableDescriptor) -> Result<(), ClusterError> {
+        self.retried(|client, _| {
+            let connection = client.thrift2("change the attributes of a table")?;
+            if connection.transport.framed {
+                return Err(ClusterError::FramedCreate { gateway: connection.gateway.to_string() });
+            }
+            let descriptor = wire_descriptor(table);
+            client.once("modifyTable", &table.name, Patience::Put, |wire| wire.modify_table(descriptor))
+        })
+    }
+
     /// Disables a table.
     ///
     /// # Errors

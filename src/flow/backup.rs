@@ -63,6 +63,7 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
     let survey = Survey::make(&plan.source, progress, &pace)?;
     if plan.raw {
         plan.source.gateways.client().require_thrift2("read delete markers and hidden versions (--raw)")?;
+        survey.refuse_new_version_behavior()?;
     }
     if survey.found.tables.len() > MAX_TABLES {
         return Err(FlowError::input(format!("a backup has {MAX_TABLES} tables at most; make several")));

@@ -6,6 +6,7 @@
 //!  cluster ◄─────────── put ◄─ codec ◄─ columnar ◄─ parquet_file ◄─ store ◄─ manifest     restore
 //! ```
 
+mod attributes;
 mod backup;
 mod backup_files;
 mod budget;
@@ -39,6 +40,7 @@ mod threads;
 mod verify;
 mod workers;
 
+pub use attributes::{AttributeEdit, TtlChoice};
 pub use backup::backup;
 pub use cancel::Cancel;
 pub use check::check;

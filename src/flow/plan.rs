@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Gateways;
-use crate::flow::{Ceiling, OpentsdbConf, TableNames};
+use crate::flow::{AttributeEdit, Ceiling, OpentsdbConf, TableNames, TtlChoice};
 use crate::model::KeyLayout;
 use crate::store::Store;
 
@@ -128,6 +128,12 @@ pub struct RestorePlan {
     pub backup: String,
     /// Old table name and new one.
     pub rename: Vec<(String, String)>,
+    /// Old namespace and new one, for the tables that `rename` does not name; `default` is the one without a prefix.
+    pub rename_namespaces: Vec<(String, String)>,
+    /// What the attributes of created tables shall be.
+    pub attributes: Vec<AttributeEdit>,
+    /// What becomes of the time to live of their families; `None`: it is kept, and cells that would expire are refused.
+    pub ttl: Option<TtlChoice>,
     /// Only these tables (by their names in the backup); empty: all.
     pub tables: Vec<String>,
     /// Write into tables that hold rows already.

@@ -109,6 +109,8 @@ pub struct RestoreReport {
     pub tables: Vec<RestoredTable>,
     /// Remarks that somebody should read.
     pub warnings: Vec<String>,
+    /// What is left to do or to decide, and makes the exit code 3.
+    pub attention: Vec<String>,
     /// Tables whose read-back does not agree.
     pub differences: u64,
     /// True when nothing was written because of a dry run.

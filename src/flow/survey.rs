@@ -54,6 +54,24 @@ impl Survey {
         Ok(Self { found, names, detection, server, thrift1 })
     }
 
+    /// Refuses a raw backup of tables in which a delete hides what was written before it: no gateway says in which order
+    /// cells were written, so that no restore could bring back the same cells.
+    ///
+    /// # Errors
+    /// [`FlowError::Input`] with the first such table.
+    pub fn refuse_new_version_behavior(&self) -> Result<(), FlowError> {
+        let odd = |table: &&SourceTable| table.descriptor.families.iter().any(|family| family.new_version_behavior());
+        match self.found.tables.iter().find(odd) {
+            None => Ok(()),
+            Some(table) => Err(FlowError::input(format!(
+                "table {} has NEW_VERSION_BEHAVIOR, by which a delete hides what was written before it: no gateway says \
+                 in which order cells were written, so that a raw backup could not be restored; leave out --raw to back up \
+                 the cells that are visible",
+                table.name
+            ))),
+        }
+    }
+
     /// Versions per column that a scan of the table asks for. Through Thrift1 there is one, and the manifest says so.
     pub fn versions(&self, plan: &BackupPlan, table: &SourceTable) -> i32 {
         match plan.raw {

@@ -22,6 +22,9 @@ pub enum TableKind {
     Other,
 }
 
+/// `TTL` of cells that live for ever, in seconds.
+pub const FOREVER: i32 = i32::MAX;
+
 /// A column family as HBase describes it.
 ///
 /// Only the attribute maps are kept: the typed fields of the Thrift struct turn codecs without an enum member into
@@ -51,7 +54,17 @@ impl FamilyDescriptor {
     /// Time to live in seconds, or `None` for ever.
     pub fn ttl_seconds(&self) -> Option<i64> {
         let seconds = self.attribute("TTL")?.parse().ok()?;
-        (seconds > 0 && seconds < i64::from(i32::MAX)).then_some(seconds)
+        (seconds > 0 && seconds < i64::from(FOREVER)).then_some(seconds)
+    }
+
+    /// How many versions of a column outlive the time to live (`MIN_VERSIONS`).
+    pub fn min_versions(&self) -> usize {
+        self.attribute("MIN_VERSIONS").and_then(|v| v.parse().ok()).unwrap_or(0)
+    }
+
+    /// Deletes hide what was written before them only (`NEW_VERSION_BEHAVIOR`).
+    pub fn new_version_behavior(&self) -> bool {
+        self.attribute("NEW_VERSION_BEHAVIOR").is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 }
 
@@ -64,6 +77,23 @@ pub struct TableDescriptor {
     pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
     /// Families, sorted by name.
     pub families: Vec<FamilyDescriptor>,
+}
+
+/// Name of the table attribute that keeps all writers out.
+const READONLY: &[u8] = b"READONLY";
+
+impl TableDescriptor {
+    /// True when the table takes no cells (`READONLY`).
+    pub fn is_read_only(&self) -> bool {
+        self.attributes.iter().any(|(name, value)| name == READONLY && value.eq_ignore_ascii_case(b"true"))
+    }
+
+    /// Sets `READONLY`.
+    pub fn set_read_only(&mut self) {
+        self.attributes.retain(|(name, _)| name != READONLY);
+        self.attributes.push((READONLY.to_vec(), b"true".to_vec()));
+        self.attributes.sort();
+    }
 }
 
 /// One region: its keys and who serves it.

@@ -9,6 +9,10 @@
 //!    Each file that is sent is recorded ([`log`]), so that an interrupted restore can go on.
 //! 4. What was sent must add up to what the manifest says; then the target is read back and must add up to the same.
 
+mod create;
+mod descriptors;
+mod expiry;
+mod fit;
 mod log;
 mod markers;
 mod send;
@@ -29,6 +33,8 @@ use crate::flow::{Cancel, FlowError, Progress, RestorePlan, RestoreReport, Resto
 use crate::manifest::{LockKind, Repository, TableRecord};
 use crate::scan::ScanOptions;
 
+use create::{make_namespaces, missing_namespaces};
+use fit::{Fit, unproven};
 use log::RestoreLog;
 use send::Sent;
 use target::{Target, plan_targets};
@@ -60,8 +66,12 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
     lock.works_on(&contents.manifest.backup)?;
     let mut warnings = [cluster.section.warnings, store.warnings].concat();
     warnings.extend(lock.warning().map(str::to_owned));
-    let targets = plan_targets(&mut client, plan, &threads, &contents, earlier.as_ref(), &mut warnings)?;
-    let mut report = new_report(plan, &contents, warnings);
+    let fit = Fit { plan, threads: &threads, contents: &contents, progress };
+    let targets = plan_targets(&mut client, &fit, earlier.as_ref(), &mut warnings)?;
+    let attention = if plan.dry_run { unproven(&mut client, &targets)? } else { Vec::new() };
+    let namespaces = missing_namespaces(&mut client, &targets, &mut warnings)?;
+    warnings.extend(namespaces.iter().map(|name| format!("namespace {name} does not exist and is to be created")));
+    let mut report = RestoreReport { attention, ..new_report(plan, &contents, warnings) };
     if !plan.dry_run {
         let mut log = match earlier {
             Some(earlier) => RestoreLog::resume(&threads, earlier)?,
@@ -72,7 +82,7 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
         };
         report.restore = log.id().map(str::to_string);
         let mut run = Run { plan, threads: &threads, contents: &contents, log: &mut log, pace: &pace, progress };
-        let result = run.tables(&mut client, &targets, &mut report);
+        let result = run.tables(&mut client, &namespaces, &targets, &mut report);
         result.map_err(|error| FlowError::unfinished(log.advice(), error))?;
         report.warnings.extend(log.finish(&threads, report.differences == 0));
     }
@@ -93,6 +103,7 @@ fn new_report(plan: &RestorePlan, contents: &BackupContents, warnings: Vec<Strin
         resumed: plan.resume,
         tables: Vec::new(),
         warnings,
+        attention: Vec::new(),
         differences: 0,
         dry_run: plan.dry_run,
         seconds: 0.0,
@@ -116,11 +127,16 @@ impl Run<'_> {
     fn tables(
         &mut self,
         client: &mut Client,
+        namespaces: &[String],
         targets: &[Target<'_>],
         report: &mut RestoreReport,
     ) -> Result<(), FlowError> {
-        for target in targets.iter().filter(|target| target.create) {
-            target.make(client)?;
+        make_namespaces(client, namespaces)?;
+        let mut missing: Vec<&Target<'_>> = targets.iter().filter(|target| target.create).collect();
+        // What may be refused comes first, when nothing has been made yet.
+        missing.sort_by_key(|target| !target.may_be_refused());
+        for target in missing {
+            target.make(client, &mut report.warnings)?;
         }
         client.disconnect();
         let _canary = self.pace.watch(&self.plan.gateways, targets.last().map(|target| target.name.as_str()));
@@ -128,6 +144,9 @@ impl Run<'_> {
         for target in targets.iter().rev() {
             let table = self.table(target).map_err(|e| e.at(format!("table {}", target.name)))?;
             report.differences += u64::from(!table.sent_agrees) + u64::from(table.target_agrees == Some(false));
+            if table.sent_agrees && table.target_agrees != Some(false) {
+                report.attention.extend(target.finish(client)?);
+            }
             report.tables.push(table);
         }
         Ok(())

@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cluster::{Client, ClusterError};
+use crate::cluster::Client;
+use crate::flow::attributes;
 use crate::flow::backup_files::BackupContents;
-use crate::flow::threads::Threads;
+use crate::flow::tables::hidden;
 use crate::flow::{FlowError, RestorePlan};
 use crate::manifest::TableRecord;
-use crate::model::{CellBlock, KeyRange, TableDescriptor, TableKind, time};
+use crate::model::{CellBlock, KeyRange, TableDescriptor, TableKind};
 use crate::scan::{ScanOptions, ShardScan};
 
+use super::descriptors::Wanted;
+use super::fit::Fit;
 use super::log::Earlier;
 use super::{markers, uids};
 
@@ -27,20 +30,14 @@ pub struct Target<'a> {
     pub in_the_making: bool,
     /// It holds rows now; more than `had_rows` when an earlier run wrote some.
     pub has_rows: bool,
+    /// What it is to be when it is created.
+    pub wanted: Wanted,
 }
 
 impl Target<'_> {
-    /// Creates the table from the saved descriptor, split at the saved boundaries.
-    ///
-    /// # Errors
-    /// The gateway's; a framed one is refused.
-    pub fn make(&self, client: &mut Client) -> Result<(), FlowError> {
-        let descriptor = TableDescriptor { name: self.name.clone(), ..saved_descriptor(self.table)? };
-        let splits: Vec<Vec<u8>> = self.table.split_keys.iter().map(|key| key.clone().into()).collect();
-        match client.create_table(&descriptor, &splits) {
-            Err(ClusterError::TableExists { .. }) if self.in_the_making => Ok(()),
-            created => created.map_err(|e| FlowError::from(e).at(format!("creating {}", self.name))),
-        }
+    /// True when nobody knows before whether the cluster will create the table.
+    pub fn may_be_refused(&self) -> bool {
+        !self.wanted.unproven.is_empty() || self.name.contains(':')
     }
 }
 
@@ -51,32 +48,38 @@ impl Target<'_> {
 /// written to.
 pub fn plan_targets<'a>(
     client: &mut Client,
-    plan: &RestorePlan,
-    threads: &Threads,
-    contents: &'a BackupContents,
+    fit: &Fit<'a>,
     earlier: Option<&Earlier>,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Target<'a>>, FlowError> {
+    let Fit { plan, threads, contents, .. } = *fit;
     let names = target_names(plan, contents)?;
+    if names.is_empty() {
+        return Err(FlowError::input("there is nothing to restore: the backup holds no table that was asked for"));
+    }
+    let saved = names.iter().map(|(table, _)| saved_descriptor(table)).collect::<Result<Vec<_>, _>>()?;
+    let edits = attributes::resolve(&plan.attributes, &saved)?;
     let existing: BTreeSet<String> = client.table_names()?.into_iter().collect();
     let mut targets = Vec::new();
-    for (table, name) in names {
+    for (((table, name), saved), edits) in names.into_iter().zip(&saved).zip(&edits) {
         let create = !existing.contains(&name);
-        let mut target = Target { table, name, create, had_rows: false, in_the_making: false, has_rows: false };
+        if create && client.table_exists(&name)? {
+            return Err(hidden(name).into());
+        }
+        let wanted = Wanted::new(saved, &name, edits, plan.ttl);
+        let mut target = Target { table, name, create, had_rows: false, in_the_making: false, has_rows: false, wanted };
         let begun = earlier.and_then(|earlier| earlier.target(&table.name));
+        let mut there = None;
         if !create {
             let allowed = plan.into_existing || begun.is_some();
-            look_at_existing(client, &mut target, allowed, contents.manifest.raw, warnings)?;
+            there = Some(look_at_existing(client, &mut target, allowed, saved, warnings)?);
         }
         if let Some(begun) = begun {
             target.had_rows &= begun.had_rows;
             target.in_the_making = begun.create;
         }
-        warn_of_ttl(&target, warnings)?;
+        fit.look_at(&target, saved, there.as_ref(), edits, warnings)?;
         targets.push(target);
-    }
-    if targets.is_empty() {
-        return Err(FlowError::input("there is nothing to restore: the backup holds no table that was asked for"));
     }
     for target in targets.iter().filter(|t| t.had_rows && t.table.kind == TableKind::Uid) {
         uids::check(client, target, plan, threads, contents, warnings)?;
@@ -101,10 +104,19 @@ pub fn target_names<'a>(
         return Err(FlowError::input(format!("the backup has no table {name}; it has: {}", have.join(", "))));
     }
     let renamed: BTreeMap<&str, &str> = plan.rename.iter().map(|(old, new)| (old.as_str(), new.as_str())).collect();
+    let space_of = |table: &str| table.split_once(':').map_or("default", |(space, _)| space).to_owned();
+    if let Some((old, _)) = plan.rename_namespaces.iter().find(|(old, _)| !known.iter().any(|t| space_of(t) == *old)) {
+        let have: BTreeSet<String> = known.iter().map(|table| space_of(table)).collect();
+        let have: Vec<String> = have.into_iter().collect();
+        return Err(FlowError::input(format!("the backup has no namespace {old}; it has: {}", have.join(", "))));
+    }
     let mut taken = BTreeMap::new();
     let mut names = Vec::new();
     for table in tables.iter().filter(|t| plan.tables.is_empty() || plan.tables.contains(&t.name)) {
-        let name = renamed.get(table.name.as_str()).copied().unwrap_or(&table.name).to_string();
+        let name = match renamed.get(table.name.as_str()) {
+            Some(new) => (*new).to_owned(),
+            None => in_new_namespace(&table.name, &plan.rename_namespaces),
+        };
         if let Some(other) = taken.insert(name.clone(), &table.name) {
             return Err(FlowError::input(format!(
                 "tables {other} and {} would both be restored as {name}",
@@ -116,30 +128,32 @@ pub fn target_names<'a>(
     Ok(names)
 }
 
+/// The table's name in the namespace that takes the place of its own.
+fn in_new_namespace(table: &str, renames: &[(String, String)]) -> String {
+    let (space, name) = table.split_once(':').unwrap_or(("default", table));
+    match renames.iter().find(|(old, _)| old == space) {
+        Some((_, new)) if new == "default" => name.to_owned(),
+        Some((_, new)) => format!("{new}:{name}"),
+        None => table.to_owned(),
+    }
+}
+
 fn look_at_existing(
     client: &mut Client,
     target: &mut Target<'_>,
     into_existing: bool,
-    raw_backup: bool,
+    saved: &TableDescriptor,
     warnings: &mut Vec<String>,
-) -> Result<(), FlowError> {
+) -> Result<TableDescriptor, FlowError> {
     let name = &target.name;
     let descriptor = client.table_descriptor(name)?;
-    for family in &saved_descriptor(target.table)?.families {
-        let Some(there) = descriptor.families.iter().find(|f| f.name == family.name) else {
+    for family in &saved.families {
+        if !descriptor.families.iter().any(|f| f.name == family.name) {
             return Err(FlowError::refused(format!(
                 "table {name} exists without the family {}; add it, or restore under another name with --rename-table {}=NEW",
                 String::from_utf8_lossy(&family.name),
                 target.table.name
             )));
-        };
-        if raw_backup && there.versions() < family.versions() {
-            warnings.push(format!(
-                "family {} of {name} keeps {} versions, the saved one kept {}: older versions will not be shown",
-                String::from_utf8_lossy(&family.name),
-                there.versions(),
-                family.versions()
-            ));
         }
     }
     let rows = shows_rows(client, name)?;
@@ -152,7 +166,7 @@ fn look_at_existing(
             target.table.name
         )));
     }
-    Ok(())
+    Ok(descriptor)
 }
 
 /// Whether a table shows any row.
@@ -160,22 +174,6 @@ fn shows_rows(client: &mut Client, table: &str) -> Result<bool, FlowError> {
     let mut page = CellBlock::new();
     let plain = ScanOptions { max_versions: 1, ..ScanOptions::default() };
     Ok(ShardScan::new(client, table, KeyRange::all(), plain).next_page(&mut page)?.is_some())
-}
-
-fn warn_of_ttl(target: &Target<'_>, warnings: &mut Vec<String>) -> Result<(), FlowError> {
-    let Some(oldest) = target.table.first_point_ms else { return Ok(()) };
-    for family in &saved_descriptor(target.table)?.families {
-        let Some(seconds) = family.ttl_seconds() else { continue };
-        // Cell timestamps are write times, which are not before the points; points alone give a safe hint.
-        if oldest.saturating_add(seconds.saturating_mul(1000)) < time::now_ms() {
-            warnings.push(format!(
-                "family {} of {} lives {seconds} s: cells written longer ago than that vanish at once after the restore",
-                String::from_utf8_lossy(&family.name),
-                target.name
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// The descriptor that the manifest holds.
