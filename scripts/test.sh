@@ -2,7 +2,7 @@
 # test.sh [CARGO TEST ARGUMENTS...]     everything that has to pass, on real servers that it starts and stops itself
 #
 # Installs what is missing (Debian or Ubuntu), checks format, lints, licences and the generated code, then runs all tests
-# on HBase 2.6, a smoke test on HBase 2.5, the demonstration, and the benchmark in small. A server that does not start fails the run.
+# on HBase 2.6 (those of old clusters start an HBase 1.4 of their own), a smoke test on HBase 2.5, the demonstration, and the benchmark in small. A server that does not start fails the run.
 # With arguments only those tests run, on HBase 2.6: scripts/test.sh --test roundtrip
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

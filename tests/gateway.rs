@@ -1,6 +1,8 @@
 //! `cluster`, `scan` and `put` against real gateways of every transport.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a broken gateway fails the test")]
 
+#[path = "gateway/old_hbase.rs"]
+mod old_hbase;
 mod support;
 
 use std::collections::BTreeSet;
@@ -14,7 +16,7 @@ use tsdb_ark::cluster::{
     Transport,
 };
 use tsdb_ark::model::{
-    Cell, CellBlock, CellHasher, FamilyDescriptor, KeyRange, OwnedCell, TableDescriptor, Tally, kind,
+    Cell, CellBlock, CellHasher, DescriptorSource, FamilyDescriptor, KeyRange, OwnedCell, TableDescriptor, Tally, kind,
 };
 use tsdb_ark::put::{CellWriter, PutError, PutOptions, Refusal};
 use tsdb_ark::scan::{ScanOptions, ShardScan};

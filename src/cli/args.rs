@@ -292,6 +292,10 @@ pub struct OpentsdbArgs {
     /// A further table: rollups, pre-aggregates or any other; may be repeated
     #[arg(long, value_name = "TABLE", value_delimiter = ',')]
     pub table: Vec<String>,
+    /// What the HBase shell prints for `describe 'TABLE'`, of one table or several, for gateways before HBase 2.2 that do
+    /// not tell; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub table_description: Vec<PathBuf>,
     /// Bytes of a metric UID (default: the configuration's, else detected)
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u8).range(1..=8))]
     pub uid_width_metric: Option<u8>,

@@ -7,7 +7,7 @@ use tsdb_ark::flow::{
     self, BackupPlan, BackupReport, Cancel, GatewaySettings, LayoutFlags, Manners, OpentsdbConf, RepositorySettings,
     Resources, Source, TableNames, TableReport,
 };
-use tsdb_ark::model::{KeyLayout, RawReason, TableKind};
+use tsdb_ark::model::{KeyLayout, RawReason, TableDescriptor, TableKind};
 
 use crate::cli::args::{GatewayArgs, OpentsdbArgs, RepositoryArgs, ResourceArgs};
 use crate::cli::columns::{Columns, Side};
@@ -66,6 +66,7 @@ struct BackupRequest {
     names: TableNames,
     conf: Option<OpentsdbConf>,
     layout: LayoutFlags,
+    descriptions: Vec<TableDescriptor>,
     weak_commit: bool,
     raw: bool,
     max_versions: i32,
@@ -104,6 +105,7 @@ impl BackupArgs {
             gateways: self.gateway.settings()?,
             names: self.opentsdb.names(),
             layout: self.opentsdb.layout(),
+            descriptions: flow::read_descriptions(&self.opentsdb.table_description)?,
             weak_commit: self.weak_commit,
             raw: self.raw,
             max_versions: self.max_versions.unwrap_or(i32::MAX),
@@ -124,7 +126,13 @@ impl BackupRequest {
         let store = flow::open_store(&self.repository, !self.dry_run)?;
         let gateways = flow::open_gateways(&self.gateways, cancel)?;
         Ok(BackupPlan {
-            source: Source { gateways, names: self.names, conf: self.conf, layout: self.layout },
+            source: Source {
+                gateways,
+                names: self.names,
+                conf: self.conf,
+                layout: self.layout,
+                descriptions: self.descriptions,
+            },
             store,
             weak_commit: self.weak_commit,
             raw: self.raw,

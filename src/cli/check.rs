@@ -34,8 +34,10 @@ impl CheckArgs {
         let settings = self.gateway.settings()?;
         let conf = self.opentsdb.conf()?;
         let repository = self.repository.given().then(|| self.repository.settings()).transpose()?;
+        let descriptions = flow::read_descriptions(&self.opentsdb.table_description)?;
         let gateways = flow::open_gateways(&settings, &running.cancel)?;
-        let source = Source { gateways, names: self.opentsdb.names(), conf, layout: self.opentsdb.layout() };
+        let source =
+            Source { gateways, names: self.opentsdb.names(), conf, layout: self.opentsdb.layout(), descriptions };
         Ok(outcome(&flow::check(&source, repository.as_ref(), &running.progress, &running.cancel)?))
     }
 }

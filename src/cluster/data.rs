@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use crate::cluster::connection::{Connection, Sink};
-use crate::cluster::error::{Call, hex};
+use crate::cluster::error::{Call, UNKNOWN_METHOD, hex};
 use crate::cluster::reply::scan::{ScanOutcome, ScanReply};
 use crate::cluster::reply::simple::{Exception, Expected, nothing};
 use crate::cluster::reply::{Binary, Compact, Fault, Protocol};
 use crate::cluster::request::{Writer, deletes, page, puts};
 use crate::cluster::{Api, Client, ClusterError, Durability, PageRequest, Pieces, Transport, thrift1};
-use crate::model::{CellBlock, Retry};
+use crate::model::{CellBlock, Retry, kind};
 
 /// A framed gateway drops the connection above 2 MiB per request.
 pub(super) const FRAMED_LIMIT: usize = 2_000_000;
@@ -56,13 +56,21 @@ impl<P: Protocol> Sink for PageSink<'_, P> {
 }
 
 /// A reply that says at most that something went wrong.
-struct NothingSink {
+pub(super) struct NothingSink {
     bytes: Vec<u8>,
     compact: bool,
     limit: usize,
     expected: Expected,
     end: usize,
-    exception: Option<Exception>,
+    /// Sent instead of a result.
+    pub exception: Option<Exception>,
+}
+
+impl NothingSink {
+    /// For a reply of `limit` bytes at most.
+    pub fn new(compact: bool, limit: usize, expected: Expected) -> Self {
+        Self { bytes: Vec::new(), compact, limit, expected, end: 0, exception: None }
+    }
 }
 
 impl Sink for NothingSink {
@@ -105,7 +113,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ClusterError::TableMissing`], [`ClusterError::FamilyMissing`], [`ClusterError::RowTooWide`],
-    /// [`ClusterError::NotInThrift1`] and any other [`ClusterError`] of a call. The block is then empty.
+    /// [`ClusterError::NotInThrift1`], for a raw one [`ClusterError::Untyped`], and any other [`ClusterError`] of a call.
+    /// The block is then empty.
     pub fn scan_page(&mut self, request: &PageRequest<'_>, block: &mut CellBlock) -> Result<PageStats, ClusterError> {
         request.check()?;
         let mut asked = *request;
@@ -131,6 +140,37 @@ impl Client {
             }
         });
         result.inspect_err(|_| block.clear())
+    }
+
+    /// Refuses a gateway that does not tell delete markers from cells, as far as the first row of the table shows it.
+    ///
+    /// # Errors
+    /// [`ClusterError::Untyped`], [`ClusterError::NotInThrift1`] and any other [`ClusterError`] of a call.
+    pub fn require_types(&mut self, table: &str) -> Result<(), ClusterError> {
+        let filter = Some(PageRequest::KEYS_ONLY);
+        let request = PageRequest { raw: true, filter, ..PageRequest::new(table, b"", b"", 1) };
+        self.scan_page(&request, &mut CellBlock::new()).map(|_| ())
+    }
+
+    /// Whether every read goes into the block cache of the region servers, as through a Thrift2 gateway before HBase 1.3.
+    ///
+    /// # Errors
+    /// Any [`ClusterError`] of a call.
+    pub fn fills_block_cache(&mut self) -> Result<bool, ClusterError> {
+        // Came with HBase 1.3, as the field did that spares the cache. Without arguments it does nothing.
+        const METHOD: &str = "checkAndMutate";
+        let (timeout, limit) = (self.gateways().options().call_timeout, self.gateways().options().max_reply_bytes);
+        self.retried(|client, _| {
+            if client.api()? == Api::Thrift1 || client.manages_tables_once()? {
+                return Ok(false);
+            }
+            let connection = client.thrift2(METHOD)?;
+            let (gateway, compact) = (connection.gateway.clone(), connection.transport.compact);
+            let call = Call { gateway: &gateway, method: METHOD, table: "" };
+            let sink = |expected| NothingSink::new(compact, limit, expected);
+            let (sink, _) = connection.exchange(&call, timeout, |_| (), sink)?;
+            Ok(matches!(sink.exception, Some(Exception::Application { kind: UNKNOWN_METHOD, .. })))
+        })
     }
 
     /// One attempt at a page.
@@ -175,7 +215,8 @@ impl Client {
     /// Writes all delete markers of the block with their own timestamps and types. The block holds markers only.
     ///
     /// # Errors
-    /// As [`put_multiple`](Self::put_multiple), and [`ClusterError::NotInThrift1`].
+    /// As [`put_multiple`](Self::put_multiple), [`ClusterError::NotInThrift1`], and [`ClusterError::NotBefore22`] for a
+    /// marker of one version of a family.
     pub fn delete_multiple(
         &mut self,
         table: &str,
@@ -183,6 +224,11 @@ impl Client {
         durability: Durability,
     ) -> Result<(), ClusterError> {
         let delete = |client: &mut Self| {
+            if cells.iter().any(|cell| cell.kind == kind::DELETE_FAMILY_VERSION) && !client.manages_tables_once()? {
+                let gateway = client.connection()?.gateway.to_string();
+                let what = "write a marker that deletes one version of a family: it would delete all older ones".into();
+                return Err(ClusterError::NotBefore22 { gateway, what });
+            }
             client.batch_once("deleteMultiple", table, |writer| deletes(writer, table, cells, durability))
         };
         self.retried(|client, _| delete(client).map_err(|error| client.look_at_table(table, error)))
@@ -199,7 +245,7 @@ impl Client {
         let gateway = connection.gateway.clone();
         let call = Call { gateway: &gateway, method, table };
         let Transport { framed, compact } = connection.transport;
-        let sink = |expected| NothingSink { bytes: Vec::new(), compact, limit, expected, end: 0, exception: None };
+        let sink = |expected| NothingSink::new(compact, limit, expected);
         let most = if framed { FRAMED_LIMIT } else { usize::MAX };
         let (sink, _) = connection.exchange_up_to(&call, timeout, most, arguments, sink)?;
         match sink.exception {
@@ -223,6 +269,10 @@ pub(super) fn page_over(
     let (outcome, bytes) = read(connection, &call, timeout, limit, request, block)?;
     if let Some(exception) = outcome.exception {
         return Err(exception.into_error(&call));
+    }
+    if request.raw && outcome.untyped {
+        block.clear();
+        return Err(ClusterError::Untyped { gateway: gateway.to_string() });
     }
     check_whole(request, &outcome, block)?;
     Ok(bytes)

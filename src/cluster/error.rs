@@ -12,6 +12,8 @@ use crate::model::{OutOfSpace, Retry};
 
 /// Attempts granted to faults that come from a broken peer rather than from a busy or restarting one.
 const FEW: u32 = 5;
+/// Number of the Thrift application exception of a gateway that does not know the method.
+pub(crate) const UNKNOWN_METHOD: i32 = 1;
 
 /// An error of the cluster layer. `gateway` is `HOST:PORT`, `method` the Thrift method.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +152,33 @@ pub enum ClusterError {
         /// What was asked for.
         what: Cow<'static, str>,
     },
+    /// A raw scan was answered with cells that have no type.
+    #[error(
+        "gateway {gateway} does not tell delete markers from cells (HBase before 2.2), so they would be taken for cells \
+             with empty values; back up without --raw"
+    )]
+    Untyped {
+        /// Gateway.
+        gateway: String,
+    },
+    /// The gateway does not know the calls for tables, or answers them with nothing.
+    #[error("{gateway} cannot {what} (HBase before 2.2)")]
+    NotBefore22 {
+        /// Gateway.
+        gateway: String,
+        /// What was asked for.
+        what: Cow<'static, str>,
+    },
+    /// An answer without a result, as a gateway gives that cannot reach its cluster.
+    #[error("gateway {gateway} answered {method} without a result: {reason}")]
+    NoResult {
+        /// Gateway.
+        gateway: String,
+        /// Method.
+        method: &'static str,
+        /// The client's own text.
+        reason: String,
+    },
     /// Tables cannot be created through a framed gateway.
     #[error(
         "{gateway} is a framed gateway: it would take whole requests for split keys and family attributes and \
@@ -184,6 +213,16 @@ pub enum ClusterError {
         table: String,
         /// First line of the gateway's text.
         message: String,
+        /// The table's descriptor, which HBase puts into the text.
+        descriptor: Option<String>,
+    },
+    /// A text that is no output of the HBase shell's `describe`.
+    #[error("line {line}: {reason}; wanted is what the HBase shell prints for `describe 'TABLE'`")]
+    BadDescription {
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
     },
     /// The gateway's user may not do this.
     #[error("{method} on {table} is not allowed for the gateway's user: {message}")]
@@ -275,6 +314,7 @@ impl ClusterError {
             Self::Connect { .. } | Self::TimedOut { .. } | Self::Lost { .. } | Self::Protocol { .. } => {
                 Retry::Transient
             }
+            Self::NoResult { .. } => Retry::Transient,
             Self::NoTransport { .. } | Self::Regions { .. } => Retry::Transient,
             Self::Silent { .. } | Self::Busy { .. } | Self::Overloaded { .. } => Retry::Throttled,
             Self::Refused { retry, .. } => *retry,
@@ -289,6 +329,7 @@ impl ClusterError {
     pub(crate) fn patience(&self) -> u32 {
         match self {
             Self::Protocol { .. } | Self::Application { .. } | Self::NoTransport { .. } | Self::Silent { .. } => FEW,
+            Self::NoResult { .. } => FEW,
             _ => u32::MAX,
         }
     }
@@ -300,6 +341,7 @@ impl ClusterError {
             Self::TimedOut { .. }
                 | Self::Lost { .. }
                 | Self::Protocol { .. }
+                | Self::NoResult { .. }
                 | Self::ReplyTooLong { .. }
                 | Self::Space(_)
         )
@@ -352,9 +394,13 @@ impl Call<'_> {
     }
 
     /// The error for a `TApplicationException`, by its number. The clients make some of them themselves: of an answer to
-    /// another call (2, 3, 4), and of one without a result (5), as a gateway gives which cannot reach its cluster.
+    /// another call (2, 3, 4), and of one without a result (5).
     pub fn application(&self, kind: i32, message: &str) -> ClusterError {
-        if (2..=5).contains(&kind) {
+        if kind == 5 {
+            let (gateway, reason) = (self.gateway.into(), first_line(message));
+            return ClusterError::NoResult { gateway, method: self.method, reason };
+        }
+        if (2..=4).contains(&kind) {
             return self.unreadable(message);
         }
         ClusterError::Application {
@@ -370,12 +416,17 @@ impl Call<'_> {
     pub fn io_error(&self, text: &str, can_retry: Option<bool>) -> ClusterError {
         let (table, message) = (self.table.to_owned(), first_line(text));
         let has = |needle: &str| text.contains(needle);
-        if text == self.table || has("TableNotFoundException") || self.is_missing_in_batch(text) {
+        if text == self.table
+            || has("TableNotFoundException")
+            || self.is_missing_in_batch(text)
+            || self.is_missing_before_2(text)
+        {
             ClusterError::TableMissing { table }
         } else if has("TableExistsException") {
             ClusterError::TableExists { table }
         } else if has("NoSuchColumnFamilyException") {
-            ClusterError::FamilyMissing { table, message }
+            let quoted = text.lines().find_map(|line| Some(&line[line.find(" in table '")? + " in table ".len()..]));
+            ClusterError::FamilyMissing { table, message, descriptor: quoted.map(str::to_owned) }
         } else if text == format!("{} is disabled.", self.table) || has("TableNotEnabledException") {
             ClusterError::TableDisabled { table }
         } else if has("AccessDeniedException") || has("AccessControlException") {
@@ -394,6 +445,12 @@ impl Call<'_> {
             };
             ClusterError::Refused { gateway: self.gateway.into(), method: self.method, table, message, retry }
         }
+    }
+
+    /// HBase 1.x: `Table 'TABLE' was not found, got: OTHER.`, behind `Failed 1 action: ` for a batch.
+    fn is_missing_before_2(&self, text: &str) -> bool {
+        let (_, name) = self.table.split_once("default:").unwrap_or(("", self.table));
+        !name.is_empty() && text.contains(&format!("Table '{name}' was not found"))
     }
 
     /// A batch for a missing table fails with `Failed 1 action: TABLE: 1 time, servers with issues: null`.
@@ -465,11 +522,18 @@ mod tests {
 
     #[test]
     fn reads_the_texts_of_the_gateway() {
-        let missing =
-            ["ns:t", "Failed 1 action: ns:t: 1 time, servers with issues: null", "x.TableNotFoundException: ns:t"];
+        let missing = [
+            "ns:t",
+            "Failed 1 action: ns:t: 1 time, servers with issues: null",
+            "x.TableNotFoundException: ns:t",
+            "Table 'ns:t' was not found, got: hbase:namespace.",
+            "Failed 1 action: Table 'ns:t' was not found, got: hbase:namespace.: 1 time, servers with issues: null",
+        ];
         for text in missing {
             assert!(matches!(CALL.io_error(text, Some(true)), ClusterError::TableMissing { .. }), "{text}");
         }
+        let other = CALL.io_error("Table 'other' was not found, got: ns:t.", Some(true));
+        assert!(matches!(other, ClusterError::Refused { .. }), "{other}");
         assert!(matches!(CALL.io_error("ns:t is disabled.", Some(false)), ClusterError::TableDisabled { .. }));
         let family =
             "Failed 1 action: org.apache.hadoop.hbase.regionserver.NoSuchColumnFamilyException: Column family x";

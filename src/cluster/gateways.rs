@@ -1,6 +1,6 @@
 //! Several gateways of one cluster: which are there, what they speak, and which to leave alone for a while.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -51,6 +51,10 @@ struct State {
     /// It was a gateway once, so silence and closed connections are passing troubles.
     answered: bool,
     resting_until: Option<Instant>,
+    /// Methods that it does not know.
+    lacks: BTreeSet<&'static str>,
+    /// Whether it knows the calls for tables, which came with HBase 2.2, when it was asked.
+    manages_tables: Option<bool>,
 }
 
 #[derive(Debug)]
@@ -254,7 +258,34 @@ impl Gateways {
     /// Forgets what a gateway spoke: it may have been started anew with other settings.
     pub(crate) fn forget(&self, slot: usize) {
         if let Some(entry) = self.0.entries.get(slot) {
-            entry.state().info = None;
+            let mut state = entry.state();
+            (state.info, state.manages_tables) = (None, None);
+            state.lacks.clear();
+        }
+    }
+
+    /// Whether a gateway is known not to know a method.
+    pub(crate) fn lacks(&self, slot: usize, method: &str) -> bool {
+        self.0.entries.get(slot).is_some_and(|entry| entry.state().lacks.contains(method))
+    }
+
+    /// Remembers that a gateway does not know a method.
+    pub(crate) fn note_lack(&self, slot: usize, method: &'static str) {
+        if let Some(entry) = self.0.entries.get(slot) {
+            tracing::info!(gateway = %entry.slot, method, "an older gateway, which does not know this call");
+            entry.state().lacks.insert(method);
+        }
+    }
+
+    /// Whether a gateway knows the calls for tables, as far as it was asked.
+    pub(crate) fn manages_tables(&self, slot: usize) -> Option<bool> {
+        self.0.entries.get(slot).and_then(|entry| entry.state().manages_tables)
+    }
+
+    /// Remembers whether a gateway knows the calls for tables.
+    pub(crate) fn note_manages_tables(&self, slot: usize, does: bool) {
+        if let Some(entry) = self.0.entries.get(slot) {
+            entry.state().manages_tables = Some(does);
         }
     }
 
@@ -310,8 +341,12 @@ impl Gateways {
         let candidates = forced.as_ref().map_or(PROBES.as_slice(), |one| one.as_slice());
         for (number, &transport) in candidates.iter().enumerate() {
             match Connection::open(&entry.slot, transport, &self.0.options) {
-                Ok((connection, found)) => {
+                Ok((mut connection, found)) => {
                     let names_service = found != ServerType::Unknown;
+                    let found = match found {
+                        ServerType::Known(api) => api,
+                        ServerType::Unknown => connection.ask_service(self.0.options.probe_timeout)?,
+                    };
                     let (api, cluster) = (service(entry, found, &gateway)?, ClusterIdentity::default());
                     let info = GatewayInfo { address: gateway, api, transport, cluster, names_service };
                     return Ok((connection, info));
@@ -333,15 +368,11 @@ fn closed_at_once(gateway: String) -> ClusterError {
     ClusterError::Lost { gateway, method: "getThriftServerType", reason }
 }
 
-/// The service of a gateway: what it says, which must be what the address asks for. Gateways before HBase 2.3 do not
-/// say; they are taken for what the address asks for, or for Thrift2.
-fn service(entry: &Entry, found: ServerType, gateway: &str) -> Result<Api, ClusterError> {
-    match (found, entry.slot.address.api) {
-        (ServerType::Known(found), Some(needed)) if found != needed => {
-            Err(ClusterError::WrongApi { gateway: gateway.to_owned(), found, needed })
-        }
-        (ServerType::Known(found), _) => Ok(found),
-        (ServerType::Unknown, asked) => Ok(asked.unwrap_or(Api::Thrift2)),
+/// The service of a gateway, which must be the one that the address asks for.
+fn service(entry: &Entry, found: Api, gateway: &str) -> Result<Api, ClusterError> {
+    match entry.slot.address.api {
+        Some(needed) if found != needed => Err(ClusterError::WrongApi { gateway: gateway.to_owned(), found, needed }),
+        _ => Ok(found),
     }
 }
 

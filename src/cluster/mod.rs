@@ -5,6 +5,10 @@
 //! puts are idempotent, so repeating them is exact. The two hot messages, the reply of a scan and the request of a
 //! put, are read and written by hand (`reply`, `request`); all other calls use the code in `generated`.
 //!
+//! A Thrift2 gateway before HBase 2.2 moves cells as a later one does and does not know the calls for tables. What these
+//! would tell is then read from `hbase:meta` ([`meta_table`]), and descriptors from the text of an error ([`description`]);
+//! what a gateway cannot do is [`ClusterError::NotBefore22`]. Which calls a gateway knows is asked, never inferred from a version.
+//!
 //! Where no gateway speaks Thrift2, one of Thrift1 serves behind the same methods (`thrift1`): latest versions only, one
 //! call per timestamp when writing, no delete markers, descriptors of six attributes. What would come out wrong there
 //! is refused with [`ClusterError::NotInThrift1`].
@@ -14,16 +18,20 @@ mod canary;
 mod client;
 mod connection;
 mod data;
+mod description;
 mod error;
 mod gateways;
 mod generated;
 mod identity;
+mod meta_table;
 mod options;
 mod regions;
 mod reply;
 mod request;
 mod retry;
+mod service;
 mod slot;
+mod table_calls;
 mod tables;
 mod thrift1;
 
@@ -31,6 +39,7 @@ pub use address::{Api, GatewayAddress, Transport};
 pub use canary::Canary;
 pub use client::Client;
 pub use data::{PageStats, parse_page};
+pub use description::parse_descriptions;
 pub use error::ClusterError;
 pub(crate) use error::hex;
 pub use gateways::{GatewayInfo, Gateways};

@@ -13,9 +13,11 @@ use std::time::Instant;
 use crate::cluster::Client;
 use crate::flow::budget::ByteBudget;
 use crate::flow::catalogue::{self, TableResult};
+use crate::flow::descriptions::not_carried;
 use crate::flow::export::{ExportContext, ShardOutcome, ShardTask, export_shard};
 use crate::flow::inventory::table_report;
 use crate::flow::lock::RepositoryLock;
+use crate::flow::old_gateways::considerate;
 use crate::flow::pace::Pace;
 use crate::flow::preflight::{self, ClusterSection};
 use crate::flow::queue::WorkQueue;
@@ -57,12 +59,15 @@ const MAX_TABLES: usize = 128;
 pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result<BackupReport, FlowError> {
     let begun = Instant::now();
     let threads = Threads::new(plan.resources.cpu)?;
-    let pace = Pace::new(&plan.manners, plan.resources.connections, progress, cancel);
     progress.stage("asking the gateways", 0);
     let cluster = ClusterSection::ask(&plan.source.gateways)?;
+    let (manners, sparing) = considerate(&plan.source.gateways, &plan.manners)?;
+    let pace = Pace::new(&manners, plan.resources.connections, progress, cancel);
     let survey = Survey::make(&plan.source, progress, &pace)?;
     if plan.raw {
-        plan.source.gateways.client().require_thrift2("read delete markers and hidden versions (--raw)")?;
+        let mut client = plan.source.gateways.client();
+        client.require_thrift2("read delete markers and hidden versions (--raw)")?;
+        survey.found.tables.iter().try_for_each(|table| client.require_types(&table.name))?;
         survey.refuse_new_version_behavior()?;
     }
     if survey.found.tables.len() > MAX_TABLES {
@@ -70,6 +75,7 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
     }
     let mut report = new_report(plan, &survey);
     report.warnings.extend(cluster.section.warnings);
+    report.warnings.extend(sparing);
     if plan.dry_run {
         let tables = survey.found.tables.iter();
         report.tables = tables.map(|t| catalogue::planned_table(t, survey.versions(plan, t))).collect();
@@ -129,7 +135,11 @@ fn new_report(plan: &BackupPlan, survey: &Survey) -> BackupReport {
         absent_tables: survey.found.absent.clone(),
         layout: survey.detection.layout,
         layout_from: survey.detection.source.name().into(),
-        warnings: survey.detection.warnings.clone(),
+        warnings: not_carried(&survey.found.tables)
+            .into_iter()
+            .map(|lost| format!("the backup does not hold {lost}"))
+            .chain(survey.detection.warnings.clone())
+            .collect(),
         seconds: 0.0,
         bytes_read: 0,
         bytes_written: 0,

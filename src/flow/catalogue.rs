@@ -37,6 +37,7 @@ impl TableResult {
             kind: table.kind,
             order: 0,
             descriptor: (&table.descriptor).into(),
+            described_by: table.described_by,
             split_keys: table.regions.iter().skip(1).map(|region| region.range.start.clone().into()).collect(),
             versions,
             shards: 0,

@@ -1,5 +1,7 @@
 //! The preflight: everything that a backup would find out in its first second, and nothing written.
 
+use crate::cluster::Api;
+use crate::flow::descriptions::not_carried;
 use crate::flow::detect::{decide, sample_keys, words};
 use crate::flow::names::read_names;
 use crate::flow::pace::Pace;
@@ -8,6 +10,11 @@ use crate::flow::preflight::{self, ClusterSection, Section};
 use crate::flow::tables::{SourceTable, SourceTables};
 use crate::flow::threads::Threads;
 use crate::flow::{Cancel, CheckReport, CheckedFamily, CheckedTable, FlowError, Progress, RepositorySettings};
+
+/// What somebody with an old cluster should know before relying on a backup.
+const BEFORE_2_2: &str = "the gateway is one of HBase before 2.2: everything that the tables show is read and restored exactly; \
+                          delete markers and overwritten versions cannot be read (--raw), and a restore does not create \
+                          tables, it prints the statements for the HBase shell that do";
 
 /// Looks at gateways, tables, layout and rights, and at the repository when one is given.
 ///
@@ -25,11 +32,11 @@ pub fn check(
     let Section { facts: gateways, mut warnings } = section;
     let lost = thrift1.iter().map(|address| {
         format!(
-            "{address} speaks Thrift1: only the latest version of a cell can be read, and table descriptors lose most \
-             attributes; start a Thrift2 gateway (hbase thrift2 start)"
+            "{address} speaks Thrift1: only the latest version of a cell can be read; start a Thrift2 gateway \
+             (hbase thrift2 start)"
         )
     });
-    let lost = lost.collect();
+    let mut lost: Vec<String> = lost.collect();
     let mut store = Vec::new();
     if let Some(repository) = repository {
         progress.stage("looking at the repository", 0);
@@ -39,7 +46,11 @@ pub fn check(
     }
     let mut client = source.gateways.client();
     progress.stage("looking at the tables", 0);
-    let found = SourceTables::find(&mut client, &source.names, source.conf.as_ref())?;
+    let found = SourceTables::find(&mut client, &source.names, source.conf.as_ref(), &source.descriptions)?;
+    lost.extend(not_carried(&found.tables));
+    if client.gateway()?.api == Api::Thrift2 && !client.manages_tables()? {
+        warnings.push(BEFORE_2_2.into());
+    }
     let (names, facts) = match found.uid() {
         Some(uid) => read_names(&mut client, &uid.name, &Pace::free(cancel))?,
         None => Default::default(),

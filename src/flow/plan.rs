@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::Gateways;
 use crate::flow::{AttributeEdit, Ceiling, OpentsdbConf, TableNames, TtlChoice};
-use crate::model::KeyLayout;
+use crate::model::{KeyLayout, TableDescriptor};
 use crate::store::Store;
 
 /// How much of the machine and of the cluster a run may use.
@@ -92,6 +92,8 @@ pub struct Source {
     pub conf: Option<OpentsdbConf>,
     /// Widths and salt given by hand.
     pub layout: LayoutFlags,
+    /// Descriptors of tables given by hand, for gateways that do not tell them.
+    pub descriptions: Vec<TableDescriptor>,
 }
 
 /// A full backup.

@@ -33,7 +33,7 @@ impl Survey {
     pub fn make(source: &Source, progress: &Progress, pace: &Pace) -> Result<Self, FlowError> {
         progress.stage("looking at the tables", 0);
         let mut client = source.gateways.client();
-        let found = SourceTables::find(&mut client, &source.names, source.conf.as_ref())?;
+        let found = SourceTables::find(&mut client, &source.names, source.conf.as_ref(), &source.descriptions)?;
         progress.stage("reading names", 0);
         let uid_table = found.uid().map_or("", |table| table.name.as_str()).to_string();
         let (names, facts) = read_names(&mut client, &uid_table, pace)?;

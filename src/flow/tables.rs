@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Client, ClusterError};
 use crate::codec::RollupTable;
+use crate::flow::descriptions::describe;
 use crate::flow::{FlowError, OpentsdbConf};
-use crate::model::{Region, TableDescriptor, TableKind};
+use crate::model::{DescriptorSource, Region, TableDescriptor, TableKind};
 
 /// Table names as a user gives them; what is `None` comes from the OpenTSDB configuration or is OpenTSDB's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,13 +36,19 @@ pub struct SourceTable {
     pub rollups: Option<RollupTable>,
     /// Families and attributes.
     pub descriptor: TableDescriptor,
+    /// Who told them.
+    pub described_by: DescriptorSource,
     /// Regions in key order.
     pub regions: Vec<Region>,
 }
 
 impl SourceTable {
-    /// The greatest number of versions that a family keeps.
+    /// The greatest number of versions that a family keeps. A scan never shows more, so where it is not known all are
+    /// asked for.
     pub fn versions(&self) -> i32 {
+        if self.described_by == DescriptorSource::Unknown {
+            return i32::MAX;
+        }
         self.descriptor.families.iter().map(|family| family.versions()).max().unwrap_or(1)
     }
 }
@@ -66,12 +73,17 @@ impl SourceTables {
     ///
     /// # Errors
     /// [`FlowError::Input`] names a table that must exist and does not, and lists those that do.
-    pub fn find(client: &mut Client, names: &TableNames, conf: Option<&OpentsdbConf>) -> Result<Self, FlowError> {
+    pub fn find(
+        client: &mut Client,
+        names: &TableNames,
+        conf: Option<&OpentsdbConf>,
+        descriptions: &[TableDescriptor],
+    ) -> Result<Self, FlowError> {
         let existing: BTreeSet<String> = client.table_names()?.into_iter().collect();
         let mut found = Self { tables: Vec::new(), absent: Vec::new() };
         for (name, kind, required) in wanted(names, conf) {
             if existing.contains(&name) {
-                found.tables.push(read_table(client, name, kind, conf)?);
+                found.tables.push(read_table(client, name, kind, conf, descriptions)?);
             } else if client.table_exists(&name)? {
                 return Err(hidden(name).into());
             } else if required {
@@ -128,11 +140,12 @@ fn read_table(
     name: String,
     kind: TableKind,
     conf: Option<&OpentsdbConf>,
+    descriptions: &[TableDescriptor],
 ) -> Result<SourceTable, FlowError> {
-    let descriptor = client.table_descriptor(&name)?;
+    let (descriptor, described_by) = describe(client, &name, descriptions)?;
     let regions = client.regions(&name)?;
     let has_points = descriptor.families.iter().any(|family| family.name == b"t");
     let kind = if kind == TableKind::Rollup && !has_points { TableKind::Other } else { kind };
     let rollups = conf.and_then(OpentsdbConf::rollups).and_then(|config| config.table(&name));
-    Ok(SourceTable { name, kind, rollups, descriptor, regions })
+    Ok(SourceTable { name, kind, rollups, descriptor, described_by, regions })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::hex::{HexBytes, escape, unescape};
-use crate::model::{FamilyDescriptor, FileKind, KeyLayout, TableDescriptor, TableKind, Tally};
+use crate::model::{DescriptorSource, FamilyDescriptor, FileKind, KeyLayout, TableDescriptor, TableKind, Tally};
 use crate::store::StoredFile;
 
 /// How many metrics a shard record counts one by one; the rest is left to the catalogue.
@@ -143,6 +143,9 @@ pub struct TableRecord {
     pub order: u32,
     /// As HBase described it.
     pub descriptor: DescriptorRecord,
+    /// Who told the descriptor, and so how much of it is there. Manifests without it are from gateways that tell all.
+    #[serde(default)]
+    pub described_by: DescriptorSource,
     /// First keys of all regions but the first, sorted.
     pub split_keys: Vec<HexBytes>,
     /// Versions of each column that the scan asked for.

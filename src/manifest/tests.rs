@@ -30,6 +30,7 @@ fn manifest() -> Manifest {
         kind: TableKind::Data,
         order: 0,
         descriptor: DescriptorRecord::from(&descriptor()),
+        described_by: Default::default(),
         split_keys: vec![HexBytes(vec![0, 0, 1]), HexBytes(vec![0, 1])],
         versions: 1,
         shards: 3,

@@ -27,7 +27,7 @@ pub use points::{FLAG_MILLISECONDS, FLAG_SUPERSEDED, Form, PointBatch, Segment, 
 pub use raw::{RawCell, RawReason};
 pub use retry::Retry;
 pub use series::{SeriesLabel, SeriesLabels};
-pub use table::{FOREVER, FamilyDescriptor, Region, TableDescriptor, TableKind};
+pub use table::{DescriptorSource, FOREVER, FamilyDescriptor, Region, TableDescriptor, TableKind};
 pub use tally::{CellHasher, Tally};
 pub use typed::{Annotation, Histogram, HistogramBucket, MetaRow, Rollup, RollupValue, TreeRow, TypedRows, UidRow};
 pub use uid::{UidKind, UidNames};

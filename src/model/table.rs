@@ -68,6 +68,23 @@ impl FamilyDescriptor {
     }
 }
 
+/// Who told a table's descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DescriptorSource {
+    /// The gateway that the cells came through: all of it.
+    #[default]
+    Gateway,
+    /// A region server, in the text of an error: all of it.
+    Region,
+    /// A file with the output of the HBase shell's `describe`: all of it, as of when the file was made.
+    File,
+    /// A Thrift1 gateway: five attributes per family, and the time to live where there is one and it is told.
+    Thrift1,
+    /// Nobody: families are known by name alone.
+    Unknown,
+}
+
 /// A table as HBase describes it. Region boundaries are not part of it, they come from the region list.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TableDescriptor {

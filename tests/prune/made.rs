@@ -143,6 +143,7 @@ impl Made {
             kind: TableKind::Data,
             order: 0,
             descriptor: Default::default(),
+            described_by: Default::default(),
             split_keys: Vec::new(),
             versions: 1,
             shards: 1,

@@ -44,6 +44,20 @@ impl Bed {
         })
     }
 
+    /// An HBase 1.x: the one behind the control port in `TSDB_ARK_OLD_BED`, else one of the version in `TSDB_ARK_OLD_HBASE`
+    /// (1.4) that starts now.
+    pub fn old() -> &'static Bed {
+        static OLD: OnceLock<Bed> = OnceLock::new();
+        OLD.get_or_init(|| match std::env::var("TSDB_ARK_OLD_BED") {
+            Ok(port) => Bed::running(port.trim().parse().expect("TSDB_ARK_OLD_BED is the control port of a test bed")),
+            Err(_) => {
+                let version = std::env::var("TSDB_ARK_OLD_HBASE").unwrap_or_else(|_| "1.4".into());
+                let folder = tempfile::Builder::new().prefix("tsdb-ark-old-bed.").tempdir().unwrap().keep();
+                Bed::start(&folder, &[], Some(&version))
+            }
+        })
+    }
+
     fn running(control: u16) -> Bed {
         let lines = command(control, "info").expect("TSDB_ARK_BED names a test bed that does not answer");
         let info: Value = serde_json::from_str(&lines[0]).unwrap();
@@ -59,6 +73,11 @@ impl Bed {
 
     /// A bed in this folder; with `keep=yes` the next one there goes on from its data.
     pub fn own_in(folder: &Path, options: &[&str]) -> Bed {
+        Bed::start(folder, options, None)
+    }
+
+    /// `version`: of HBase, where it is not that of all other beds.
+    fn start(folder: &Path, options: &[&str], version: Option<&str>) -> Bed {
         let mut arguments: Vec<&str> = options.to_vec();
         if std::env::var("TSDB_ARK_BED_KEEP").is_ok_and(|v| v == "1") {
             eprintln!("the test bed stays in {}", folder.display());
@@ -68,6 +87,7 @@ impl Bed {
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/launch.sh"))
             .arg(folder)
             .args(arguments)
+            .envs(version.map(|version| ("TSDB_ARK_HBASE", version)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

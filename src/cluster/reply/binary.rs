@@ -98,13 +98,15 @@ impl Protocol for Binary {
         let family = usual_bytes(&mut ahead, 1)?;
         let qualifier = usual_bytes(&mut ahead, 2)?;
         let value = usual_bytes(&mut ahead, 3)?;
-        let &[10, 0, 4, a, b, c, d, e, f, g, h, 3, 0, 6, kind, 0] = ahead.rest().first_chunk::<16>()? else {
-            return None;
+        let (timestamp, kind, length) = match *ahead.rest().first_chunk::<16>()? {
+            [10, 0, 4, a, b, c, d, e, f, g, h, 3, 0, 6, kind, 0] => ([a, b, c, d, e, f, g, h], Some(kind), 16),
+            // Before HBase 2.2 cells have no type.
+            [10, 0, 4, a, b, c, d, e, f, g, h, 0, ..] => ([a, b, c, d, e, f, g, h], None, 12),
+            _ => return None,
         };
-        ahead.advance(16);
-        let timestamp = i64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        ahead.advance(length);
         *input = ahead;
-        Some(WireCell { family, qualifier, value, timestamp, kind })
+        Some(WireCell { family, qualifier, value, timestamp: i64::from_be_bytes(timestamp), kind })
     }
 }
 

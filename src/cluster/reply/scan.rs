@@ -22,7 +22,8 @@ pub(crate) struct WireCell {
     pub qualifier: Span,
     pub value: Span,
     pub timestamp: i64,
-    pub kind: u8,
+    /// `None` from a gateway before HBase 2.2, which does not tell delete markers from cells.
+    pub kind: Option<u8>,
 }
 
 /// What is known of a reply besides its cells.
@@ -32,6 +33,8 @@ pub(crate) struct ScanOutcome {
     pub results: usize,
     /// The last result is not the end of its row.
     pub last_partial: bool,
+    /// A cell came without its type.
+    pub untyped: bool,
     /// Sent instead of results.
     pub exception: Option<Exception>,
 }
@@ -129,7 +132,7 @@ impl<P: Protocol> ScanReply<P> {
     }
 
     /// Reads one `TResult` from `at`; returns its end and whether it is partial.
-    fn result(&self, block: &mut CellBlock, filled: usize, at: usize) -> Result<(usize, bool), Fault> {
+    fn result(&mut self, block: &mut CellBlock, filled: usize, at: usize) -> Result<(usize, bool), Fault> {
         let (mut at, mut last, mut row, mut partial) = (at, 0, None, false);
         if self.join {
             // Cells added to a row of before could not be taken back, so the result must be there as a whole.
@@ -177,7 +180,7 @@ impl<P: Protocol> ScanReply<P> {
     }
 
     /// Reads `count` cells from `at`; returns their end.
-    fn cells(&self, block: &mut CellBlock, filled: usize, mut at: usize, count: usize) -> Result<usize, Fault> {
+    fn cells(&mut self, block: &mut CellBlock, filled: usize, mut at: usize, count: usize) -> Result<usize, Fault> {
         // Nearly all tables have one family, so the one of the cell before is tried first.
         let mut family: Option<u8> = None;
         for _ in 0..count {
@@ -199,8 +202,9 @@ impl<P: Protocol> ScanReply<P> {
                 value: cell.value,
                 timestamp: cell.timestamp,
                 family: number,
-                kind: cell.kind,
+                kind: cell.kind.unwrap_or(kind::PUT),
             })?;
+            self.outcome.untyped |= cell.kind.is_none();
         }
         Ok(at)
     }
@@ -215,14 +219,14 @@ fn is_last_row(block: &CellBlock, key: Span) -> bool {
 /// Reads a `TColumnValue` with its fields in any order.
 fn any_cell<P: Protocol>(input: &mut Input<'_>) -> Result<WireCell, Fault> {
     let (mut family, mut qualifier, mut value) = (None, None, None);
-    let (mut timestamp, mut code, mut last) = (None, kind::PUT, 0);
+    let (mut timestamp, mut code, mut last) = (None, None, 0);
     while let Some((field, id)) = P::field(input, last)? {
         match (id, field) {
             (1, Kind::Binary) => family = Some(P::binary(input)?),
             (2, Kind::Binary) => qualifier = Some(P::binary(input)?),
             (3, Kind::Binary) => value = Some(P::binary(input)?),
             (4, Kind::I64) => timestamp = Some(P::i64(input)?),
-            (6, Kind::I8) => code = input.byte()?,
+            (6, Kind::I8) => code = Some(input.byte()?),
             (1..=4 | 6, _) => return Err(input.bad("a field of another type")),
             _ => P::skip(input, field, 0)?,
         }

@@ -129,6 +129,8 @@ proptest! {
         prop_assert_eq!(outcome.results, results.len());
         let partial = results.last().is_some_and(|last| last.partial == Some(true));
         prop_assert_eq!(outcome.last_partial, partial);
+        let untyped = results.iter().flat_map(|result| &result.column_values).any(|column| column.type_.is_none());
+        prop_assert_eq!(outcome.untyped, untyped);
         if !join {
             prop_assert_eq!(block.row_count(), results.len());
         }

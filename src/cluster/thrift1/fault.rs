@@ -87,9 +87,10 @@ mod tests {
     fn an_answer_to_another_call_or_without_a_result_is_asked_for_again() {
         use ApplicationErrorKind::{BadSequenceId, InvalidMessageType, MissingResult, WrongMethodName};
         let error = |kind| read(&CALL, Error::Application(ApplicationError::new(kind, "text")));
-        for kind in [BadSequenceId, InvalidMessageType, MissingResult, WrongMethodName] {
+        for kind in [BadSequenceId, InvalidMessageType, WrongMethodName] {
             assert!(matches!(error(kind), ClusterError::Protocol { .. }), "{kind:?}");
         }
+        assert!(matches!(error(MissingResult), ClusterError::NoResult { .. }));
         let unknown = error(ApplicationErrorKind::UnknownMethod);
         assert!(matches!(unknown, ClusterError::Application { kind: 1, .. }), "{unknown:?}");
     }

@@ -23,3 +23,4 @@ mod tables;
 
 pub(crate) use calls::Generated;
 pub(crate) use put::by_timestamp;
+pub(crate) use tables::lost;

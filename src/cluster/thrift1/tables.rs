@@ -114,7 +114,8 @@ fn family(key: Vec<u8>, column: ColumnDescriptor) -> FamilyDescriptor {
         ("BLOOMFILTER", column.bloom_filter_type),
         ("COMPRESSION", column.compression),
         ("IN_MEMORY", column.in_memory.map(|on| on.to_string())),
-        ("TTL", column.time_to_live.map(|seconds| seconds.to_string())),
+        // Forever, or not told: before HBase 1.4 a gateway says so of every family.
+        ("TTL", column.time_to_live.filter(|seconds| *seconds != FOREVER).map(|seconds| seconds.to_string())),
         ("VERSIONS", column.max_versions.map(|versions| versions.to_string())),
     ];
     let attribute = |(key, value): (&str, Option<String>)| Some((key.as_bytes().to_vec(), value?.into_bytes()));
@@ -141,7 +142,7 @@ fn column(family: &FamilyDescriptor) -> ColumnDescriptor {
 }
 
 /// What a table created through Thrift1 would not have, in words.
-fn lost(table: &TableDescriptor, splits: usize) -> Vec<String> {
+pub(crate) fn lost(table: &TableDescriptor, splits: usize) -> Vec<String> {
     let mut lost = Vec::new();
     if splits > 0 {
         lost.push(format!("its {splits} split keys"));

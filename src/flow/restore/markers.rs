@@ -1,6 +1,6 @@
 //! Delete markers of a target, which would hide what is restored below them.
 
-use crate::cluster::{Api, Client};
+use crate::cluster::{Client, ClusterError};
 use crate::flow::FlowError;
 use crate::model::{CellBlock, KeyRange, kind};
 use crate::scan::{ScanOptions, ShardScan};
@@ -13,12 +13,17 @@ const MARKER_PAGES: usize = 4;
 /// # Errors
 /// The gateway's.
 pub fn warn(client: &mut Client, table: &str, warnings: &mut Vec<String>) -> Result<(), FlowError> {
-    if client.gateway()?.api == Api::Thrift1 {
-        warnings.push(format!(
-            "whether table {table} holds delete markers cannot be seen through a Thrift1 gateway: restored cells at or below \
-             one stay hidden"
-        ));
-        return Ok(());
+    match client.require_types(table) {
+        Ok(()) => {}
+        Err(ClusterError::Untyped { .. } | ClusterError::NotInThrift1 { .. }) => {
+            warnings.push(format!(
+                "whether table {table} holds delete markers cannot be seen through this gateway (Thrift1, or HBase before \
+                 2.2): restored cells at or below one stay hidden, and are lost with it; if rows were deleted from the table, \
+                 flush and major-compact it before the restore"
+            ));
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
     }
     let raw = ScanOptions { max_versions: 3, raw: true, ..ScanOptions::default() };
     let mut page = CellBlock::new();

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cluster::Client;
 use crate::flow::attributes;
 use crate::flow::backup_files::BackupContents;
+use crate::flow::descriptions::describe;
 use crate::flow::tables::hidden;
 use crate::flow::{FlowError, RestorePlan};
 use crate::manifest::TableRecord;
 use crate::model::{CellBlock, KeyRange, TableDescriptor, TableKind};
 use crate::scan::{ScanOptions, ShardScan};
 
+use super::by_hand::{refuse_markers, refuse_missing_tables};
 use super::descriptors::Wanted;
 use super::fit::Fit;
 use super::log::Earlier;
@@ -81,6 +83,8 @@ pub fn plan_targets<'a>(
         fit.look_at(&target, saved, there.as_ref(), edits, warnings)?;
         targets.push(target);
     }
+    refuse_missing_tables(client, &targets)?;
+    refuse_markers(client, plan, threads, contents, &targets)?;
     for target in targets.iter().filter(|t| t.had_rows && t.table.kind == TableKind::Uid) {
         uids::check(client, target, plan, threads, contents, warnings)?;
     }
@@ -146,7 +150,7 @@ fn look_at_existing(
     warnings: &mut Vec<String>,
 ) -> Result<TableDescriptor, FlowError> {
     let name = &target.name;
-    let descriptor = client.table_descriptor(name)?;
+    let (descriptor, _) = describe(client, name, &[])?;
     for family in &saved.families {
         if !descriptor.families.iter().any(|f| f.name == family.name) {
             return Err(FlowError::refused(format!(

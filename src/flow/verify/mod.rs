@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::flow::lock::RepositoryLock;
+use crate::flow::old_gateways::considerate;
 use crate::flow::pace::Pace;
 use crate::flow::rss::peak_rss_bytes;
 use crate::flow::threads::Threads;
@@ -55,7 +56,9 @@ pub fn verify(plan: &VerifyPlan, progress: &Progress, cancel: &Cancel) -> Result
             let gateways = plan.gateways.as_ref().ok_or_else(|| {
                 FlowError::input("verify --level source compares with a live cluster; name its gateway with --gateway")
             })?;
-            let pace = Pace::new(&plan.manners, plan.resources.connections, progress, cancel);
+            let (manners, sparing) = considerate(gateways, &plan.manners)?;
+            report.warnings.extend(sparing);
+            let pace = Pace::new(&manners, plan.resources.connections, progress, cancel);
             let _canary = pace.watch(gateways, source::first_table(plan, &contents).as_deref());
             source::compare(plan, gateways, &threads, &contents, &pace, progress, &mut report)?;
             report.back_off_seconds = pace.back_off_seconds();
