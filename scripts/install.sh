@@ -3,7 +3,7 @@
 #
 #   build    a C compiler and pkg-config, for crates with C in them (Rust itself comes from rustup, see below)
 #   bed      a JDK 17 and Maven, for the test bed
-#   s3       Go, which builds versitygw, and a Ceph with its RADOS gateway: the S3 servers of the tests
+#   s3       Go, which builds versitygw, a Ceph with its RADOS gateway, and exFAT: the stores of the tests
 #   thrift   the Thrift compiler, to regenerate src/cluster/generated
 #   readers  Python with venv, for the tests with other readers of Parquet
 #
@@ -36,6 +36,7 @@ for part in "$@"; do
     s3)
       want_go
       want radosgw radosgw; want ceph-mon ceph-mon; want ceph-osd ceph-osd; want ceph ceph-common
+      want mount.exfat-fuse exfat-fuse; want mkfs.exfat exfatprogs; want losetup mount
       want openssl openssl; want flock util-linux ;;
     thrift) want thrift thrift-compiler ;;
     readers) want python3 python3; python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv) ;;

@@ -147,17 +147,49 @@ fn the_last_restorable_backup_stays_whatever_the_rules_say() {
     let points = |id: &str| made.files_of(id, "points").remove(0);
     std::fs::remove_file(points(&ids[3])).unwrap();
     std::fs::write(points(&ids[2]), "cut").unwrap();
-    let run = made.prune(&["--keep-last", "2"]).expect(3);
+    let run = made.prune(&["--keep-last", "1"]).expect(3);
     assert_eq!(made.committed(), ids[1..]);
-    assert_eq!(reason_of(&run.json, &ids[1]).1, "newest restorable");
-    assert!(run.json["warnings"][0].as_str().unwrap().contains("stays"), "{}", run.out);
+    assert_eq!(reason_of(&run.json, &ids[1]).1, "last 1, newest restorable");
     let problems = run.json["problems"].as_array().unwrap();
     assert!(problems.len() == 2 && problems[1].as_str().unwrap().contains("is missing"), "{}", run.out);
-    // Nothing can be restored any more: the rules count, and somebody must read it.
+    // Nothing can be restored any more: nothing goes, and somebody must read it.
     std::fs::remove_file(points(&ids[1])).unwrap();
-    let run = made.prune(&["--keep-last", "1"]).expect(3);
-    assert_eq!(made.committed(), ids[3..]);
-    assert!(run.json["warnings"][0].as_str().unwrap().contains("no backup of this repository can be restored"));
+    for flags in [&["--keep-last", "1"] as &[&str], &["--keep-last", "1", "--remove-broken"]] {
+        let run = made.prune(flags).expect(3);
+        assert_eq!(made.committed(), ids[1..]);
+        assert!(run.json["warnings"][0].as_str().unwrap().contains("no backup of this repository can be restored"));
+    }
+}
+
+/// Two backups of one day: the newer one has lost a file, or its manifest is damaged. The day's healthy one stays.
+#[test]
+fn a_broken_backup_does_not_take_the_place_of_the_healthy_one_of_its_day() {
+    let damage: [fn(&Made, &str); 3] = [
+        |made, id| std::fs::remove_file(made.files_of(id, "points").remove(0)).unwrap(),
+        |made, id| std::fs::write(made.files_of(id, "points").remove(0), "cut").unwrap(),
+        |made, id| std::fs::write(made.folder(id).join("manifest.json"), "{").unwrap(),
+    ];
+    for damage in damage {
+        let made = Made::default();
+        let noon = now_ms() / DAY * DAY - DAY / 2;
+        let old = made.backup(noon - 3 * DAY, None, 2);
+        let healthy = made.backup(noon - DAY, None, 2);
+        let broken = made.backup(noon - DAY + 3_600_000, None, 2);
+        let newest = made.backup(noon, None, 2);
+        damage(&made, &broken);
+        let run = made.prune(&["--keep-daily", "2", "--time-zone", "UTC"]).expect(3);
+        assert_eq!(made.committed(), [healthy.clone(), broken.clone(), newest.clone()], "{}", run.out);
+        assert_eq!(reason_of(&run.json, &old).0, "remove");
+        assert!(reason_of(&run.json, &broken).1.contains("no rule removes it"), "{}", run.out);
+        assert_eq!((run.json["kept"].as_u64(), run.json["broken_kept"].as_u64()), (Some(2), Some(1)));
+        let words = ["prune", "--repository", &made.path(), "--keep-daily", "2", "--time-zone", "UTC"];
+        let text = ark::run(&words).expect(3).out;
+        let (_, apart) = text.split_once("cannot be restored, and count for no rule").unwrap();
+        assert!(apart.contains(&broken) && !apart.contains(&format!("{healthy} ")), "{text}");
+        // On demand it goes, as a newer one can be restored.
+        made.prune(&["--keep-daily", "2", "--time-zone", "UTC", "--remove-broken"]).expect(3);
+        assert_eq!(made.committed(), [healthy, newest]);
+    }
 }
 
 #[test]
@@ -298,4 +330,117 @@ fn ctrl_c_stops_a_prune_and_takes_its_lock_back() {
         }
     }
     assert!(interrupted, "no prune was interrupted");
+}
+
+/// A folder or a file that is a symbolic link: nothing behind it is read or deleted, and whoever looks is told.
+#[test]
+fn prune_never_follows_a_symbolic_link() {
+    let (made, ids) = daily(4);
+    let outside = tempfile::tempdir().unwrap();
+    // A whole backup lies elsewhere, and one file of another.
+    let elsewhere = outside.path().join("backup");
+    std::fs::rename(made.folder(&ids[0]), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, made.folder(&ids[0])).unwrap();
+    let (manifest, moved) = (made.folder(&ids[1]).join("manifest.json"), outside.path().join("manifest.json"));
+    std::fs::rename(&manifest, &moved).unwrap();
+    std::os::unix::fs::symlink(&moved, &manifest).unwrap();
+    let count = || {
+        let mut files = 0;
+        let mut folders = vec![outside.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { folders.push(path) } else { files += 1 }
+            }
+        }
+        files
+    };
+    let (before, files) = (count(), made.files_below(&ids[1]).len());
+    let run = made.prune(&["--keep-last", "1", "--grace", "0s", "--remove-broken"]).expect(0);
+    assert_eq!(count(), before);
+    assert_eq!(made.files_below(&ids[1]).len(), files);
+    assert!(!made.folder(&ids[2]).exists() && made.folder(&ids[3]).exists());
+    let warnings = run.json["warnings"].to_string();
+    for link in [format!("backups/{}", ids[0]), format!("backups/{}/manifest.json", ids[1])] {
+        assert!(warnings.contains(&format!("{link} is a symbolic link")), "{warnings}");
+    }
+    assert!(reason_of(&run.json, &ids[1]).1.contains("holds a symbolic link"), "{}", run.out);
+    let list = made.repository.run("list", &[]).expect(0);
+    assert_eq!(list.json["symlinks"][0], format!("backups/{}", ids[0]), "{}", list.out);
+    // A data file that is a link is damage, and named.
+    let data = made.files_of(&ids[3], "points").remove(0);
+    std::fs::rename(&data, outside.path().join("data")).unwrap();
+    std::os::unix::fs::symlink(outside.path().join("data"), &data).unwrap();
+    let verify = made.repository.run("verify", &["--level", "files"]).expect(3);
+    assert!(verify.json["problems"][0]["problem"].as_str().unwrap().contains("symbolic link"), "{}", verify.out);
+}
+
+/// Files that nobody's program made do no harm: other names among shards and locks, JSON of any size, numbers of any size.
+#[test]
+fn a_hostile_repository_is_read_with_care() {
+    let (made, ids) = daily(3);
+    let root = made.repository.path();
+    let write = |path: String, text: &[u8]| std::fs::write(root.join(path), text).unwrap();
+    // Names that are none.
+    std::fs::create_dir_all(root.join("locks")).unwrap();
+    write(format!("backups/{}/shards/notes.json", ids[2]), b"{}");
+    write(format!("backups/{}/shards/t-99999999999.json", ids[2]), b"{}");
+    write("locks/backup-x.json".into(), b"{}");
+    write("locks/prune-a-b-c-d.json".into(), b"{}");
+    write("locks/probe-0000.json".into(), b"{}");
+    made.prune(&["--keep-last", "3"]).expect(0);
+    made.all_verify();
+    // Nobody reads a manifest of a terabyte. The file is sparse.
+    let huge = made.folder(&ids[0]).join("manifest.json");
+    std::fs::File::create(&huge).unwrap().set_len(1 << 40).unwrap();
+    let run = made.prune(&["--keep-last", "3"]).expect(3);
+    assert!(run.json["problems"][0].as_str().unwrap().contains("1099511627776 bytes"), "{}", run.out);
+    let run = made.repository.run("show", &[&ids[0]]).expect(1);
+    assert!(run.err.contains("it was not read"), "{}", run.err);
+    // Nor a data file that is larger than recorded.
+    let data = made.files_of(&ids[1], "points").remove(0);
+    std::fs::File::options().write(true).open(&data).unwrap().set_len(1 << 40).unwrap();
+    let run = made.repository.run("verify", &[&ids[1], "--level", "files"]).expect(3);
+    assert!(
+        run.json["problems"][0]["problem"].as_str().unwrap().contains("1099511627776 bytes instead of"),
+        "{}",
+        run.out
+    );
+    // Sums of recorded numbers end at the largest number.
+    let sealed = |text: &str| {
+        let (head, _) = text.split_once("\"self_blake3\": \"").unwrap();
+        let (before, behind) = (format!("{head}\"self_blake3\": \""), "\"\n}\n");
+        let hash = blake3::hash(format!("{before}{behind}").as_bytes()).to_hex().to_string();
+        format!("{before}{hash}{behind}")
+    };
+    let manifest = made.folder(&ids[2]).join("manifest.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    // As text, because the order of the fields counts.
+    let with = |text: &str, name: &str, number: &str| {
+        let (before, rest) = text.split_once(&format!("\"{name}\": ")).unwrap();
+        let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-');
+        format!("{before}\"{name}\": {number}{rest}")
+    };
+    let open = text.find("\"tables\": [").unwrap() + text[text.find("\"tables\": [").unwrap()..].find('{').unwrap();
+    let close = open + text[open..].find("\n    }\n  ]").unwrap() + "\n    }".len();
+    let numbers = ["cells", "rows", "points", "bytes", "files", "bytes_written"];
+    let table = numbers.iter().fold(text[open..close].to_owned(), |t, name| with(&t, name, &u64::MAX.to_string()));
+    let text = format!("{}{table},\n    {table}{}", &text[..open], &text[close..]);
+    let text = with(&with(&text, "started_ms", &i64::MIN.to_string()), "finished_ms", &i64::MAX.to_string());
+    std::fs::remove_file(&huge).unwrap();
+    std::fs::write(&manifest, sealed(&text)).unwrap();
+    let list = made.repository.run("list", &[]).expect(0);
+    let last = list.json["backups"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(
+        (last["backup"].as_str(), last["cells"].as_u64()),
+        (Some(ids[2].as_str()), Some(u64::MAX)),
+        "{}",
+        list.out
+    );
+    for (verb, words) in
+        [("show", vec![]), ("verify", vec!["--level", "files"]), ("prune", vec!["--keep-last", "1", "--dry-run"])]
+    {
+        let run = made.repository.run(verb, &words);
+        assert!(![101, -1].contains(&run.code), "{verb}: {} {}", run.code, run.err);
+    }
 }

@@ -111,7 +111,8 @@ fn every_field_case_is_asserted_by_a_test_that_exists() {
             let found = source.split(&format!("fn {name}(")).next().filter(|before| before.len() < source.len());
             let before = found.unwrap_or_else(|| panic!("{case}: {file} has no {name}"));
             let attributes = before.trim_end().rsplit("\n\n").next().unwrap();
-            assert!(attributes.contains("#[test]"), "{case}: {name} is no test");
+            let is_test = ["#[test]", "#[tokio::test"].iter().any(|attribute| attributes.contains(attribute));
+            assert!(is_test, "{case}: {name} is no test");
             assert!(!attributes.contains("#[ignore"), "{case}: {name} is ignored");
         }
     }

@@ -5,6 +5,8 @@
 
 mod support;
 
+#[path = "store/local.rs"]
+mod local;
 #[path = "store/s3.rs"]
 mod s3;
 

@@ -12,8 +12,12 @@ mod support;
 mod disk;
 #[path = "store_faults/golden.rs"]
 mod golden;
+#[path = "store_faults/machine.rs"]
+mod machine;
 #[path = "store_faults/matrix.rs"]
 mod matrix;
+#[path = "store_faults/refusals.rs"]
+mod refusals;
 #[path = "store_faults/requests.rs"]
 mod requests;
 #[path = "store_faults/uploads.rs"]

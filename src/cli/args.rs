@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
 use tsdb_ark::flow::{
-    Encryption, GatewaySettings, LayoutFlags, OpentsdbConf, RepositorySettings, Resources, StoreOptions, TableNames,
+    Checksum, Encryption, GatewaySettings, LayoutFlags, OpentsdbConf, RepositorySettings, Resources, StoreOptions,
+    TableNames,
 };
 
 use crate::cli::exit::{Usage, usage};
@@ -177,6 +178,17 @@ pub enum Sse {
     Customer,
 }
 
+/// The checksum of every put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ChecksumKind {
+    /// SHA-256, which the signature needs anyway.
+    Sha256,
+    /// CRC-64/NVME.
+    Crc64nvme,
+    /// None, for servers that refuse the header.
+    Off,
+}
+
 /// Set flag by flag: as a heading of the whole it would go on over the flags behind it.
 const S3: &str = "S3 (keys: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role)";
 
@@ -210,6 +222,9 @@ pub struct StoreArgs {
     /// With --s3-sse customer: file with the key, 32 bytes in base64; every later command needs it
     #[arg(long, help_heading = S3, value_name = "FILE")]
     pub s3_sse_key_file: Option<PathBuf>,
+    /// Checksum that goes with every put; buckets with Object Lock demand one [default: AWS_CHECKSUM_ALGORITHM, else sha256]
+    #[arg(long, help_heading = S3, value_name = "KIND")]
+    pub s3_checksum: Option<ChecksumKind>,
     /// Storage class of data files, such as STANDARD_IA; it must be readable at once
     #[arg(long, help_heading = S3, value_name = "CLASS")]
     pub s3_storage_class: Option<String>,
@@ -244,6 +259,11 @@ impl StoreArgs {
             virtual_hosted: self.s3_virtual_hosted,
             ca: self.s3_ca.clone(),
             encryption: self.encryption()?,
+            checksum: self.s3_checksum.map(|kind| match kind {
+                ChecksumKind::Sha256 => Checksum::Sha256,
+                ChecksumKind::Crc64nvme => Checksum::Crc64Nvme,
+                ChecksumKind::Off => Checksum::Off,
+            }),
             storage_class: self.s3_storage_class.clone(),
             retry_for: self.store_retry_for,
             timeout: self.store_timeout,

@@ -39,7 +39,7 @@ pub struct BackupArgs {
     /// Never try to delete anything, for a credential that may not: traces of the lock stay until prune sweeps them
     #[arg(long)]
     pub append_only: bool,
-    /// Use a store that overwrites where it is asked to create only, under a weaker rule
+    /// Commit without create-only puts, for a store that has none or ignores their condition: put, wait, read back
     #[arg(long)]
     pub weak_commit: bool,
     /// Connect, find tables and shards, write nothing
@@ -247,7 +247,7 @@ pub fn table_columns(tables: &[TableReport]) -> Columns {
             format!("{:016x}", table.tally.checksum),
         ]);
     }
-    let sum = |of: fn(&TableReport) -> u64| tables.iter().map(of).sum::<u64>();
+    let sum = |of: fn(&TableReport) -> u64| tables.iter().map(of).fold(0, u64::saturating_add);
     columns.row([
         "all".to_string(),
         String::new(),

@@ -29,6 +29,8 @@ struct Listing {
     unfinished_backups: Vec<UnfinishedBackup>,
     /// Who is at work in the repository.
     locks: Vec<String>,
+    /// Symbolic links in the repository, which are never followed.
+    symlinks: Vec<String>,
 }
 
 impl ListArgs {
@@ -40,7 +42,8 @@ impl ListArgs {
         let store = flow::open_store(&self.repository.settings()?, false)?;
         let (backups, unfinished) = flow::list(&store)?;
         let (unfinished_backups, locks) = flow::unfinished(&store, &unfinished)?;
-        let listing = Listing { backups, unfinished, unfinished_backups, locks };
+        let symlinks = flow::symlinks(&store);
+        let listing = Listing { backups, unfinished, unfinished_backups, locks, symlinks };
         let text = text(&listing);
         Ok(Outcome { quiet_text: text.clone(), ..Outcome::done(text, flow::to_json(&listing)) })
     }
@@ -76,9 +79,14 @@ fn text(listing: &Listing) -> String {
         let state = match (&begun.locked_by, begun.pruning) {
             (Some(owner), _) => format!("locked by {owner}"),
             (None, true) => "left by a prune that was interrupted; the next one removes it".to_string(),
-            (None, false) => format!("resume with backup --resume {}, or prune removes it in time", begun.backup),
+            (None, false) => {
+                "resume it with backup --resume and the flags it was begun with, or leave it to prune".to_string()
+            }
         };
         text += &format!("unfinished: {}, begun {}; {state}\n", begun.backup, begun_at(&begun.backup));
+    }
+    for link in &listing.symlinks {
+        text += &format!("warning: {link} is a symbolic link, which is never followed inside a repository\n");
     }
     for owner in &listing.locks {
         text += &format!("at work: {owner}\n");

@@ -15,8 +15,10 @@ use crate::cli::{Running, units};
 
 const AFTER: &str = "\
 A backup stays when any rule keeps it. A rule counts the hours, days, weeks, months or years that
-have a backup, from the newest on, and keeps the newest backup of each. Whatever the rules say, the
-newest backup that can be restored stays, and so does everything that a kept backup adds to.
+have a backup, from the newest on, and keeps the newest backup of each. Rules choose among the
+backups that can be restored; one with a damaged manifest or missing files counts for none, is
+listed apart, and stays unless --remove-broken is given. Whatever the rules say, the newest backup
+that can be restored stays, and so does everything that a kept backup adds to.
   tsdb-ark prune --repository s3://bucket/opentsdb --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --dry-run
 ";
 
@@ -33,6 +35,9 @@ pub struct PruneArgs {
     /// Remove no committed backup, only what unfinished ones and lost attempts have left
     #[arg(long)]
     pub only_unfinished: bool,
+    /// Also remove backups that cannot be restored and are older than the newest one that can
+    #[arg(long, conflicts_with = "only_unfinished")]
+    pub remove_broken: bool,
     /// Leave unfinished backups and strays alone until their newest file is so old
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration, default_value = "24h")]
     pub grace: Duration,
@@ -105,7 +110,8 @@ impl PruneArgs {
         // With --only-unfinished rules of the configuration file do not matter.
         let rules = rules.filter(|_| !self.only_unfinished);
         let store = flow::open_store(&self.repository.settings()?, false)?;
-        let plan = PrunePlan { store, rules, grace: self.grace, dry_run: self.dry_run };
+        let plan =
+            PrunePlan { store, rules, remove_broken: self.remove_broken, grace: self.grace, dry_run: self.dry_run };
         Ok(outcome(&flow::prune(&plan, &running.progress, &running.cancel)?))
     }
 }
@@ -114,8 +120,7 @@ fn outcome(report: &PruneReport) -> Outcome {
     let done = Outcome::done(text(report), flow::to_json(report));
     match report.problems.len() {
         0 => done,
-        1 => done
-            .must_read("a backup is damaged; nothing of it was removed by rule unless the report says so".to_string()),
+        1 => done.must_read("a problem was found; see the report".to_string()),
         n => done.must_read(format!("{} problems were found; see the report", units::count(n as u64))),
     }
 }
@@ -125,16 +130,25 @@ fn text(report: &PruneReport) -> String {
     if report.dry_run {
         text += "dry run: nothing was changed\n\n";
     }
-    if !report.folders.is_empty() {
-        text += &format!("{}\n", folders(&report.folders));
+    let is_broken = |folder: &&PrunedFolder| matches!(folder.state, FolderState::Damaged | FolderState::Broken);
+    let (broken, sound): (Vec<_>, Vec<_>) = report.folders.iter().partition(is_broken);
+    if !sound.is_empty() {
+        text += &format!("{}\n", folders(&sound));
+    }
+    if !broken.is_empty() {
+        text += &format!("cannot be restored, and count for no rule:\n{}\n", folders(&broken));
     }
     text += &summary(report);
+    if report.keeps_versions && report.files_removed > 0 {
+        text += "the bucket keeps versions: files are only marked as deleted, and their versions take space until the bucket's \
+                 lifecycle rule removes them\n";
+    }
     text += &remarks("problem", &report.problems);
     text += &remarks("warning", &report.warnings);
     text
 }
 
-fn folders(folders: &[PrunedFolder]) -> Columns {
+fn folders(folders: &[&PrunedFolder]) -> Columns {
     let mut columns = Columns::new(&[
         ("backup", Side::Left),
         ("time", Side::Left),
@@ -145,7 +159,7 @@ fn folders(folders: &[PrunedFolder]) -> Columns {
     ]);
     for folder in folders {
         let state = match folder.state {
-            FolderState::Committed | FolderState::Damaged => "",
+            FolderState::Committed | FolderState::Damaged | FolderState::Broken => "",
             FolderState::Unfinished => "unfinished ",
             FolderState::Restore => "restore ",
         };
@@ -163,9 +177,14 @@ fn folders(folders: &[PrunedFolder]) -> Columns {
 
 fn summary(report: &PruneReport) -> String {
     if report.is_empty() {
-        return format!("nothing to prune; {} kept\n", counted(report.kept, "backup", "backups"));
+        return format!("nothing to prune; {} kept\n", kept(report));
     }
-    let verb = if report.dry_run { "would remove" } else { "removed" };
+    let verb = match (report.dry_run, report.keeps_versions) {
+        (true, false) => "would remove",
+        (true, true) => "would mark as deleted",
+        (false, false) => "removed",
+        (false, true) => "marked as deleted",
+    };
     let parts = [
         (report.removed, "backup", "backups"),
         (report.unfinished_removed, "unfinished backup", "unfinished backups"),
@@ -180,8 +199,13 @@ fn summary(report: &PruneReport) -> String {
         "{verb} {what}: {}, {}; {} kept\n",
         counted(report.files_removed, "file", "files"),
         units::size(report.bytes_freed),
-        counted(report.kept, "backup", "backups")
+        kept(report)
     )
+}
+
+fn kept(report: &PruneReport) -> String {
+    let kept = counted(report.kept, "backup", "backups");
+    if report.broken_kept == 0 { kept } else { format!("{kept} and {} broken", units::count(report.broken_kept)) }
 }
 
 fn counted(count: u64, one: &str, many: &str) -> String {

@@ -1,7 +1,8 @@
 //! `tsdb-ark show`: what is in a backup.
 
 use clap::Args;
-use tsdb_ark::flow::{self, ShowReport};
+use serde::Serialize;
+use tsdb_ark::flow::{self, ShowReport, StoredFileReport};
 
 use crate::cli::args::RepositoryArgs;
 use crate::cli::backup::{layout_text, table_columns};
@@ -17,9 +18,19 @@ pub struct ShowArgs {
     /// The backup: its id, the unique beginning of one, or latest
     #[arg(default_value = "latest")]
     pub backup: String,
+    /// List the stored files of the backup instead, one path a line, such as for a restore from an archive class
+    #[arg(long)]
+    pub files: bool,
     /// Where the backups are.
     #[command(flatten)]
     pub repository: RepositoryArgs,
+}
+
+/// What a script gets with `--files`.
+#[derive(Serialize)]
+struct Files {
+    backup: String,
+    files: Vec<StoredFileReport>,
 }
 
 impl ShowArgs {
@@ -29,6 +40,12 @@ impl ShowArgs {
     /// Usage, or the repository's.
     pub fn run(self) -> anyhow::Result<Outcome> {
         let store = flow::open_store(&self.repository.settings()?, false)?;
+        if self.files {
+            let (backup, files) = flow::stored_files(&store, &self.backup)?;
+            let text: String = files.iter().map(|file| format!("{}\n", file.path)).collect();
+            let json = flow::to_json(&Files { backup, files });
+            return Ok(Outcome { quiet_text: text.clone(), ..Outcome::done(text, json) });
+        }
         let report = flow::show(&store, &self.backup)?;
         let text = text(&report);
         Ok(Outcome { quiet_text: text.clone(), ..Outcome::done(text, flow::to_json(&report)) })

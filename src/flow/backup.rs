@@ -42,9 +42,8 @@ const EXACTNESS: &str = "every cell that the scan returned is rebuilt byte for b
                          showed that they rebuild it, from kept bytes otherwise";
 const EXACTNESS_THRIFT1: &str =
     "latest versions only, read through a Thrift1 gateway; every cell that it returned is rebuilt byte for byte";
-const WEAK_COMMIT: &str = "the store overwrites files although it is asked to create them only; the backup is committed under \
-                           the weaker rule of --weak-commit (put, wait, read back), which the manifest records: let \
-                           nothing else write to this repository meanwhile";
+const WEAK_COMMIT: &str = "the backup is committed under the weaker rule of --weak-commit (put, wait, read back), without create-only \
+                           puts; the manifest records it. Let nothing else write to this repository meanwhile";
 /// Bytes that a point takes in a batch, its share of vectors that grow included.
 const BYTES_PER_POINT: u64 = 48;
 
@@ -201,7 +200,8 @@ impl Run<'_> {
                 kept.shards.clear();
             }
             read |= !uncovered(&kept.ranges()).is_empty();
-            let (shards, cells) = (kept.shards.len() as u64, kept.shards.iter().map(|s| s.tally.cells).sum::<u64>());
+            let (shards, cells) =
+                (kept.shards.len() as u64, kept.shards.iter().map(|s| s.tally.cells).fold(0, u64::saturating_add));
             let result = self.table(table, number, kept).map_err(|e| e.at(format!("table {}", table.name)))?;
             if let Some(resumed) = resumed.as_deref_mut() {
                 resumed.shards_kept += shards;

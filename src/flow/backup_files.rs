@@ -7,7 +7,7 @@ use crate::flow::threads::Threads;
 use crate::manifest::{BackupPaths, HashedFile, Manifest, Repository};
 use crate::model::{FileKind, FileRow, ShardRow};
 use crate::parquet_file::{read_files, read_shards};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// What a backup consists of.
 pub struct BackupContents {
@@ -80,10 +80,16 @@ pub fn fetch(threads: &Threads, store: &Store, file: &FileRow) -> Result<Bytes, 
 }
 
 fn read_as_recorded(threads: &Threads, store: &Store, path: &str, size: u64, hash: &str) -> Result<Bytes, FlowError> {
-    let bytes = threads.wait(store.get(path))?;
+    let damaged = |problem: String| FlowError::damaged(format!("{path}: {problem}; run verify --level files"));
+    let bytes = match threads.wait(store.get_at_most(path, size)) {
+        Err(StoreError::TooLarge { size: found, .. }) => {
+            return Err(damaged(format!("has {found} bytes instead of {size}")));
+        }
+        other => other?,
+    };
     match difference(&bytes, size, hash) {
         None => Ok(bytes),
-        Some(problem) => Err(FlowError::damaged(format!("{path}: {problem}; run verify --level files"))),
+        Some(problem) => Err(damaged(problem)),
     }
 }
 

@@ -172,7 +172,9 @@ fn cluster_code(error: &ClusterError) -> Option<u8> {
 fn store_code(error: &StoreError) -> Option<u8> {
     match error {
         error if error.is_denied() => Some(12),
-        StoreError::NotFound { .. } | StoreError::Settings { .. } => Some(10),
+        StoreError::Settings { .. } => Some(10),
+        // The root; a file that is missing below it is damage.
+        StoreError::NotFound { path, .. } if path.is_empty() => Some(10),
         _ => None,
     }
 }

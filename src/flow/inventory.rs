@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::flow::backup_files::load_backup;
+use crate::flow::backup_files::{load_backup, load_manifest};
 use crate::flow::catalogue::{metric_rows, text_time};
 use crate::flow::lock::owner_text;
 use crate::flow::process::ProcessIdentity;
@@ -103,7 +103,7 @@ pub fn list(store: &Store) -> Result<(Vec<ListedBackup>, Vec<String>), FlowError
         for summary in repository.list().await? {
             backups.push(ListedBackup {
                 finished: text_time(summary.finished_ms),
-                seconds: (summary.finished_ms - summary.started_ms) as f64 / 1000.0,
+                seconds: summary.finished_ms.saturating_sub(summary.started_ms) as f64 / 1000.0,
                 tables: summary.tables.len() as u64,
                 rows: summary.tally.rows,
                 cells: summary.tally.cells,
@@ -190,13 +190,39 @@ pub fn show(store: &Store, backup: &str) -> Result<ShowReport, FlowError> {
     })
 }
 
+/// A stored file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StoredFileReport {
+    /// Path below the repository.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// Every file in the folder of a backup, whether it can be read or not, and the backup's id.
+///
+/// # Errors
+/// The repository's.
+pub fn stored_files(store: &Store, backup: &str) -> Result<(String, Vec<StoredFileReport>), FlowError> {
+    let threads = Threads::for_store()?;
+    let backup = load_manifest(&threads, store, backup)?.backup;
+    let entries = threads.wait(store.list(BackupPaths::new(&backup).folder()))?;
+    let files = entries.into_iter().map(|entry| StoredFileReport { path: entry.path, size: entry.size });
+    Ok((backup, files.collect()))
+}
+
+/// Symbolic links that a listing of the repository met: they are never followed.
+pub fn symlinks(store: &Store) -> Vec<String> {
+    store.observed().symlinks
+}
+
 /// A table of a manifest for a report.
 pub fn table_report(table: &TableRecord) -> TableReport {
     TableReport {
         table: table.name.clone(),
         kind: table.kind,
         tally: table.tally,
-        raw_cells: table.raw_cells.values().sum(),
+        raw_cells: table.raw_cells.values().copied().fold(0, u64::saturating_add),
         raw_reasons: table.raw_cells.clone(),
         shards: table.shards,
         files: table.files,

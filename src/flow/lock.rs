@@ -56,7 +56,7 @@ struct Request<'a> {
 
 impl RepositoryLock {
     /// Takes a lock that others may share, waiting a little for a prune to end. A restore or a verification that may not
-    /// write to the repository goes on without one; [`warning`](Self::warning) then says so.
+    /// write to the repository continues without one; [`warning`](Self::warning) then says so.
     ///
     /// # Errors
     /// [`FlowError::Locked`] while a prune is alive; what the store says.

@@ -35,6 +35,7 @@ mod report;
 mod restore;
 mod resume;
 mod rss;
+mod store_check;
 mod survey;
 mod tables;
 mod tally_scan;
@@ -48,7 +49,10 @@ pub use cancel::Cancel;
 pub use check::check;
 pub use descriptions::read_descriptions;
 pub use error::FlowError;
-pub use inventory::{ListedBackup, MetricReport, ShowReport, UnfinishedBackup, list, show, unfinished};
+pub use inventory::{
+    ListedBackup, MetricReport, ShowReport, StoredFileReport, UnfinishedBackup, list, show, stored_files, symlinks,
+    unfinished,
+};
 pub use open::{GatewaySettings, RepositorySettings, open_gateways, open_store, to_json};
 pub use opentsdb_conf::OpentsdbConf;
 pub use pace::{Allowance, Ceiling};
@@ -64,4 +68,4 @@ pub use restore::restore;
 pub use tables::TableNames;
 pub use verify::verify;
 
-pub use crate::store::{Encryption, StoreOptions};
+pub use crate::store::{Checksum, Encryption, StoreOptions};

@@ -102,7 +102,7 @@ pub struct BackupPlan {
     pub source: Source,
     /// The repository's store.
     pub store: Store,
-    /// Use a store that ignores create-only puts all the same, under a weaker rule.
+    /// Commit without create-only puts, under the weaker rule.
     pub weak_commit: bool,
     /// Ask for delete markers and overwritten versions too.
     pub raw: bool,

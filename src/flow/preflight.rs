@@ -6,9 +6,11 @@ use std::num::NonZero;
 use serde::Serialize;
 
 use crate::cluster::{Api, ClusterError, GatewayInfo, Gateways};
+use crate::flow::store_check::{store_warnings, try_store};
 use crate::flow::threads::Threads;
 use crate::flow::{FlowError, RepositorySettings, open_store};
 use crate::manifest::Repository;
+use crate::manifest::layout::REPOSITORY;
 use crate::store::StoreError;
 
 /// Gateways that are asked at the same time.
@@ -137,6 +139,7 @@ pub fn store_section(
     if let Some(cluster) = backups_of {
         section.warnings.extend(other_cluster(threads, repository, cluster)?);
     }
+    section.warnings.extend(store_warnings(repository.store()));
     Ok(section)
 }
 
@@ -149,19 +152,22 @@ pub fn check_store(
     settings: &RepositorySettings,
     cluster_id: Option<&str>,
 ) -> Result<Section, FlowError> {
-    let new = || Section {
-        facts: vec![format!("{}: nothing there yet; the first backup creates it", settings.url)],
-        ..Section::default()
-    };
+    let nothing = format!("{}: nothing there yet; the first backup creates it", settings.url);
     let store = match open_store(settings, false) {
-        Err(FlowError::Store(StoreError::NotFound { .. })) => return Ok(new()),
+        Err(FlowError::Store(StoreError::NotFound { .. })) => {
+            return Ok(Section { facts: vec![nothing], ..Section::default() });
+        }
         other => other?,
     };
-    if threads.wait(store.list(""))?.is_empty() {
-        return Ok(new());
+    let mut section = try_store(threads, &store)?;
+    if threads.wait(store.size(REPOSITORY))?.is_none() && threads.wait(store.folders(""))?.is_empty() {
+        section.facts.insert(0, nothing);
+        return Ok(section);
     }
     let repository = threads.wait(Repository::open(store))?;
-    let mut section = store_section(threads, &repository, cluster_id)?;
+    if let Some(cluster) = cluster_id {
+        section.warnings.extend(other_cluster(threads, &repository, cluster)?);
+    }
     section.facts.insert(0, format!("{}: a repository of tsdb-ark", settings.url));
     Ok(section)
 }

@@ -1,4 +1,4 @@
-//! What was begun and can be gone on with: the plan of a backup, and the progress of a restore.
+//! What was begun and can be resumed: the plan of a backup, and the progress of a restore.
 
 use futures_util::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use super::error::RepositoryError;
 use super::id;
 use super::layout::{BACKUPS, BackupPaths, RESTORES, RestorePaths};
 use super::record::LayoutSource;
-use super::repository::{READS_AT_ONCE, Repository};
+use super::repository::{READS_AT_ONCE, Repository, read_small};
 use super::sealed::{seal, unseal};
 use super::{FORMAT, TOOL_VERSION};
 use crate::model::time::now_ms;
@@ -134,14 +134,14 @@ impl Repository {
     /// store says.
     pub async fn plan(&self, backup: &str) -> Result<Option<PlanRecord>, RepositoryError> {
         let path = BackupPaths::new(backup).plan();
-        match self.store().get(&path).await {
+        match read_small(self.store(), &path).await {
             Ok(text) => {
                 let plan: PlanRecord = unseal(&text, &path)?;
                 let reason = format!("it belongs to backup {}", plan.backup);
                 if plan.backup == backup { Ok(Some(plan)) } else { Err(RepositoryError::Damaged { path, reason }) }
             }
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(RepositoryError::Store(error)) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -178,12 +178,12 @@ impl Repository {
         let progress = RestoreProgress { repository: self.clone(), paths: RestorePaths::new(&restore), restore };
         let path = progress.paths.plan();
         // Nobody else knows the id: what lies there comes from an earlier try of this very put.
-        progress.repository.store().put_settled(&path, seal(&plan, &path)?).await?;
+        progress.repository.put_own(&path, seal(&plan, &path)?).await?;
         Ok(progress)
     }
 
     /// Restores that were begun and not finished, newest first. One whose plan cannot be read is passed over: nothing
-    /// can be gone on with there.
+    /// can be resumed there.
     ///
     /// # Errors
     /// Whatever the store says.
@@ -194,16 +194,17 @@ impl Repository {
             if self.store().size(&paths.finished()).await?.is_some() {
                 continue;
             }
-            let text = match self.store().get(&paths.plan()).await {
-                Err(error) if error.is_not_found() => continue,
-                other => other?,
+            let plan = match read_small(self.store(), &paths.plan()).await {
+                Err(RepositoryError::Store(error)) if error.is_not_found() => continue,
+                Err(RepositoryError::Store(error)) => return Err(error.into()),
+                other => other.and_then(|text| unseal::<RestorePlanRecord>(&text, &paths.plan())),
             };
-            match unseal::<RestorePlanRecord>(&text, &paths.plan()) {
+            match plan {
                 Ok(plan) if plan.restore == restore => {
                     found.push((plan, RestoreProgress { repository: self.clone(), paths, restore }));
                 }
                 Ok(_) => tracing::warn!(path = paths.plan(), "belongs to another restore; passed over"),
-                Err(error) => tracing::warn!(%error, "a restore cannot be gone on with"),
+                Err(error) => tracing::warn!(%error, "a restore cannot be resumed"),
             }
         }
         Ok(found)
@@ -244,15 +245,16 @@ impl RestoreProgress {
     pub async fn files(&self) -> Result<Vec<RestoredFile>, RepositoryError> {
         let store = self.repository.store();
         let entries = store.list(&self.paths.files()).await?;
-        let reads = entries.into_iter().map(|entry| async move { (store.get(&entry.path).await, entry.path) });
+        let reads = entries.into_iter().map(|entry| async move { (read_small(store, &entry.path).await, entry.path) });
         let mut reads = stream::iter(reads).buffer_unordered(READS_AT_ONCE);
         let mut done = Vec::new();
         while let Some((text, path)) = reads.next().await {
-            let text = match text {
-                Err(error) if error.is_not_found() => continue,
-                other => other?,
+            let record = match text {
+                Err(RepositoryError::Store(error)) if error.is_not_found() => continue,
+                Err(RepositoryError::Store(error)) => return Err(error.into()),
+                other => other.and_then(|text| unseal::<RestoredFile>(&text, &path)),
             };
-            match unseal::<RestoredFile>(&text, &path) {
+            match record {
                 Ok(file) if file.restore == self.restore && self.paths.file(&file.path) == path => done.push(file),
                 Ok(file) => tracing::warn!(path, names = file.path, "a progress record lies under another name"),
                 Err(error) => tracing::warn!(%error, "a progress record does not count"),

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::error::RepositoryError;
 use super::id;
 use super::layout::LOCKS;
-use super::repository::Repository;
+use super::repository::{Repository, read_small};
 use super::sealed::{seal, unseal};
 use super::{FORMAT, TOOL_VERSION};
 use crate::store::StoreEntry;
@@ -192,10 +192,12 @@ impl Repository {
             let mut vanished = false;
             for lock in locks.iter_mut().filter(|lock| !lock.released) {
                 let Some(newest) = newest_beat(&lock.files) else { continue };
-                match self.store().get(&newest).await {
+                match read_small(self.store(), &newest).await {
                     Ok(text) => lock.record = unseal(&text, &newest).ok(),
-                    Err(error) if error.is_not_found() => vanished = true,
-                    Err(error) => return Err(error.into()),
+                    Err(RepositoryError::Store(error)) if error.is_not_found() => vanished = true,
+                    Err(RepositoryError::Store(error)) => return Err(error.into()),
+                    // A lock that cannot be read is one all the same.
+                    Err(_) => {}
                 }
             }
             if !vanished || listing == LISTINGS {

@@ -30,7 +30,7 @@
 //! - A shard counts when `catalogue/shards` names its number and attempt, a Parquet file when `catalogue/files` names it.
 //!   Records and files beside these are strays of attempts that were lost or altered; a reader skips them, so it goes by
 //!   the catalogue, never by a listing.
-//! - A backup without manifest can be gone on with. A shard of it is done when its record has its own hash and every
+//! - A backup without manifest can be resumed. A shard of it is done when its record has its own hash and every
 //!   file that it names is there with its size and hash; everything else is read again under new numbers. UIDs are read
 //!   again whenever other tables were, since they come last.
 //! - Only prune deletes: the record of the plan first, then the manifest, then the rest of the folder. Before, it puts

@@ -381,6 +381,7 @@ impl From<&Manifest> for BackupSummary {
     fn from(manifest: &Manifest) -> Self {
         let mut tally = Tally::default();
         manifest.tables.iter().for_each(|table| tally.add(&table.tally));
+        let sum = |numbers: &mut dyn Iterator<Item = u64>| numbers.fold(0, u64::saturating_add);
         Self {
             backup: manifest.backup.clone(),
             started: manifest.started.clone(),
@@ -390,9 +391,9 @@ impl From<&Manifest> for BackupSummary {
             raw: manifest.raw,
             tables: manifest.tables.iter().map(|table| table.name.clone()).collect(),
             tally,
-            raw_cells: manifest.tables.iter().flat_map(|table| table.raw_cells.values()).sum(),
-            files: manifest.tables.iter().map(|table| table.files).sum(),
-            bytes: manifest.tables.iter().map(|table| table.bytes_written).sum(),
+            raw_cells: sum(&mut manifest.tables.iter().flat_map(|table| table.raw_cells.values().copied())),
+            files: sum(&mut manifest.tables.iter().map(|table| table.files)),
+            bytes: sum(&mut manifest.tables.iter().map(|table| table.bytes_written)),
             tool_version: manifest.tool_version.clone(),
         }
     }

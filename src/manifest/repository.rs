@@ -8,13 +8,15 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use super::begun::PlanRecord;
 use super::error::RepositoryError;
 use super::id;
-use super::layout::{BACKUPS, BackupPaths, REPOSITORY};
+use super::layout::{BACKUPS, BackupPaths, REPOSITORY, parse_shard_record};
 use super::record::{BackupSummary, CommitRule, Manifest, RepositoryRecord, ShardRecord};
 use super::sealed::{is_json, parse, seal, unseal};
 use super::{FORMAT, TOOL_VERSION, WHAT};
 use crate::model::time::now_ms;
 use crate::store::{Store, StoreError};
 
+/// Bytes that a JSON file of a repository may have. The largest, a manifest with many regions, stays far below.
+const MAX_JSON: u64 = 64 * 1024 * 1024;
 /// Small files that are fetched at the same time: a backup has thousands of shard records, S3 takes 20 ms for each.
 pub(super) const READS_AT_ONCE: usize = 16;
 
@@ -48,18 +50,21 @@ impl Repository {
         Ok(repository)
     }
 
-    /// Like [`init_or_open`](Self::init_or_open), but a store that ignores the condition of a create-only put is used
-    /// under the weaker [`CommitRule::ReadBack`] instead of being refused.
+    /// Like [`init_or_open`](Self::init_or_open) for a store that has no create-only put or ignores its condition: no put
+    /// carries one, and [`CommitRule::ReadBack`] holds. Local directories need no such rule and keep theirs.
     ///
     /// # Errors
     /// As [`init_or_open`](Self::init_or_open), except [`RepositoryError::NotCreateOnly`].
     pub async fn init_or_open_weak(store: Store) -> Result<Self, RepositoryError> {
-        match Self::init_or_open(store.clone()).await {
-            Err(RepositoryError::NotCreateOnly { .. }) => {
-                Ok(Self { rule: CommitRule::ReadBack, ..Self::open(store).await? })
-            }
-            other => other,
+        if store.has_conditions_of_its_own() {
+            return Self::init_or_open(store).await;
         }
+        let store = store.without_conditions();
+        if store.size(REPOSITORY).await?.is_none() {
+            let record = Self::new_record(&store).await?;
+            store.put_read_back(REPOSITORY, record, MANIFEST_WAIT).await?;
+        }
+        Ok(Self { rule: CommitRule::ReadBack, ..Self::open(store).await? })
     }
 
     /// How the files that decide are written here.
@@ -68,6 +73,13 @@ impl Repository {
     }
 
     async fn init(store: &Store) -> Result<(), RepositoryError> {
+        // Another process may be faster; then its record counts.
+        store.put_settled(REPOSITORY, Self::new_record(store).await?).await?;
+        Ok(())
+    }
+
+    /// The text of `repository.json` for an empty place.
+    async fn new_record(store: &Store) -> Result<Bytes, RepositoryError> {
         if !store.folders(BACKUPS).await?.is_empty() {
             let reason = format!("there are backups, but {REPOSITORY} is missing; restore it from a copy");
             return Err(RepositoryError::NotARepository { place: store.place().to_owned(), reason });
@@ -83,9 +95,7 @@ impl Repository {
             sealing: "none".to_owned(),
             self_blake3: String::new(),
         };
-        // Another process may be faster; then its record counts.
-        store.put_settled(REPOSITORY, seal(&record, REPOSITORY)?).await?;
-        Ok(())
+        seal(&record, REPOSITORY)
     }
 
     /// Opens the repository in the store; writes nothing.
@@ -94,13 +104,13 @@ impl Repository {
     /// [`RepositoryError::NotARepository`], [`RepositoryError::NewerFormat`], and whatever the store says.
     pub async fn open(store: Store) -> Result<Self, RepositoryError> {
         let not_ours = |reason: String| RepositoryError::NotARepository { place: store.place().to_owned(), reason };
-        let text = match store.get(REPOSITORY).await {
+        let text = match read_small(&store, REPOSITORY).await {
             Ok(text) => text,
             // With an empty path it is the root that is missing.
-            Err(StoreError::NotFound { path, .. }) if !path.is_empty() => {
+            Err(RepositoryError::Store(StoreError::NotFound { path, .. })) if !path.is_empty() => {
                 return Err(not_ours(format!("there is no {REPOSITORY}")));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         };
         let what = serde_what(&text);
         if what.as_deref() != Some(WHAT) {
@@ -118,7 +128,7 @@ impl Repository {
 
     /// A put of what is already there, byte for byte, so that a store that overwrites does no harm.
     async fn check_create_only(&self) -> Result<(), RepositoryError> {
-        let text = self.store.get(REPOSITORY).await?;
+        let text = read_small(&self.store, REPOSITORY).await?;
         match self.store.put_new(REPOSITORY, text).await {
             Err(error) if error.is_already_exists() => Ok(()),
             Err(error) => Err(error.into()),
@@ -129,7 +139,7 @@ impl Repository {
     /// Creates a small file under a name that only this process gives: one that is there already is this very file, from
     /// an earlier try.
     pub(super) async fn put_own(&self, path: &str, text: Bytes) -> Result<(), RepositoryError> {
-        match self.store.put_new(path, text).await {
+        match self.store.put_own(path, text).await {
             Err(error) if error.is_already_exists() => Ok(()),
             other => Ok(other?),
         }
@@ -196,7 +206,12 @@ impl Repository {
         let mut ids = Vec::new();
         for backup in self.store.folders(BACKUPS).await? {
             let manifest = BackupPaths::new(&backup).manifest();
-            if self.store.size(&manifest).await?.is_some() == committed {
+            let size = match self.store.size(&manifest).await {
+                // Whether it is a backup cannot be said; who lists names the link.
+                Err(StoreError::Symlink { .. }) => continue,
+                size => size?,
+            };
+            if size.is_some() == committed {
                 ids.push(backup);
             }
         }
@@ -249,7 +264,7 @@ impl Repository {
     /// As [`load`](Self::load), and that there is none.
     pub async fn manifest(&self, backup: &str) -> Result<Manifest, RepositoryError> {
         let path = BackupPaths::new(backup).manifest();
-        let manifest: Manifest = unseal(&self.store.get(&path).await?, &path)?;
+        let manifest: Manifest = unseal(&read_small(&self.store, &path).await?, &path)?;
         if manifest.backup != backup {
             let reason = format!("it belongs to backup {}", manifest.backup);
             return Err(RepositoryError::Damaged { path, reason });
@@ -267,7 +282,10 @@ impl Repository {
             parent: Option<String>,
         }
         let path = BackupPaths::new(backup).manifest();
-        let text = self.store.get(&path).await?;
+        let text = match read_small(&self.store, &path).await {
+            Err(RepositoryError::Damaged { .. }) => return Ok(None),
+            other => other?,
+        };
         Ok(parse::<Child>(&text, &path).ok().and_then(|child| child.parent))
     }
 
@@ -278,14 +296,14 @@ impl Repository {
     /// store says.
     pub async fn shard_records(&self, backup: &str) -> Result<Vec<ShardRecord>, RepositoryError> {
         let entries = self.store.list(&BackupPaths::new(backup).shards()).await?;
-        let paths = entries.into_iter().map(|entry| entry.path).filter(|path| path.ends_with(".json"));
+        let paths = entries.into_iter().map(|entry| entry.path).filter(|path| parse_shard_record(path).is_some());
         let reads = stream::iter(paths.map(|path| self.shard_record(path))).buffer_unordered(READS_AT_ONCE);
         let mut records: Vec<ShardRecord> = reads.try_collect().await?;
         records.sort_by(|a, b| (&a.table, a.shard).cmp(&(&b.table, b.shard)));
         Ok(records)
     }
 
-    /// Every shard record of a backup, by path, or what is wrong with it.
+    /// Every shard record of a backup, by path, or what is wrong with it. Files under other names are none.
     ///
     /// # Errors
     /// Whatever the store says.
@@ -309,13 +327,22 @@ impl Repository {
             }
         };
         let entries = self.store.list(&paths.shards()).await?;
-        let checks = stream::iter(entries.into_iter().map(|entry| check(entry.path)));
+        let named = entries.into_iter().map(|entry| entry.path).filter(|path| parse_shard_record(path).is_some());
+        let checks = stream::iter(named.map(check));
         checks.buffered(READS_AT_ONCE).try_collect().await
     }
 
     async fn shard_record(&self, path: String) -> Result<ShardRecord, RepositoryError> {
-        unseal(&self.store.get(&path).await?, &path)
+        unseal(&read_small(&self.store, &path).await?, &path)
     }
+}
+
+/// A JSON file, unless it is larger than one can be.
+pub(super) async fn read_small(store: &Store, path: &str) -> Result<Bytes, RepositoryError> {
+    store.get_at_most(path, MAX_JSON).await.map_err(|error| match error {
+        StoreError::TooLarge { .. } => RepositoryError::Damaged { path: path.to_owned(), reason: error.to_string() },
+        error => error.into(),
+    })
 }
 
 fn serde_what(text: &[u8]) -> Option<String> {

@@ -35,10 +35,11 @@ pub struct Tally {
 impl Tally {
     /// Adds another set.
     pub fn add(&mut self, other: &Tally) {
-        self.rows += other.rows;
-        self.cells += other.cells;
-        self.points += other.points;
-        self.bytes += other.bytes;
+        // Recorded numbers may be anything.
+        self.rows = self.rows.saturating_add(other.rows);
+        self.cells = self.cells.saturating_add(other.cells);
+        self.points = self.points.saturating_add(other.points);
+        self.bytes = self.bytes.saturating_add(other.bytes);
         self.checksum = self.checksum.wrapping_add(other.checksum);
     }
 

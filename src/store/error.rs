@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::{self, ErrorKind};
 
+use super::tap::with_true_status;
 use crate::model::Retry;
 
 /// What a call was doing, for messages.
@@ -39,10 +40,7 @@ pub enum StoreError {
         reason: String,
     },
     /// No such file, directory or bucket.
-    #[error(
-        "{} does not exist; check the repository's URL, and on S3 the bucket and the endpoint (--s3-endpoint, AWS_ENDPOINT_URL)",
-        at(place, path)
-    )]
+    #[error("{}", absent(place, path))]
     NotFound {
         /// Root.
         place: String,
@@ -122,6 +120,75 @@ pub enum StoreError {
         /// The answer.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The store does not know the condition of a create-only put; without it the same put succeeds.
+    #[error(
+        "{place} has no create-only put (it refuses `If-None-Match: *`), by which backups are committed; if nothing else \
+         writes there, --weak-commit backs up without: {source}"
+    )]
+    NoConditionalPut {
+        /// Root.
+        place: String,
+        /// The answer.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The object is in a storage class that cannot be read at once.
+    #[error(
+        "{} is archived: restore the objects first (S3 RestoreObject; `show --files` lists all of a backup): {source}",
+        at(place, path)
+    )]
+    Archived {
+        /// Root.
+        place: String,
+        /// Path.
+        path: String,
+        /// The answer.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The object is under Object Lock.
+    #[error("{} is locked against deletion (Object Lock retention or legal hold): {source}", at(place, path))]
+    Retained {
+        /// Root.
+        place: String,
+        /// Path.
+        path: String,
+        /// The answer.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// This machine's clock is too far from the store's for a signature to count.
+    #[error(
+        "the clock of this machine is too far from that of {place}, which refuses the signature: set the clock (NTP) and \
+         try again: {source}"
+    )]
+    Clock {
+        /// Root.
+        place: String,
+        /// The answer.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A file is larger than it can be, and was not read.
+    #[error("{} has {size} bytes, but at most {limit} are expected; it was not read", at(place, path))]
+    TooLarge {
+        /// Root.
+        place: String,
+        /// Path.
+        path: String,
+        /// Bytes of the file.
+        size: u64,
+        /// Bytes that it may have.
+        limit: u64,
+    },
+    /// A path leads through a symbolic link, which is never followed inside a repository.
+    #[error("cannot {operation} {}: {source}", at(place, path))]
+    Symlink {
+        /// What was tried.
+        operation: &'static str,
+        /// Root.
+        place: String,
+        /// Path.
+        path: String,
+        /// Which part is the link.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// Anything else; the same call fails again.
     #[error("cannot {operation} {}: {source}", at(place, path))]
     Other {
@@ -134,6 +201,16 @@ pub enum StoreError {
         /// The answer.
         source: Box<dyn Error + Send + Sync>,
     },
+}
+
+fn absent(place: &str, path: &str) -> String {
+    match path {
+        "" => format!(
+            "{place} does not exist; check the repository's URL, and on S3 the bucket and the endpoint (--s3-endpoint, \
+             AWS_ENDPOINT_URL)"
+        ),
+        path => format!("{} is missing", at(place, path)),
+    }
 }
 
 fn at(place: &str, path: &str) -> String {
@@ -166,6 +243,35 @@ impl StoreError {
         matches!(self, Self::AlreadyExists { .. })
     }
 
+    /// True for [`Archived`](Self::Archived).
+    pub fn is_archived(&self) -> bool {
+        matches!(self, Self::Archived { .. })
+    }
+
+    /// True for [`Retained`](Self::Retained).
+    pub fn is_retained(&self) -> bool {
+        matches!(self, Self::Retained { .. })
+    }
+
+    /// True when the same put without a condition may succeed: the store has refused the request as such.
+    pub(super) fn may_be_the_condition(&self) -> bool {
+        matches!(self, Self::Other { .. })
+    }
+
+    /// The same, known to be about the condition.
+    pub(super) fn about_the_condition(self) -> Self {
+        match self {
+            Self::Other { place, source, .. } => Self::NoConditionalPut { place, source },
+            other => other,
+        }
+    }
+
+    /// A path that no file of a repository has.
+    pub(super) fn bad_path(place: &str, path: &str, reason: String) -> Self {
+        let source = format!("no path inside a repository: {reason}").into();
+        Self::of_class(Class::Other, source, Operation::Read, place, path)
+    }
+
     /// A file whose writer went away.
     pub fn given_up(path: &str, what: &str) -> Self {
         Self::of_class(Class::Other, what.into(), Operation::Create, "the repository", path)
@@ -186,7 +292,12 @@ impl StoreError {
         let (class, answer) = (Class::of_object_store(&error), answer(&error));
         // Without its bucket the whole repository is missing, whichever file was asked for.
         let path = if class == Class::NoBucket { "" } else { path };
-        Self::of_class(class, answer.map_or_else(|| error.into(), Into::into), operation, place, path)
+        let source = match (answer, error) {
+            (Some(answer), _) => answer.into(),
+            (None, object_store::Error::Generic { store: "LocalFileSystem", source }) => source,
+            (None, error) => error.into(),
+        };
+        Self::of_class(class, source, operation, place, path)
     }
 
     fn of_class(
@@ -204,6 +315,10 @@ impl StoreError {
             Class::Expired => Self::Credentials { what: EXPIRED, operation, place, path, source },
             Class::NoCredentials => Self::Credentials { what: NO_CREDENTIALS, operation, place, path, source },
             Class::Full => Self::DiskFull { place, path, source },
+            Class::Archived => Self::Archived { place, path, source },
+            Class::Retained => Self::Retained { place, path, source },
+            Class::Clock => Self::Clock { place, source },
+            Class::Symlink => Self::Symlink { operation, place, path, source },
             Class::Unavailable => Self::Unavailable { operation, place, path, source },
             Class::Throttled => Self::Throttled { operation, place, path, source },
             Class::Other => Self::Other { operation, place, path, source },
@@ -212,10 +327,10 @@ impl StoreError {
 }
 
 const EXPIRED: &str = "the S3 credentials have expired: get new ones and run the command again (an interrupted backup \
-                       goes on with --resume). The store refused them";
+                       continues with --resume). The store refused them";
 const NO_CREDENTIALS: &str = "there are no S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a \
                               profile of ~/.aws with --s3-profile or AWS_PROFILE, or give the machine a role. The \
-                              program asked the machine for a role in vain";
+                              program asked the machine for a role and got none";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
@@ -226,6 +341,10 @@ enum Class {
     Expired,
     NoCredentials,
     Full,
+    Archived,
+    Retained,
+    Clock,
+    Symlink,
     Unavailable,
     Throttled,
     Other,
@@ -234,6 +353,7 @@ enum Class {
 impl Class {
     fn of_io(error: &io::Error) -> Self {
         match error.kind() {
+            _ if error.get_ref().is_some_and(|inner| inner.is::<super::local::Symlink>()) => Self::Symlink,
             ErrorKind::NotFound => Self::NotFound,
             ErrorKind::AlreadyExists => Self::AlreadyExists,
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Self::Denied,
@@ -254,12 +374,34 @@ impl Class {
             },
             E::AlreadyExists { .. } | E::Precondition { .. } => Self::AlreadyExists,
             E::PermissionDenied { source, .. } | E::Unauthenticated { source, .. } => {
-                let text = chain_text(source.as_ref());
-                if EXPIRED_CODES.iter().any(|code| text.contains(code)) { Self::Expired } else { Self::Denied }
+                Self::not_denied(&chain_text(source.as_ref())).unwrap_or(Self::Denied)
             }
             E::Generic { store: "S3", source } => Self::of_s3(source.as_ref()),
             E::Generic { source, .. } => io_cause(source.as_ref()).map_or(Self::Other, Self::of_io),
             _ => Self::Other,
+        }
+    }
+
+    /// What a refusal (400, 403, 507) is about that is none of permissions.
+    fn not_denied(text: &str) -> Option<Self> {
+        let any = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        if any(EXPIRED_CODES) {
+            Some(Self::Expired)
+        } else if any(&["RequestTimeTooSkewed", "RequestInTheFuture"]) {
+            Some(Self::Clock)
+        } else if any(&[
+            "507 Insufficient Storage",
+            "QuotaExceeded",
+            "XMinioStorageFull",
+            "XMinioAdminBucketQuotaExceeded",
+        ]) {
+            Some(Self::Full)
+        } else if any(&["InvalidObjectState"]) {
+            Some(Self::Archived)
+        } else if any(RETAINED) {
+            Some(Self::Retained)
+        } else {
+            None
         }
     }
 
@@ -271,15 +413,13 @@ impl Class {
             Self::Throttled
         } else if any(&["NoSuchBucket"]) {
             Self::NoBucket
-        } else if any(EXPIRED_CODES) {
-            Self::Expired
+        } else if let Some(class) = Self::not_denied(&text) {
+            class
         } else if any(ROLE_REQUESTS) {
             Self::NoCredentials
         } else if any(UNKNOWN_KEY) || any(&["SignatureDoesNotMatch", "InvalidToken"]) {
             Self::Denied
-        } else if any(&["507 Insufficient Storage", "QuotaExceeded", "XMinioStorageFull"]) {
-            Self::Full
-        } else if any(&["status code: 4", "Received redirect"]) {
+        } else if any(&["status code: 4", "status code: 501", "Received redirect"]) {
             Self::Other
         } else {
             Self::Unavailable
@@ -289,16 +429,40 @@ impl Class {
 
 /// Codes of answers to keys that were good once. `RequestExpired` also comes when a signature is too old.
 const EXPIRED_CODES: &[&str] = &["ExpiredToken", "TokenRefreshRequired", "RequestExpired"];
+/// What servers say of an object under retention or legal hold: AWS, MinIO, versitygw, Ceph.
+const RETAINED: &[&str] = &[
+    "object protected by object lock",
+    "ObjectLocked",
+    "WORM protected",
+    "is protected by object lock",
+    "forbidden by object lock",
+];
 /// Codes of answers to an access key that nobody has.
 const UNKNOWN_KEY: &[&str] = &["InvalidAccessKeyId", "XAdminUserNotFound"];
 /// Where the library asks for the keys of a role: the metadata service of a machine, a container or a pod.
 const ROLE_REQUESTS: &[&str] = &["/latest/api/token", "/latest/meta-data/", "169.254.170."];
 
+/// An error with its causes, and the status that the server sent.
+fn chain_text(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    with_true_status(text)
+}
+
 /// What an S3 server said, in short: the status, and code and message of its XML. The whole answer must not be shown: to
 /// a wrong signature it repeats the headers that were signed, a session token and an encryption key among them.
 fn answer(error: &object_store::Error) -> Option<String> {
     let text = chain_text(error);
-    let (head, body) = text.split_once("<?xml").or_else(|| text.split_once("<Error"))?;
+    let Some((head, body)) = text.split_once("<?xml").or_else(|| text.split_once("<Error")) else {
+        let final_status =
+            ["501 Not Implemented", "507 Insufficient Storage"].into_iter().find(|s| text.contains(s))?;
+        return Some(final_status.to_owned());
+    };
     let field = |name: &str| {
         let (_, rest) = body.split_once(&format!("<{name}>"))?;
         Some(rest.split_once('<')?.0.trim().to_owned())
@@ -310,17 +474,6 @@ fn answer(error: &object_store::Error) -> Option<String> {
     let tried = head.split_once(", after ").and_then(|(_, rest)| rest.split_once(" retries"));
     let tries = tried.map(|(count, _)| format!(" (after {count} retries)")).unwrap_or_default();
     Some(known.join(", ") + &tries)
-}
-
-fn chain_text(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    text
 }
 
 fn io_cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {

@@ -2,7 +2,8 @@
 //!
 //! A [`Store`] holds write-once files below one root. Four properties carry the rest of the program:
 //!
-//! - [`Store::put_new`] creates a file or refuses; of any number of racing creators exactly one wins.
+//! - [`Store::put_new`] creates a file or refuses; of any number of racing creators exactly one wins. A server that has no
+//!   such put is used [`without_conditions`](Store::without_conditions), or not at all.
 //! - A [`FileSink`] streams a large file; until [`FileSink::finish`] returns, no reader sees it.
 //! - Everything that was acknowledged is durable: local files and their directories are synced.
 //! - Errors say whether trying again can help ([`StoreError::retry`]) and name the path.
@@ -12,10 +13,14 @@
 //! error that arrives here has outlived that.
 
 mod error;
+mod local;
+mod observed;
 mod options;
 mod profile;
+mod put;
 mod s3;
 mod sink;
+mod tap;
 mod tidy;
 mod url;
 
@@ -23,21 +28,22 @@ use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::aws::AmazonS3;
-use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{Attributes, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{Attributes, ObjectStore, ObjectStoreExt};
 
 use crate::model::Retry;
 
 pub use error::StoreError;
-pub use options::{Encryption, StoreOptions};
+pub use observed::{Observed, Probe, is_probe};
+pub use options::{Checksum, Encryption, StoreOptions};
 pub use profile::Variables;
 pub use sink::{FileSink, StoredFile};
 pub use url::RepositoryUrl;
@@ -47,6 +53,9 @@ use error::Operation;
 /// Between two tries of a request; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// The place of a store in memory.
+const MEMORY: &str = "memory";
 
 /// A file in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +72,8 @@ pub struct StoreEntry {
 #[derive(Debug, Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    /// Never asks for a create-only put.
+    weak: bool,
 }
 
 struct Inner {
@@ -74,12 +85,33 @@ struct Inner {
     attributes: Attributes,
     /// How long what did not come to an answer is tried again.
     retry_for: Duration,
+    /// The store has refused a put because of its condition.
+    refuses_conditions: AtomicBool,
+    /// What the file system can do, for local stores.
+    facts: Arc<local::Facts>,
+    /// What the answers of S3 told.
+    seen: Arc<tap::Seen>,
 }
 
 /// Not what the client below would say of itself: that has an encryption key among its headers.
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inner").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn new(objects: Arc<dyn ObjectStore>, place: String) -> Self {
+        Self {
+            objects,
+            place,
+            root: None,
+            attributes: Attributes::new(),
+            retry_for: Duration::ZERO,
+            refuses_conditions: AtomicBool::new(false),
+            facts: Arc::default(),
+            seen: Arc::default(),
+        }
     }
 }
 
@@ -131,12 +163,22 @@ impl Store {
 
     /// A store in memory, gone with its last clone: for tests and dry runs.
     pub fn in_memory() -> Self {
-        Self::new(Arc::new(InMemory::new()), "memory".to_owned(), None)
+        Self::of(Inner::new(Arc::new(InMemory::new()), MEMORY.to_owned()))
     }
 
-    fn new(objects: Arc<dyn ObjectStore>, place: String, root: Option<PathBuf>) -> Self {
-        let (attributes, retry_for) = (Attributes::new(), Duration::ZERO);
-        Self { inner: Arc::new(Inner { objects, place, root, attributes, retry_for }) }
+    fn of(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner), weak: false }
+    }
+
+    /// The same store without create-only puts: no request carries a condition any more. A put looks first whether the
+    /// name is taken, which does not keep racing writers apart. Local directories and memory always keep them apart.
+    pub fn without_conditions(self) -> Self {
+        Self { weak: !self.has_conditions_of_its_own(), ..self }
+    }
+
+    /// True for stores that create files exclusively, whatever a server says.
+    pub fn has_conditions_of_its_own(&self) -> bool {
+        self.inner.root.is_some() || self.inner.place == MEMORY
     }
 
     /// The system says "exists" or "not found" of a path that leads through a file, which would send people astray.
@@ -152,19 +194,28 @@ impl Store {
 
     fn open_local(directory: PathBuf, place: String) -> Result<Self, StoreError> {
         Self::refuse_files(&directory, &place)?;
-        let files = LocalFileSystem::new_with_prefix(&directory)
-            .map_err(|e| StoreError::from_object_store(e, Operation::Open, &place, ""))?
-            .with_fsync(true);
-        Ok(Self::new(Arc::new(files), place, Some(directory)))
+        let files = local::LocalFiles::new(&directory)
+            .map_err(|e| StoreError::from_object_store(e, Operation::Open, &place, ""))?;
+        let (root, facts) = (Some(directory), files.facts());
+        Ok(Self::of(Inner { root, facts, ..Inner::new(Arc::new(files), place) }))
     }
 
-    fn below_prefix(s3: AmazonS3, prefix: &str, place: String, options: &StoreOptions) -> Result<Self, StoreError> {
+    fn below_prefix(
+        (s3, seen): (AmazonS3, Arc<tap::Seen>),
+        prefix: &str,
+        place: String,
+        options: &StoreOptions,
+    ) -> Result<Self, StoreError> {
         let objects: Arc<dyn ObjectStore> = match prefix {
             "" => Arc::new(s3),
-            prefix => Arc::new(PrefixStore::new(s3, parse(prefix, &place)?)),
+            prefix => {
+                let wrong =
+                    |e: object_store::path::Error| StoreError::Settings { place: place.clone(), reason: e.to_string() };
+                Arc::new(PrefixStore::new(s3, Path::parse(prefix).map_err(wrong)?))
+            }
         };
         let (attributes, retry_for) = (s3::attributes(options), options.retry_for);
-        Ok(Self { inner: Arc::new(Inner { objects, place, root: None, attributes, retry_for }) })
+        Ok(Self::of(Inner { attributes, retry_for, seen, ..Inner::new(objects, place) }))
     }
 
     /// The root as the user wrote it, for messages.
@@ -175,73 +226,6 @@ impl Store {
     /// Where a path lies on disk; `None` on S3 and in memory.
     pub fn local_path(&self, path: &str) -> Option<PathBuf> {
         self.inner.root.as_ref().map(|root| root.join(path))
-    }
-
-    /// Creates a file that must not exist yet; on success it is durable.
-    ///
-    /// # Errors
-    /// [`StoreError::AlreadyExists`] when it exists. On S3 that, and a time-out, can also mean that an earlier try of
-    /// this very call arrived and only its answer was lost: a caller that must know reads the file back and compares.
-    pub async fn put_new(&self, path: &str, content: Bytes) -> Result<(), StoreError> {
-        let (at, options) = (self.parse(path)?, create_only(Attributes::new()));
-        let put = || self.inner.objects.put_opts(&at, content.clone().into(), options.clone());
-        self.until_answered(Operation::Create, path, put).await.map(drop)
-    }
-
-    /// Like [`put_new`](Self::put_new), and settles what a lost answer leaves open: the put is repeated and the file
-    /// read back until it is known what is there. `None`: this content. `Some`: another one, which came first. The
-    /// content must be unique to the caller, or it would take another's file for its own.
-    ///
-    /// # Errors
-    /// Whatever the store says. After [`Retry::Transient`] ones the file may be there all the same.
-    pub async fn put_settled(&self, path: &str, content: Bytes) -> Result<Option<Bytes>, StoreError> {
-        self.settle(path, content.into(), Attributes::new()).await
-    }
-
-    async fn settle(&self, path: &str, content: PutPayload, carry: Attributes) -> Result<Option<Bytes>, StoreError> {
-        let begun = Instant::now();
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let Err(error) = self.create(path, content.clone(), carry.clone()).await else { return Ok(None) };
-            if !error.is_already_exists() && error.retry() == Retry::Permanent {
-                return Err(error);
-            }
-            match self.get(path).await {
-                Ok(stored) => return Ok((!is_same(&content, &stored)).then_some(stored)),
-                // Nothing arrived: the first error is the news.
-                Err(missing) if missing.is_not_found() && begun.elapsed() < self.inner.retry_for => {}
-                Err(missing) if missing.is_not_found() => return Err(error),
-                // It stays open what is there.
-                Err(unread) => return Err(unread),
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    /// For a store that ignores the condition of a create-only put: looks that nothing is there, puts, waits, and reads
-    /// back what is there then. Of several writers the last one wins and all see it, as long as none of them stops
-    /// between its look and its put for longer than the others wait.
-    ///
-    /// # Errors
-    /// Whatever the store says.
-    pub async fn put_read_back(&self, path: &str, content: Bytes, wait: Duration) -> Result<Bytes, StoreError> {
-        match self.get(path).await {
-            Ok(stored) => return Ok(stored),
-            Err(missing) if missing.is_not_found() => {}
-            Err(error) => return Err(error),
-        }
-        if let Some(other) = self.put_settled(path, content).await? {
-            return Ok(other);
-        }
-        tokio::time::sleep(wait).await;
-        self.get(path).await
-    }
-
-    async fn create(&self, path: &str, content: PutPayload, attributes: Attributes) -> Result<(), StoreError> {
-        let at = self.parse(path)?;
-        let put = self.inner.objects.put_opts(&at, content, create_only(attributes)).await;
-        put.map(drop).map_err(|e| self.failed(e, Operation::Create, path))
     }
 
     /// Starts a file that is written piece by piece. An unfinished one is never visible; the path must be unique to
@@ -261,12 +245,19 @@ impl Store {
         path: &str,
         request: impl Fn() -> F,
     ) -> Result<T, StoreError> {
+        self.until_done(|| async { request().await.map_err(|error| self.failed(error, operation, path)) }).await
+    }
+
+    async fn until_done<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        request: impl Fn() -> F,
+    ) -> Result<T, StoreError> {
         let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
             let error = match request().await {
                 Ok(answer) => return Ok(answer),
-                Err(error) => self.failed(error, operation, path),
+                Err(error) => error,
             };
             if error.retry() == Retry::Permanent || begun.elapsed() >= self.inner.retry_for {
                 return Err(error);
@@ -276,13 +267,32 @@ impl Store {
         }
     }
 
-    /// The whole file.
+    /// The whole file, however large.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] and whatever the store says.
     pub async fn get(&self, path: &str) -> Result<Bytes, StoreError> {
+        self.get_at_most(path, u64::MAX).await
+    }
+
+    /// The whole file, when it has no more bytes than that: a larger one is not read, whatever lies there.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::TooLarge`] and whatever the store says.
+    pub async fn get_at_most(&self, path: &str, limit: u64) -> Result<Bytes, StoreError> {
         let at = self.parse(path)?;
-        self.until_answered(Operation::Read, path, || async { self.inner.objects.get(&at).await?.bytes().await }).await
+        let read = || async {
+            let failed = |error| self.failed(error, Operation::Read, path);
+            let found = self.inner.objects.get(&at).await.map_err(failed)?;
+            match found.meta.size {
+                size if size > limit => {
+                    let (place, path) = (self.inner.place.clone(), path.to_owned());
+                    Err(StoreError::TooLarge { place, path, size, limit })
+                }
+                _ => found.bytes().await.map_err(failed),
+            }
+        };
+        self.until_done(read).await
     }
 
     /// Some bytes of a file, `range` counted from its beginning.
@@ -372,18 +382,7 @@ impl Store {
     }
 }
 
-fn create_only(attributes: Attributes) -> PutOptions {
-    PutOptions { mode: PutMode::Create, attributes, ..PutOptions::default() }
-}
-
-fn is_same(content: &PutPayload, stored: &[u8]) -> bool {
-    let mut rest = Some(stored);
-    for piece in content {
-        rest = rest.and_then(|rest| rest.strip_prefix(piece.as_ref()));
-    }
-    rest.is_some_and(<[u8]>::is_empty)
-}
-
+/// A path from elsewhere, such as a record of a repository: one that climbs out with `..` is none.
 fn parse(path: &str, place: &str) -> Result<Path, StoreError> {
-    Path::parse(path).map_err(|e| StoreError::Settings { place: place.to_owned(), reason: e.to_string() })
+    Path::parse(path).map_err(|e| StoreError::bad_path(place, path, e.to_string()))
 }

@@ -22,6 +22,8 @@ pub struct StoreOptions {
     pub ca: Option<PathBuf>,
     /// How the server encrypts what it stores.
     pub encryption: Option<Encryption>,
+    /// Checksum that goes with every put; `None`: `AWS_CHECKSUM_ALGORITHM`, else SHA-256.
+    pub checksum: Option<Checksum>,
     /// Storage class of data files. The small JSON files keep the bucket's own, because every command reads them.
     pub storage_class: Option<String>,
     /// How long a request that fails is repeated; zero: never.
@@ -39,6 +41,7 @@ impl Default for StoreOptions {
             virtual_hosted: false,
             ca: None,
             encryption: None,
+            checksum: None,
             storage_class: None,
             retry_for: Duration::from_secs(180),
             timeout: None,
@@ -50,6 +53,17 @@ impl StoreOptions {
     /// The longest useful [`retry_for`](Self::retry_for): a repeated request carries its first signature, which S3 takes
     /// for 15 minutes.
     pub const LONGEST_RETRY: Duration = Duration::from_secs(600);
+}
+
+/// The checksum of a put, which the server compares. Buckets with Object Lock demand one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checksum {
+    /// `x-amz-checksum-sha256`. Costs nothing: the signature needs the same digest.
+    Sha256,
+    /// `x-amz-checksum-crc64nvme`.
+    Crc64Nvme,
+    /// None, for servers that refuse the header.
+    Off,
 }
 
 /// Encryption on the server's side.

@@ -4,14 +4,16 @@
 //! identity, container, instance role). A profile that is named by flag comes before the environment.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey as Key};
 use object_store::{Attribute, Attributes, BackoffConfig, Certificate, ClientOptions, RetryConfig};
 
-use super::options::{Encryption, StoreOptions};
+use super::options::{Checksum, Encryption, StoreOptions};
 use super::profile::{Profile, Variables};
+use super::tap::{Seen, Tap};
 
 /// The library's 30 s for a whole request is too little for a large part on a thin line.
 const TIMEOUT: Duration = Duration::from_secs(180);
@@ -25,15 +27,28 @@ pub(super) fn variables() -> Variables {
     all.filter(|(name, value)| !value.is_empty() && (name == "HOME" || name.starts_with("AWS_"))).collect()
 }
 
-/// The client. Nothing is sent.
+/// The client, and what its answers tell. Nothing is sent.
 ///
 /// # Errors
 /// A sentence that says which setting is wrong; never a secret.
-pub(super) fn open(bucket: &str, options: &StoreOptions, variables: &Variables) -> Result<AmazonS3, String> {
+pub(super) fn open(
+    bucket: &str,
+    options: &StoreOptions,
+    variables: &Variables,
+) -> Result<(AmazonS3, Arc<Seen>), String> {
     let settings = Settings::gather(options, variables)?;
     // One request per file: not every store knows bulk deletes, some judge them by the bucket's policy instead of the
     // file's, and a refusal hides inside an answer of success.
+    let seen = Arc::<Seen>::default();
     let mut builder = settings.builder.with_bucket_name(bucket).with_disable_bulk_delete(true);
+    builder = builder.with_http_connector(Tap(Arc::clone(&seen)));
+    if builder.get_config_value(&Key::Checksum).is_none() || options.checksum.is_some() {
+        builder = match options.checksum.unwrap_or(Checksum::Sha256) {
+            Checksum::Sha256 => builder.with_checksum_algorithm(object_store::aws::Checksum::SHA256),
+            Checksum::Crc64Nvme => builder.with_checksum_algorithm(object_store::aws::Checksum::CRC64NVME),
+            Checksum::Off => builder,
+        };
+    }
     let endpoint = match (&settings.endpoint, options.virtual_hosted) {
         (Some(endpoint), true) => Some(with_bucket(endpoint, bucket)?),
         (endpoint, _) => endpoint.clone(),
@@ -54,7 +69,8 @@ pub(super) fn open(bucket: &str, options: &StoreOptions, variables: &Variables) 
         let keys = builder.clone().with_retry(patient).build().map_err(|e| e.to_string())?;
         builder = builder.with_credentials(keys.credentials().clone());
     }
-    builder.with_retry(retries(options.retry_for)).build().map_err(|e| e.to_string())
+    let client = builder.with_retry(retries(options.retry_for)).build().map_err(|e| e.to_string())?;
+    Ok((client, seen))
 }
 
 /// What data files carry.

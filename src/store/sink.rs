@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::Store;
 use super::error::{Operation, StoreError};
+use super::put::Name;
 
 const MIB: usize = 1024 * 1024;
 const PART: usize = 8 * MIB;
@@ -161,7 +162,7 @@ impl FileSink {
     async fn finish_small(&mut self) -> Result<(), StoreError> {
         let payload = self.take_pending();
         let inner = &self.store.inner;
-        match self.store.settle(&self.path, payload, inner.attributes.clone()).await? {
+        match self.store.settle(&self.path, payload, inner.attributes.clone(), Name::Own).await? {
             None => Ok(()),
             Some(_) => Err(StoreError::AlreadyExists { place: inner.place.clone(), path: self.path.clone() }),
         }

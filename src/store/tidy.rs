@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::error::Operation;
+use super::local::symlink;
 use super::{Store, StoreError};
 
 impl Store {
@@ -21,6 +22,9 @@ impl Store {
         let before = UNIX_EPOCH + Duration::from_millis(u64::try_from(before_ms).unwrap_or_default());
         let tidied = tokio::task::spawn_blocking(move || {
             let mut freed = (0, 0);
+            if root.is_symlink() {
+                return Err(symlink(&root));
+            }
             tidy_folder(&root, before, &mut freed).map(|_| freed)
         });
         let tidied = tidied.await.unwrap_or_else(|error| Err(io::Error::other(error)));
@@ -54,7 +58,7 @@ fn tidy_folder(folder: &Path, before: SystemTime, freed: &mut (u64, u64)) -> io:
 }
 
 /// The store writes `name#1` and gives it its name when it is complete.
-fn is_staged(name: &str) -> bool {
+pub(super) fn is_staged(name: &str) -> bool {
     let number = name.rsplit_once('#').map_or("", |(_, number)| number);
     !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tsdb_ark::manifest::{Repository, RepositoryError, RepositoryErrorKind};
-use tsdb_ark::store::{Encryption, RepositoryUrl, Store, StoreError, StoreOptions, Variables};
+use tsdb_ark::manifest::{Manifest, Repository, RepositoryError, RepositoryErrorKind};
+use tsdb_ark::store::{Encryption, Probe, RepositoryUrl, Store, StoreError, StoreOptions, Variables};
 
 use super::{MIB, contract};
+use crate::support::ark::{self, Run};
 use crate::support::faults::http::{FaultPlan, HttpProxy};
+use crate::support::http;
 use crate::support::s3::{self, S3Server};
 
 fn servers() -> [&'static S3Server; 2] {
@@ -236,4 +238,104 @@ async fn a_foreign_bucket_is_not_taken_over() {
     let error = Repository::init_or_open(store.clone()).await.unwrap_err();
     assert!(matches!(error, RepositoryError::NotARepository { .. }), "{error}");
     assert_eq!(store.list("").await.unwrap().len(), 1);
+}
+
+/// The words of a run of the program against a server.
+fn program(server: &S3Server, words: &[&str]) -> Run {
+    let mut command = ark::command();
+    s3::lead(&mut command, &server.url()).args(words);
+    ark::finished(command.output().unwrap())
+}
+
+/// Two empty backups.
+async fn two_backups(repository: &Repository) {
+    for _ in 0..2 {
+        repository.begin_backup().commit(Manifest { parent: None, ..Manifest::default() }).await.unwrap();
+    }
+}
+
+/// F35 and F36, on a real bucket with Object Lock and default retention.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_bucket_with_object_lock_takes_backups_and_prune_says_that_versions_stay() {
+    let server = S3Server::radosgw();
+    let bucket = server.locked_bucket("locked");
+    let store = server.store(&bucket, &quick()).unwrap();
+    put_file(&store, "large", 20 * MIB).await;
+    // Ceph 16 ignores the condition of a put in such a bucket, which must not pass for a create-only put.
+    assert_eq!(store.probe("locks").await.unwrap(), Probe::Overwrites);
+    let error = Repository::init_or_open(store.clone()).await.unwrap_err();
+    assert!(matches!(error, RepositoryError::NotCreateOnly { .. }), "{error}");
+    two_backups(&Repository::init_or_open_weak(store.clone()).await.unwrap()).await;
+    assert!(store.observed().keeps_versions);
+    let repository = format!("s3://{bucket}");
+    let run = program(server, &["prune", "--repository", &repository, "--keep-last", "1"]).expect(0);
+    assert!(run.out.contains("marked as deleted 1 backup") && run.out.contains("keeps versions"), "{}", run.out);
+    let versions = server.call("GET", &bucket, "", &[("versions", "")], None).ok().body;
+    assert_eq!(versions.matches("manifest.json</Key>").count(), 3, "two versions and a marker: {versions}");
+    // Without versions nothing of the kind is said.
+    let plain = server.bucket("plain");
+    let store = server.store(&plain, &quick()).unwrap();
+    two_backups(&Repository::init_or_open(store.clone()).await.unwrap()).await;
+    assert!(!store.observed().keeps_versions);
+    let run = program(server, &["prune", "--repository", &format!("s3://{plain}"), "--keep-last", "1"]).expect(0);
+    assert!(run.out.contains("removed 1 backup") && !run.out.contains("versions"), "{}", run.out);
+}
+
+/// F41.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn folder_objects_of_a_web_console_are_ignored() {
+    for server in servers() {
+        let bucket = server.bucket("folders");
+        server.open_to_all(&bucket);
+        // Not signed: the library takes the slash off every path.
+        let folder =
+            |path: &str| drop(http::call(&server.address(), "PUT", &format!("/{bucket}/{path}"), None).unwrap().ok());
+        folder("p/");
+        folder("p/backups/");
+        folder("p/locks/");
+        let store = server.store(&format!("{bucket}/p"), &quick()).unwrap();
+        two_backups(&Repository::init_or_open(store.clone()).await.unwrap()).await;
+        let ids = store.folders("backups").await.unwrap();
+        assert_eq!(ids.len(), 2, "{}: {ids:?}", server.name);
+        for id in &ids {
+            for below in ["", "points/", "catalogue/", "shards/"] {
+                folder(&format!("p/backups/{id}/{below}"));
+            }
+        }
+        let repository = format!("s3://{bucket}/p");
+        let run = program(server, &["list", "--json", "--repository", &repository]).expect(0);
+        assert_eq!(run.json["backups"].as_array().unwrap().len(), 2, "{}: {}", server.name, run.out);
+        let run = program(server, &["verify", "--json", "--level", "files", "--repository", &repository]);
+        assert!(!run.json["warnings"].to_string().contains("belong to no shard"), "{}: {}", server.name, run.out);
+        let run = program(server, &["prune", "--json", "--repository", &repository, "--keep-last", "1"]).expect(0);
+        assert_eq!(run.json["removed"], 1, "{}: {}", server.name, run.out);
+        assert_eq!(store.list("locks").await.unwrap().iter().filter(|entry| entry.size > 0).count(), 0);
+    }
+}
+
+/// F42.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn keys_with_special_characters_are_kept() {
+    for server in servers() {
+        let bucket = server.bucket("special");
+        let store = server.store(&format!("{bucket}/a+b!c d=e/ü"), &quick()).unwrap();
+        for path in ["points/ns!3atsdb-00001-a-0.parquet", "points/a+b", "points/it's", "points/a&b;c,d@e:f$g(h)~i"] {
+            store.put_new(path, Bytes::from(path.to_owned())).await.unwrap();
+            assert_eq!(store.get(path).await.unwrap(), path, "{}", server.name);
+            assert_eq!(store.size(path).await.unwrap(), Some(path.len() as u64), "{}: {path}", server.name);
+            assert!(
+                store.put_new(path, Bytes::new()).await.unwrap_err().is_already_exists(),
+                "{}: {path}",
+                server.name
+            );
+        }
+        put_file(&store, "points/ns!3alarge+.parquet", 9 * MIB).await;
+        let listed: Vec<String> = store.list("points").await.unwrap().into_iter().map(|entry| entry.path).collect();
+        assert_eq!(listed.len(), 5, "{}: {listed:?}", server.name);
+        assert!(listed.contains(&"points/ns!3atsdb-00001-a-0.parquet".to_owned()), "{}: {listed:?}", server.name);
+        for path in listed {
+            store.delete(&path).await.unwrap();
+        }
+        assert_eq!(store.list("").await.unwrap(), [], "{}", server.name);
+    }
 }

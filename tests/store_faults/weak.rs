@@ -9,18 +9,14 @@ use tsdb_ark::store::{RepositoryUrl, Store, StoreOptions};
 use super::{backup_words, print_line, tables};
 use crate::support::ark::{self, Run};
 use crate::support::bed::Bed;
-use crate::support::faults::http::{FaultPlan, HttpProxy};
+use crate::support::faults::http::{Fault, FaultPlan, HttpProxy, Rule};
 use crate::support::s3::{self, S3Server};
 
 /// A proxy without the condition, and an open bucket behind it.
 fn overwriting() -> (HttpProxy, String) {
     let server = S3Server::versitygw();
     let bucket = server.bucket("overwrites");
-    let policy = format!(
-        "{{\"Version\":\"2012-10-17\",\"Statement\":[{{\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":\"s3:*\",\
-         \"Resource\":[\"arn:aws:s3:::{bucket}\",\"arn:aws:s3:::{bucket}/*\"]}}]}}"
-    );
-    server.call("PUT", &bucket, "", &[("policy", "")], Some(&policy)).ok();
+    server.open_to_all(&bucket);
     let plan = FaultPlan { without_header: Some("if-none-match"), ..FaultPlan::default() };
     (HttpProxy::start(&server.address(), plan), bucket)
 }
@@ -66,13 +62,20 @@ async fn racing_committers_read_back_who_won() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_weaker_rule_is_for_weak_stores_only() {
+async fn the_weaker_rule_sends_no_condition_and_a_directory_needs_none() {
     let server = S3Server::versitygw();
-    let store = server.store(&server.bucket("strong"), &StoreOptions::default()).unwrap();
-    let repository = Repository::init_or_open_weak(store).await.unwrap();
-    assert_eq!(repository.commit_rule(), CommitRule::CreateOnly);
+    let condition = Rule::all(Fault::InternalError).with("if-none-match");
+    let proxy = HttpProxy::start(&server.address(), FaultPlan::one(condition));
+    let url: RepositoryUrl = format!("s3://{}", server.bucket("weak")).parse().unwrap();
+    let store = Store::open_with(&url, &StoreOptions::default(), &s3::variables(&proxy.url())).unwrap();
+    let repository = Repository::init_or_open_weak(store.clone()).await.unwrap();
+    assert_eq!(repository.commit_rule(), CommitRule::ReadBack);
     let manifest = repository.begin_backup().commit(Manifest::default()).await.unwrap();
-    assert_eq!(manifest.commit_rule, CommitRule::CreateOnly);
+    assert_eq!((manifest.commit_rule, proxy.count()), (CommitRule::ReadBack, 0));
+    let folder = tempfile::tempdir().unwrap();
+    let url = RepositoryUrl::Local(folder.path().to_owned());
+    let repository = Repository::init_or_open_weak(Store::open(&url, &StoreOptions::default()).unwrap()).await.unwrap();
+    assert_eq!(repository.commit_rule(), CommitRule::CreateOnly);
 }
 
 #[test]

@@ -36,13 +36,21 @@ impl Reply {
 /// # Errors
 /// Those of the connection, and `InvalidData` for an answer that is no HTTP.
 pub fn call(address: &str, method: &str, path: &str, body: Option<&str>) -> std::io::Result<Reply> {
+    call_with(address, method, path, "", body)
+}
+
+/// The same with more lines in the head, each ended by CR and LF.
+///
+/// # Errors
+/// As [`call`].
+pub fn call_with(address: &str, method: &str, path: &str, more: &str, body: Option<&str>) -> std::io::Result<Reply> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let body = body.unwrap_or("");
     write!(
         stream,
         "{method} {} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json; charset=UTF-8\r\n\
-         Content-Length: {}\r\n\r\n{body}",
+         Content-Length: {}\r\n{more}\r\n{body}",
         escaped(path),
         body.len()
     )?;

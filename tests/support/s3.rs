@@ -115,8 +115,40 @@ impl S3Server {
         bucket
     }
 
+    /// Lets everybody do everything in a bucket.
+    pub fn open_to_all(&self, bucket: &str) {
+        let policy = format!(
+            "{{\"Version\":\"2012-10-17\",\"Statement\":[{{\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":\"s3:*\",\
+             \"Resource\":[\"arn:aws:s3:::{bucket}\",\"arn:aws:s3:::{bucket}/*\"]}}]}}"
+        );
+        self.call("PUT", bucket, "", &[("policy", "")], Some(&policy)).ok();
+    }
+
+    /// A new bucket with Object Lock, whose objects are kept for a day.
+    pub fn locked_bucket(&self, name: &str) -> String {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let bucket = format!("{name}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        self.call_with("PUT", &bucket, "", &[], "x-amz-bucket-object-lock-enabled: true\r\n", None).ok();
+        let rule = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>\
+                    <Mode>GOVERNANCE</Mode><Days>1</Days></DefaultRetention></Rule></ObjectLockConfiguration>";
+        self.call("PUT", &bucket, "", &[("object-lock", "")], Some(rule)).ok();
+        bucket
+    }
+
     /// One signed request of its own.
     pub fn call(&self, method: &str, bucket: &str, path: &str, query: &[(&str, &str)], body: Option<&str>) -> Reply {
+        self.call_with(method, bucket, path, query, "", body)
+    }
+
+    fn call_with(
+        &self,
+        method: &str,
+        bucket: &str,
+        path: &str,
+        query: &[(&str, &str)],
+        more: &str,
+        body: Option<&str>,
+    ) -> Reply {
         let builder = AmazonS3Builder::new()
             .with_endpoint(self.url())
             .with_allow_http(true)
@@ -136,7 +168,7 @@ impl S3Server {
         });
         let url = signing.join().unwrap();
         let target = format!("{}?{}", url.path(), url.query().unwrap_or_default());
-        http::call(&self.address(), method, &target, body).unwrap()
+        http::call_with(&self.address(), method, &target, more, body).unwrap()
     }
 
     /// Keys of the uploads that were begun and neither completed nor aborted.

@@ -22,6 +22,8 @@ pub struct Candidate {
 /// The decision on all candidates.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Decisions {
+    /// Which candidates can be restored, with all that they add to.
+    pub restorable: Vec<bool>,
     /// Why each candidate stays, in their order; none: it goes.
     pub reasons: Vec<Vec<String>>,
     /// What somebody should read.
@@ -30,57 +32,56 @@ pub struct Decisions {
     pub removals: Vec<usize>,
 }
 
-/// Decides. Without rules every backup stays.
-pub fn decide(candidates: &[Candidate], rules: Option<&Retention>, now_ms: i64) -> Decisions {
+/// Decides. Without rules every backup stays. Rules choose among the backups that can be restored; the others count for
+/// none, and go only with `remove_broken`, when they are older than the newest one that can be restored.
+pub fn decide(candidates: &[Candidate], rules: Option<&Retention>, remove_broken: bool, now_ms: i64) -> Decisions {
     let mut reasons = vec![Vec::new(); candidates.len()];
     let mut warnings = Vec::new();
-    apply_rules(candidates, rules, now_ms, &mut reasons);
     let places: BTreeMap<&str, usize> =
         candidates.iter().enumerate().map(|(at, candidate)| (candidate.backup.as_str(), at)).collect();
     let restorable: Vec<bool> =
         candidates.iter().map(|candidate| is_restorable(candidate, candidates, &places)).collect();
-    let kept_restorable = reasons.iter().zip(&restorable).any(|(why, restorable)| !why.is_empty() && *restorable);
-    let newest = (0..candidates.len())
-        .filter(|at| restorable.get(*at) == Some(&true))
-        .max_by_key(|at| candidates.get(*at).map(|candidate| (candidate.started_ms, &candidate.backup)));
+    let (whole, broken): (Vec<usize>, Vec<usize>) =
+        (0..candidates.len()).partition(|at| restorable.get(*at) == Some(&true));
+    apply_rules(candidates, &whole, rules, now_ms, &mut reasons);
+    let age = |at: &usize| candidates.get(*at).map(|candidate| (candidate.started_ms, &candidate.backup));
+    let newest = whole.iter().copied().max_by_key(age);
     match newest {
-        Some(at) => {
-            if !kept_restorable {
-                warnings.push(
-                    "every backup that the rules keep is damaged or incomplete: the newest one that can be restored stays \
-                     as well; run verify, and make a new backup"
-                        .to_string(),
-                );
-            }
-            add(&mut reasons, at, "newest restorable");
-        }
+        Some(at) => add(&mut reasons, at, "newest restorable"),
         None if !candidates.is_empty() => {
             warnings.push("no backup of this repository can be restored completely; make a new one".to_string());
         }
         None => {}
     }
+    for at in broken {
+        let outlived = newest.is_some_and(|newest| age(&at) < age(&newest));
+        if !(remove_broken && rules.is_some() && outlived) {
+            let damaged = candidates.get(at).is_some_and(|candidate| candidate.damaged.is_some());
+            let what = if damaged { "manifest damaged" } else { "cannot be restored" };
+            add(&mut reasons, at, &format!("{what}: no rule removes it"));
+        }
+    }
     keep_ancestors(candidates, &places, &mut reasons);
     let removals = removal_order(candidates, &places, &reasons);
-    Decisions { reasons, warnings, removals }
+    Decisions { restorable, reasons, warnings, removals }
 }
 
-fn apply_rules(candidates: &[Candidate], rules: Option<&Retention>, now_ms: i64, reasons: &mut [Vec<String>]) {
-    let readable: Vec<usize> =
-        candidates.iter().enumerate().filter(|(_, candidate)| candidate.damaged.is_none()).map(|(at, _)| at).collect();
+fn apply_rules(
+    candidates: &[Candidate],
+    restorable: &[usize],
+    rules: Option<&Retention>,
+    now_ms: i64,
+    reasons: &mut [Vec<String>],
+) {
     let times: Vec<(String, i64)> =
-        readable.iter().filter_map(|at| candidates.get(*at)).map(|c| (c.backup.clone(), c.started_ms)).collect();
+        restorable.iter().filter_map(|at| candidates.get(*at)).map(|c| (c.backup.clone(), c.started_ms)).collect();
     let kept = match rules {
         Some(rules) => rules.reasons(&times, now_ms),
         None => vec![vec!["no rule was given".to_string()]; times.len()],
     };
-    for (at, why) in readable.into_iter().zip(kept) {
-        if let Some(reasons) = reasons.get_mut(at) {
+    for (at, why) in restorable.iter().zip(kept) {
+        if let Some(reasons) = reasons.get_mut(*at) {
             reasons.extend(why);
-        }
-    }
-    for (at, candidate) in candidates.iter().enumerate() {
-        if candidate.damaged.is_some() {
-            add(reasons, at, "manifest damaged: no rule removes it");
         }
     }
 }
@@ -160,15 +161,15 @@ mod tests {
     }
 
     fn removed(candidates: &[Candidate], rules: &Retention) -> (Vec<String>, Decisions) {
-        let decisions = decide(candidates, Some(rules), i64::MAX);
+        let decisions = decide(candidates, Some(rules), false, i64::MAX);
         (decisions.removals.iter().map(|at| candidates[*at].backup.clone()).collect(), decisions)
     }
 
     #[test]
     fn without_rules_nothing_goes() {
         let candidates = [backup("a", 1), broken("b", 2), damaged("c", 3)];
-        assert_eq!(decide(&candidates, None, 0).removals, [0; 0]);
-        assert_eq!(decide(&[], Some(&last(1)), 0), Decisions::default());
+        assert_eq!(decide(&candidates, None, true, 0).removals, [0; 0]);
+        assert_eq!(decide(&[], Some(&last(1)), false, 0), Decisions::default());
     }
 
     #[test]
@@ -181,15 +182,25 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_restorable_stays_when_the_rules_keep_broken_ones_only() {
+    fn rules_choose_among_restorable_backups_and_broken_ones_never_count() {
         let candidates = [backup("a", 1), backup("b", 2), broken("c", 3), broken("d", 4)];
         let (gone, decisions) = removed(&candidates, &last(2));
-        assert_eq!(gone, ["a"]);
-        assert_eq!(decisions.reasons[1], ["newest restorable"]);
-        assert!(decisions.warnings[0].contains("newest one that can be restored stays"));
+        assert_eq!(gone, [""; 0]);
+        assert_eq!(decisions.reasons[0], ["last 2"]);
+        assert_eq!(decisions.reasons[3], ["cannot be restored: no rule removes it"]);
+        let (gone, decisions) = removed(&candidates, &last(1));
+        assert_eq!((gone, decisions.reasons[1].concat()), (vec!["a".into()], "last 1newest restorable".into()));
         let (gone, decisions) = removed(&[broken("c", 3), broken("d", 4)], &last(1));
-        assert_eq!(gone, ["c"]);
+        assert_eq!(gone, [""; 0]);
         assert!(decisions.warnings[0].contains("no backup of this repository can be restored"));
+    }
+
+    #[test]
+    fn broken_backups_go_on_demand_once_a_newer_one_can_be_restored() {
+        let candidates = [broken("a", 1), damaged("b", 2), backup("c", 3), broken("d", 4)];
+        let decisions = decide(&candidates, Some(&last(1)), true, i64::MAX);
+        assert_eq!(decisions.removals, [0, 1], "d is newer than all that can be restored");
+        assert_eq!(decide(&candidates[..2], Some(&last(1)), true, i64::MAX).removals, [0; 0]);
     }
 
     #[test]
@@ -222,7 +233,7 @@ mod tests {
     fn a_child_without_its_parent_is_not_restorable() {
         let orphan = [backup("a", 1), child("b", 2, "lost")];
         let (gone, decisions) = removed(&orphan, &last(1));
-        assert!(gone.is_empty() && decisions.reasons[0] == ["newest restorable"], "{decisions:?}");
+        assert!(gone.is_empty() && decisions.reasons[0] == ["last 1", "newest restorable"], "{decisions:?}");
         let on_broken = [backup("a", 1), broken("b", 2), child("c", 3, "b")];
         assert!(removed(&on_broken, &last(1)).0.is_empty());
     }
@@ -231,7 +242,7 @@ mod tests {
     fn a_circle_of_parents_ends() {
         let circle = [child("a", 1, "b"), child("b", 2, "a"), child("c", 3, "c")];
         let (gone, decisions) = removed(&circle, &last(1));
-        assert_eq!(gone.len(), 2);
+        assert_eq!(gone, [""; 0], "none of them can be restored, so no rule removes them");
         assert_eq!(decisions.warnings.len(), 1);
     }
 }

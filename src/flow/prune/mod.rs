@@ -21,10 +21,10 @@ use crate::flow::lock::{RepositoryLock, owner_text};
 use crate::flow::process::ProcessIdentity;
 use crate::flow::threads::Threads;
 use crate::flow::{Cancel, FlowError, Progress};
-use crate::manifest::layout::{BACKUPS, RESTORES};
+use crate::manifest::layout::{BACKUPS, LOCKS, RESTORES};
 use crate::manifest::{BackupPaths, Lock, Repository};
 use crate::model::time::now_ms;
-use crate::store::{Store, StoreEntry};
+use crate::store::{Store, StoreEntry, is_probe};
 
 use decide::{Candidate, Decisions, decide};
 use retention::span_text;
@@ -40,6 +40,8 @@ pub struct PrunePlan {
     pub store: Store,
     /// Which backups stay; `None`: all.
     pub rules: Option<Retention>,
+    /// Broken backups go too, when a newer one can be restored.
+    pub remove_broken: bool,
     /// How long unfinished backups, strays and the progress of restores stay after their newest file.
     pub grace: Duration,
     /// Only find out.
@@ -61,10 +63,12 @@ pub fn prune(plan: &PrunePlan, progress: &Progress, cancel: &Cancel) -> Result<P
         _ => error,
     })?;
     if let Some(lock) = &lock {
-        lock.assert_may_delete().map_err(|error| match error {
-            FlowError::Store(error) => denied(error),
-            error => error,
-        })?;
+        match lock.assert_may_delete() {
+            // The right is there; what retention holds back is told file by file.
+            Err(FlowError::Store(error)) if error.is_retained() => {}
+            Err(FlowError::Store(error)) => return Err(denied(error)),
+            other => other?,
+        }
     }
     let now = lock.as_ref().map_or_else(now_ms, RepositoryLock::store_ms);
     let survey = Survey::make(&threads, &repository, progress, cancel)?;
@@ -76,6 +80,9 @@ pub fn prune(plan: &PrunePlan, progress: &Progress, cancel: &Cancel) -> Result<P
         Some(lock) => run.carry_out(&work, lock, progress, cancel, &mut report)?,
         None => work.foretell(&mut report),
     }
+    let observed = plan.store.observed();
+    report.keeps_versions = observed.keeps_versions;
+    report.warnings.extend(observed.symlinks.iter().map(|path| symlink_text(path)));
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)
 }
@@ -98,7 +105,8 @@ impl Work {
     fn foretell(&self, report: &mut PruneReport) {
         let folders = self.backups.iter().chain(&self.restores).map(|folder| folder.bytes);
         report.files_removed = self.files();
-        report.bytes_freed = folders.chain(self.locks.iter().chain(&self.strays).map(|entry| entry.size)).sum();
+        report.bytes_freed =
+            folders.chain(self.locks.iter().chain(&self.strays).map(|entry| entry.size)).fold(0, u64::saturating_add);
     }
 }
 
@@ -120,7 +128,7 @@ impl Run<'_> {
     ) -> Result<Work, FlowError> {
         let mut work = Work::default();
         let candidates: Vec<Candidate> = self.survey.committed.iter().map(candidate).collect();
-        let decisions = decide(&candidates, self.plan.rules.as_ref(), self.now);
+        let decisions = decide(&candidates, self.plan.rules.as_ref(), self.plan.remove_broken, self.now);
         report.warnings.extend(decisions.warnings.iter().cloned());
         self.committed(&decisions, &mut work, report)?;
         for unfinished in &self.survey.unfinished {
@@ -135,6 +143,9 @@ impl Run<'_> {
                 work.restores.push(restore.clone());
             }
         }
+        let probes = self.threads.wait(self.repository.store().list(LOCKS))?;
+        let left = probes.into_iter().filter(|entry| is_probe(&entry.path) && self.is_old(entry.modified_ms));
+        work.locks.extend(left);
         for lock in locks.iter().filter(|lock| own.is_none_or(|own| own.token() != lock.token)) {
             if !self.is_live(lock) {
                 report.lock_files_removed += lock.files.len() as u64;
@@ -151,28 +162,42 @@ impl Run<'_> {
     }
 
     fn committed(&self, decisions: &Decisions, work: &mut Work, report: &mut PruneReport) -> Result<(), FlowError> {
-        for (backup, why) in self.survey.committed.iter().zip(&decisions.reasons) {
+        let decided = decisions.restorable.iter().zip(&decisions.reasons);
+        for (backup, (restorable, why)) in self.survey.committed.iter().zip(decided) {
             let id = &backup.folder.id;
             report.problems.extend(backup.damaged.iter().map(|problem| format!("backup {id}: {problem}")));
             report
                 .problems
                 .extend(backup.broken.iter().map(|problem| format!("backup {id} cannot be restored: {problem}")));
-            let state = if backup.damaged.is_some() { FolderState::Damaged } else { FolderState::Committed };
-            let (decision, why) = match why.is_empty() {
-                true => (Decision::Remove, vec!["no rule keeps it".to_string()]),
+            let state = match (&backup.damaged, restorable) {
+                (Some(_), _) => FolderState::Damaged,
+                (None, false) => FolderState::Broken,
+                (None, true) => FolderState::Committed,
+            };
+            if state == FolderState::Broken && backup.broken.is_none() {
+                report
+                    .problems
+                    .push(format!("backup {id} cannot be restored: a backup that it adds to is missing or broken"));
+            }
+            let (decision, why) = match why.is_empty() && !self.has_symlink(&backup.folder) {
+                true if state == FolderState::Committed => (Decision::Remove, vec!["no rule keeps it".to_string()]),
+                true => (Decision::Remove, vec!["broken, and a newer backup can be restored".to_string()]),
+                false if why.is_empty() => (Decision::Keep, vec![HAS_SYMLINK.to_string()]),
                 false => (Decision::Keep, why.clone()),
             };
             report.folders.push(self.row(&backup.folder, state, Some(backup.started_ms), decision, why));
             if decision == Decision::Keep {
-                report.kept += 1;
+                report.kept += u64::from(state == FolderState::Committed);
+                report.broken_kept += u64::from(state != FolderState::Committed);
                 let strays = self.strays(backup, report)?;
                 report.strays_removed += strays.len() as u64;
                 work.strays.extend(strays);
             }
         }
-        for at in &decisions.removals {
+        let removals = decisions.removals.iter().filter_map(|at| self.survey.committed.get(*at));
+        for backup in removals.filter(|backup| !self.has_symlink(&backup.folder)) {
             report.removed += 1;
-            work.backups.extend(self.survey.committed.get(*at).map(|backup| backup.folder.clone()));
+            work.backups.push(backup.folder.clone());
         }
         Ok(())
     }
@@ -202,6 +227,7 @@ impl Run<'_> {
     fn unfinished(&self, backup: &Unfinished, held: Option<&Lock>, work: &mut Work, report: &mut PruneReport) {
         let (decision, why) = match held {
             Some(lock) => (Decision::Keep, format!("at work: {}", owner_text(lock))),
+            None if self.has_symlink(&backup.folder) => (Decision::Keep, HAS_SYMLINK.to_string()),
             None if backup.pruning => (Decision::Remove, "a prune did not end with it".to_string()),
             None => self.by_age(&backup.folder),
         };
@@ -210,6 +236,11 @@ impl Run<'_> {
             report.unfinished_removed += 1;
             work.backups.push(backup.folder.clone());
         }
+    }
+
+    fn has_symlink(&self, folder: &Folder) -> bool {
+        let below = |path: &str| path.strip_prefix(&folder.path).is_some_and(|rest| rest.starts_with('/'));
+        self.plan.store.observed().symlinks.iter().any(|path| below(path))
     }
 
     fn by_age(&self, folder: &Folder) -> (Decision, String) {
@@ -256,10 +287,15 @@ impl Run<'_> {
     ) -> Result<(), FlowError> {
         progress.stage("removing", work.files());
         let (threads, store) = (self.threads, self.repository.store());
-        let mut sweep = Sweep { threads, store, lock, progress, cancel, files: 0, bytes: 0 };
+        let mut sweep = Sweep { threads, store, lock, progress, cancel, files: 0, bytes: 0, retained: Vec::new() };
         sweep.delete(&work.locks)?;
         for folder in &work.backups {
-            sweep.remove_backup(&folder.id).map_err(|error| error.at(format!("backup {}", folder.id)))?;
+            if !sweep.remove_backup(&folder.id).map_err(|error| error.at(format!("backup {}", folder.id)))? {
+                report.problems.push(format!("backup {} stays, because its files are under retention", folder.id));
+                let committed = self.survey.committed.iter().any(|backup| backup.folder.id == folder.id);
+                let count = if committed { &mut report.removed } else { &mut report.unfinished_removed };
+                *count = count.saturating_sub(1);
+            }
         }
         sweep.delete(&work.strays)?;
         for folder in &work.restores {
@@ -270,8 +306,19 @@ impl Run<'_> {
             sweep.tidy(folder, self.now.saturating_sub(grace))?;
         }
         (report.files_removed, report.bytes_freed) = (sweep.files, sweep.bytes);
+        if let Some(first) = sweep.retained.first() {
+            let more = sweep.retained.len() - 1;
+            let more = if more == 0 { String::new() } else { format!(" (and {more} more files)") };
+            report.problems.push(format!("{first}{more}; prune again when the retention has ended"));
+        }
         Ok(())
     }
+}
+
+const HAS_SYMLINK: &str = "holds a symbolic link, so prune leaves it alone";
+
+fn symlink_text(path: &str) -> String {
+    format!("{path} is a symbolic link, which is never followed inside a repository: put the files themselves there")
 }
 
 fn candidate(backup: &Committed) -> Candidate {

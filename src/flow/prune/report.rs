@@ -10,6 +10,8 @@ pub enum FolderState {
     Committed,
     /// A committed backup whose manifest cannot be read.
     Damaged,
+    /// A committed backup that cannot be restored: files of it are missing or have another size.
+    Broken,
     /// A folder without a manifest.
     Unfinished,
     /// The progress of a restore.
@@ -54,8 +56,10 @@ pub struct PruneReport {
     pub dry_run: bool,
     /// Every backup and every folder that may go.
     pub folders: Vec<PrunedFolder>,
-    /// Committed backups that stay.
+    /// Backups that can be restored and stay.
     pub kept: u64,
+    /// Damaged and broken ones that stay; no rule counts them.
+    pub broken_kept: u64,
     /// Committed backups that go.
     pub removed: u64,
     /// Unfinished backups that go.
@@ -68,8 +72,11 @@ pub struct PruneReport {
     pub lock_files_removed: u64,
     /// Files that went, all together.
     pub files_removed: u64,
-    /// Bytes freed.
+    /// Bytes freed; with `keeps_versions` the bytes of what is marked as deleted.
     pub bytes_freed: u64,
+    /// The bucket keeps versions: files are marked as deleted, and their space is free only when the bucket's rule removes
+    /// the versions.
+    pub keeps_versions: bool,
     /// Damage that was met: somebody must read it.
     pub problems: Vec<String>,
     /// Remarks that somebody should read.

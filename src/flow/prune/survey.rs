@@ -31,7 +31,7 @@ impl Folder {
             id,
             path,
             files: entries.len() as u64,
-            bytes: entries.iter().map(|entry| entry.size).sum(),
+            bytes: entries.iter().map(|entry| entry.size).fold(0, u64::saturating_add),
             newest_ms: entries.iter().map(|entry| entry.modified_ms).max(),
         }
     }
@@ -143,7 +143,11 @@ fn committed(
     let whole = Committed { started_ms, parent, ..nothing };
     match read_catalogue(threads, repository.store(), manifest) {
         Ok(contents) => Ok(compared(whole, &contents, entries)),
-        Err(FlowError::Store(error)) if !matches!(error, StoreError::NotFound { .. }) => Err(error.into()),
+        // It can be restored once the store has brought its files back, which a listing does not show.
+        Err(FlowError::Store(error)) if error.is_archived() => Ok(whole),
+        Err(FlowError::Store(error)) if !matches!(error, StoreError::NotFound { .. } | StoreError::Symlink { .. }) => {
+            Err(error.into())
+        }
         Err(error) => Ok(Committed { broken: Some(format!("its catalogue cannot be read: {error}")), ..whole }),
     }
 }

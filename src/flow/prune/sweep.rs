@@ -30,6 +30,8 @@ pub struct Sweep<'a> {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Files that the store keeps under retention, each with its answer.
+    pub retained: Vec<String>,
 }
 
 impl Sweep<'_> {
@@ -44,23 +46,31 @@ impl Sweep<'_> {
                 if self.cancel.is_set() {
                     return Err(FlowError::Interrupted);
                 }
-                self.store.delete(&entry.path).await.map_err(denied)?;
                 self.progress.finished();
-                Ok(entry.size)
+                match self.store.delete(&entry.path).await {
+                    Err(error) if error.is_retained() => Ok(Err(error.to_string())),
+                    other => other.map(|()| Ok(entry.size)).map_err(denied),
+                }
             });
-            let sizes: Vec<u64> = self.threads.wait(deletes.buffer_unordered(AT_ONCE).try_collect())?;
-            self.files += sizes.len() as u64;
-            self.bytes += sizes.iter().sum::<u64>();
+            let outcomes: Vec<Result<u64, String>> =
+                self.threads.wait(deletes.buffer_unordered(AT_ONCE).try_collect())?;
+            for outcome in outcomes {
+                match outcome {
+                    Ok(size) => (self.files, self.bytes) = (self.files + 1, self.bytes.saturating_add(size)),
+                    Err(retained) => self.retained.push(retained),
+                }
+            }
         }
         Ok(())
     }
 
     /// Removes the folder of a backup. The mark comes first, so that the next prune ends what this one may not; then the
-    /// record by which it could be resumed, then the manifest: from there on it is no backup. The mark goes last.
+    /// record by which it could be resumed, then the manifest: from there on it is no backup. The mark goes last. A
+    /// backup whose first files are under retention stays as it is; false then.
     ///
     /// # Errors
     /// As [`delete`](Self::delete).
-    pub fn remove_backup(&mut self, id: &str) -> Result<(), FlowError> {
+    pub fn remove_backup(&mut self, id: &str) -> Result<bool, FlowError> {
         let paths = BackupPaths::new(id);
         let (plan, manifest, mark) = (paths.plan(), paths.manifest(), paths.pruning());
         let entries = self.threads.wait(self.store.list(paths.folder()))?;
@@ -70,20 +80,35 @@ impl Sweep<'_> {
         if last.is_empty() {
             self.put_mark(&mark)?;
         }
-        for step in [first, second, rest] {
+        for step in [first, second] {
+            let retained = self.retained.len();
             self.delete(&step)?;
+            if self.retained.len() > retained {
+                self.delete_mark(&mark)?;
+                return Ok(false);
+            }
         }
-        // The mark is a prune's own file and no part of what is freed.
-        self.threads.wait(self.store.delete(&mark)).map_err(denied)?;
-        self.tidy(paths.folder(), i64::MAX / 2)
+        self.delete(&rest)?;
+        self.delete_mark(&mark)?;
+        self.tidy(paths.folder(), i64::MAX / 2)?;
+        Ok(true)
+    }
+
+    /// The mark is a prune's own file and no part of what is freed. Where everything is under retention it is as well, and
+    /// is left to a later prune.
+    fn delete_mark(&self, mark: &str) -> Result<(), FlowError> {
+        match self.threads.wait(self.store.delete(mark)) {
+            Err(error) if error.is_retained() => Ok(()),
+            other => other.map_err(denied),
+        }
     }
 
     /// A credential that may not delete here would leave the mark in a backup that stays: deleting what is not there
     /// tells, and changes nothing.
     fn put_mark(&self, mark: &str) -> Result<(), FlowError> {
         self.lock.assert_alive()?;
-        self.threads.wait(self.store.delete(mark)).map_err(denied)?;
-        match self.threads.wait(self.store.put_new(mark, Bytes::new())) {
+        self.delete_mark(mark)?;
+        match self.threads.wait(self.store.put_own(mark, Bytes::new())) {
             Err(error) if !error.is_already_exists() => Err(error.into()),
             _ => Ok(()),
         }

@@ -13,7 +13,8 @@ use crate::flow::threads::Threads;
 use crate::flow::workers::work_through;
 use crate::flow::{Cancel, FileProblem, FlowError, Progress, VerifyLevel, VerifyPlan, VerifyReport};
 use crate::manifest::{BackupPaths, Repository, RepositoryError, ShardRecord};
-use crate::model::{CellHasher, FileRow, KeyLayout, ShardRow, Tally};
+use crate::model::{CellHasher, FileKind, FileRow, KeyLayout, ShardRow, Tally};
+use crate::store::StoreError;
 
 /// Reads manifest, shard records, catalogue and views. `None` when the catalogue is too damaged to go on; the report
 /// then says so.
@@ -145,7 +146,7 @@ fn check_bytes(
     progress: &Progress,
     problems: &mut Vec<FileProblem>,
 ) -> Result<Option<Bytes>, FlowError> {
-    let problem = match threads.wait(plan.store.get(path)) {
+    let problem = match threads.wait(plan.store.get_at_most(path, size)) {
         Ok(bytes) => {
             progress.read(bytes.len() as u64);
             match difference(&bytes, size, hash) {
@@ -153,7 +154,10 @@ fn check_bytes(
                 Some(problem) => problem,
             }
         }
+        Err(StoreError::TooLarge { size: found, .. }) => format!("has {found} bytes instead of {size}"),
         Err(error) if error.is_not_found() => "is missing".into(),
+        Err(StoreError::Symlink { source, .. }) => source.to_string(),
+        Err(error) if error.is_archived() => "is archived: restore the object first".into(),
         Err(error) => return Err(error.into()),
     };
     problems.push(FileProblem { path: path.to_string(), problem });
@@ -236,6 +240,12 @@ fn check_file(
     Ok((problems, tally.cells))
 }
 
+fn is_kind_folder(paths: &BackupPaths, path: &str) -> bool {
+    path == paths.shards()
+        || path == paths.catalogue_folder()
+        || FileKind::ALL.iter().any(|kind| path == paths.files(*kind))
+}
+
 /// Files that nothing names: left by attempts that did not finish. Harmless, but somebody may want to know.
 fn warn_of_strays(
     plan: &VerifyPlan,
@@ -255,9 +265,18 @@ fn warn_of_strays(
         .wait(plan.store.list(paths.folder()))?
         .into_iter()
         .filter(|entry| {
-            !own.contains(&entry.path) && !entry.path.starts_with(&records) && !known.contains(entry.path.as_str())
+            // A web console makes empty objects for folders.
+            let folder = entry.size == 0 && (entry.path == paths.folder() || is_kind_folder(&paths, &entry.path));
+            !folder
+                && !own.contains(&entry.path)
+                && !entry.path.starts_with(&records)
+                && !known.contains(entry.path.as_str())
         })
         .count();
+    let below = format!("{}/", paths.folder());
+    for link in plan.store.observed().symlinks.iter().filter(|link| link.starts_with(&below)) {
+        report.warnings.push(format!("{link} is a symbolic link, which is never followed inside a repository"));
+    }
     if strays > 0 {
         report.warnings.push(format!("{strays} files in the backup's folder belong to no shard; they are not used"));
     }

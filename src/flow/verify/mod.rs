@@ -47,7 +47,7 @@ pub fn verify(plan: &VerifyPlan, progress: &Progress, cancel: &Cancel) -> Result
     let repository = threads.wait(Repository::open(plan.store.clone()))?;
     let lock = RepositoryLock::shared(&threads, &repository, LockKind::Verify, None)?;
     if let Some(warning) = lock.warning() {
-        tracing::debug!("{warning}");
+        report.warnings.push(warning.to_owned());
     }
     let contents = files::check_metadata(plan, &threads, &repository, progress, &mut report)?;
     if let Some(contents) = contents {

@@ -21,6 +21,8 @@ pub enum Fault {
     SlowDown,
     /// 403 ExpiredToken; the server never hears of it.
     ExpiredToken,
+    /// This status, code and message; the server never hears of it.
+    Refused(&'static str, &'static str, &'static str),
     /// With a body: reset while the request is being sent. Without: two thirds of the answer come.
     Reset,
     /// The server did it, and its answer ends in the middle: of the body, where it has one.
@@ -42,6 +44,7 @@ impl Fault {
             Self::InternalError => "500",
             Self::SlowDown => "503 SlowDown",
             Self::ExpiredToken => "403 ExpiredToken",
+            Self::Refused(status, ..) => status,
             Self::Reset => "reset",
             Self::AnswerCut => "answer cut",
             Self::AnswerLost => "answer lost",
@@ -56,6 +59,7 @@ impl Fault {
             Self::InternalError => ("500 Internal Server Error", "InternalError", "We encountered an internal error."),
             Self::SlowDown => ("503 Service Unavailable", "SlowDown", "Please reduce your request rate."),
             Self::ExpiredToken => ("403 Forbidden", "ExpiredToken", "The provided token has expired."),
+            Self::Refused(status, code, message) => (status, code, message),
             _ => return None,
         };
         let body = format!(
@@ -77,6 +81,10 @@ pub struct Rule {
     pub method: &'static str,
     /// What the path with its query contains; empty: any.
     pub path: &'static str,
+    /// A header that the request carries, in lower case.
+    pub with: Option<&'static str>,
+    /// A header that it does not carry.
+    pub without: Option<&'static str>,
     /// So many matching requests pass first.
     pub after: usize,
     /// So many are hit then.
@@ -86,12 +94,22 @@ pub struct Rule {
 impl Rule {
     /// Every request.
     pub fn all(fault: Fault) -> Self {
-        Self { fault, method: "", path: "", after: 0, times: usize::MAX }
+        Self { fault, method: "", path: "", with: None, without: None, after: 0, times: usize::MAX }
     }
 
     /// Requests of a method whose path contains the text.
     pub fn on(fault: Fault, method: &'static str, path: &'static str) -> Self {
         Self { method, path, ..Self::all(fault) }
+    }
+
+    /// The same for requests that carry a header.
+    pub fn with(self, header: &'static str) -> Self {
+        Self { with: Some(header), ..self }
+    }
+
+    /// The same for requests that do not carry it.
+    pub fn without(self, header: &'static str) -> Self {
+        Self { without: Some(header), ..self }
     }
 
     /// The same once so many have passed.
@@ -204,11 +222,14 @@ impl Plan {
         self.next = Some(Instant::now() + Duration::from_secs_f64(minutes * 60.0));
     }
 
-    fn fault(&mut self, method: &str, path: &str) -> Option<Fault> {
+    fn fault(&mut self, method: &str, path: &str, head: &[String]) -> Option<Fault> {
         self.requests += 1;
         let mut found = None;
         for (rule, seen) in self.wanted.rules.iter().zip(&mut self.seen) {
-            let fits = (rule.method.is_empty() || rule.method == method) && path.contains(rule.path);
+            let fits = (rule.method.is_empty() || rule.method == method)
+                && path.contains(rule.path)
+                && rule.with.is_none_or(|name| header(head, name).is_some())
+                && rule.without.is_none_or(|name| header(head, name).is_none());
             *seen += usize::from(fits);
             if fits && found.is_none() && *seen > rule.after && *seen - rule.after <= rule.times {
                 found = Some(rule.fault);
@@ -303,7 +324,7 @@ impl State {
             let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
             let (fault, without) = {
                 let mut plan = self.plan.lock().unwrap();
-                (plan.fault(method, path), plan.wanted.without_header)
+                (plan.fault(method, path, &head), plan.wanted.without_header)
             };
             let length = body_length(&head);
             if fault == Some(Fault::Reset) && length > 0 {
