@@ -6,14 +6,17 @@ mod old_hbase;
 mod support;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use support::bed::Bed;
+use support::faults::plan::{CONNECT, Plan};
+use support::faults::thrift::ThriftProxy;
 use tsdb_ark::cluster::{
-    Api, Client, ClusterError, Durability, GatewayAddress, GatewayOptions, Gateways, PageRequest, Pieces, RetryPolicy,
-    Transport,
+    Api, Client, ClusterError, Durability, GatewayAddress, GatewayOptions, Gateways, PageRequest, Pieces, Resolver,
+    RetryPolicy, Transport,
 };
 use tsdb_ark::model::{
     Cell, CellBlock, CellHasher, DescriptorSource, FamilyDescriptor, KeyRange, OwnedCell, TableDescriptor, Tally, kind,
@@ -362,6 +365,32 @@ fn a_dead_gateway_is_passed_over() {
     }
     assert!(matches!(gateways.look_at(0), Err(ClusterError::Connect { .. })));
     assert!(gateways.look_at(1).is_ok());
+}
+
+/// A name with several addresses, of which one answers; then its gateways go and others come, as pods do.
+#[test]
+fn a_name_that_leads_elsewhere_is_followed() {
+    let proxy = || ThriftProxy::start(&Bed::shared().thrift2_address(), Plan::default());
+    let (old, new) = (proxy(), proxy());
+    // An address of nobody makes the other one a gateway among several.
+    let pods = |proxy: &ThriftProxy| vec![proxy.address().parse().unwrap(), "192.0.2.1:9".parse().unwrap()];
+    let behind: Arc<Mutex<Vec<SocketAddr>>> = Arc::new(Mutex::new(pods(&old)));
+    let asked = Arc::clone(&behind);
+    let resolver = Resolver::new(move |host, _| match host {
+        "pods.invalid" => Ok(asked.lock().unwrap().clone()),
+        _ => Err(std::io::ErrorKind::NotFound.into()),
+    });
+    let options = GatewayOptions { resolver, connect_timeout: Duration::from_millis(200), ..options() };
+    let address = vec![GatewayAddress::parse("pods.invalid:9090").unwrap()];
+    let gateways = Gateways::new(address, options, Arc::default()).unwrap();
+    assert_eq!(gateways.len(), 2);
+    let mut client = gateways.client();
+    client.table_names().unwrap();
+    *behind.lock().unwrap() = pods(&new);
+    assert_eq!(new.calls(CONNECT), 0);
+    drop(old);
+    client.table_names().unwrap();
+    assert!(new.calls(CONNECT) > 0);
 }
 
 #[test]

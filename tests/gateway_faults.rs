@@ -16,6 +16,8 @@ mod cluster;
 mod identity;
 #[path = "gateway_faults/matrix.rs"]
 mod matrix;
+#[path = "gateway_faults/protocols.rs"]
+mod protocols;
 #[path = "gateway_faults/restore.rs"]
 mod restore;
 #[path = "gateway_faults/scene.rs"]

@@ -7,8 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use support::ark::Repository;
 use support::bed::Bed;
+use support::faults::plan::{Fault, Plan};
+use support::faults::thrift::ThriftProxy;
 use support::tsd::Tables;
-use tsdb_ark::cluster::{Client, PageRequest};
+use tsdb_ark::cluster::{Client, GatewayAddress, GatewayOptions, Gateways, PageRequest};
 use tsdb_ark::model::{CellBlock, KeyRange, OwnedCell, kind};
 use tsdb_ark::put::{CellWriter, PutOptions};
 use tsdb_ark::scan::{ScanOptions, ShardScan};
@@ -21,6 +23,7 @@ const FILES: [&[u32]; 3] = [
     &[12, 13, 14, 15, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 30, 31, 32, 33, 34, 35, 36, 37],
     &[18, 27, 28, 29, 38, 39],
 ];
+const SCAN: &str = "getScannerResults";
 const TIME: i64 = 1_700_000_000_000;
 
 fn row(number: u32) -> Vec<u8> {
@@ -96,6 +99,11 @@ fn read(client: &mut Client, table: &str, options: ScanOptions) -> Vec<OwnedCell
     cells
 }
 
+fn client_of(address: &str) -> Client {
+    let address = vec![GatewayAddress::parse(address).unwrap()];
+    Gateways::new(address, GatewayOptions::default(), std::sync::Arc::default()).unwrap().client()
+}
+
 /// The rows that HBase itself shows from behind a row on.
 fn shown(client: &mut Client, table: &str, behind: u32) -> Vec<String> {
     let (start, mut block) = ([row(behind), vec![0]].concat(), CellBlock::new());
@@ -144,6 +152,35 @@ fn a_backup_is_whole_and_so_is_its_proof() {
         let found = backup["tables"].as_array().unwrap().iter().find(|found| found["table"] == *table).unwrap();
         assert_eq!(found["cells"], cells().len(), "{rows} rows: {found}");
         repository.run("verify", &["--level", "source", "--gateway", &gateway]).expect(0);
+    }
+    bed.must(&format!("drop {table}"));
+}
+
+#[test]
+fn a_second_look_that_fails_once_is_repeated() {
+    let bed = Bed::shared();
+    let mut client = bed.client();
+    let _off = NoCompactions::on(bed);
+    let table = split_table(bed, &mut client, 24);
+    assert_eq!(shown(&mut client, &table, 23), ["row027", "row024"], "HBase shows a row of the other half");
+    // Pages of one row, so that one is the row that comes too early. The region moves at every call in turn.
+    let (range, rows) = (KeyRange::new(row(22), row(30)), (22..30).map(row).collect::<Vec<_>>());
+    let read = |client: &mut Client| {
+        let options = ScanOptions { max_rows: 1, ..ScanOptions::keys_only(1) };
+        let mut scan = ShardScan::new(client, &table, range.clone(), options);
+        let (mut page, mut found) = (CellBlock::new(), Vec::new());
+        while scan.next_page(&mut page).unwrap().is_some() {
+            found.extend(page.rows().map(|row| row.key.to_vec()));
+        }
+        found
+    };
+    let moved = Fault::Answer("org.apache.hadoop.hbase.NotServingRegionException: on its way", true);
+    let whole = ThriftProxy::start(&bed.thrift2_address(), Plan::default());
+    assert_eq!(read(&mut client_of(&whole.address())), rows);
+    for call in 1..=whole.calls(SCAN) {
+        let proxy = ThriftProxy::start(&bed.thrift2_address(), Plan::once(SCAN, call, moved));
+        assert_eq!(read(&mut client_of(&proxy.address())), rows, "call {call}");
+        assert_eq!(proxy.total(), 1, "call {call}");
     }
     bed.must(&format!("drop {table}"));
 }

@@ -54,12 +54,14 @@ impl GatewayAddress {
     /// Reads `HOST:PORT`, `thrift1://HOST:PORT` or `thrift2://HOST:PORT`.
     ///
     /// # Errors
-    /// [`ClusterError::BadAddress`] when the text has another shape or the port is not 1..=65535.
+    /// [`ClusterError::BadAddress`] when the text has another shape or the port is not 1..=65535,
+    /// [`ClusterError::HttpAddress`] for a URL of HTTP.
     pub fn parse(text: &str) -> Result<Self, ClusterError> {
         let bad = || ClusterError::BadAddress { text: text.to_owned() };
         let (api, rest) = match text.split_once("://") {
             Some(("thrift1", rest)) => (Some(Api::Thrift1), rest),
             Some(("thrift2", rest)) => (Some(Api::Thrift2), rest),
+            Some(("http" | "https", _)) => return Err(ClusterError::HttpAddress { text: text.to_owned() }),
             Some(_) => return Err(bad()),
             None => (None, text),
         };
@@ -110,6 +112,9 @@ mod tests {
 
     #[test]
     fn refuses_the_rest() {
+        for text in ["http://h:9090", "https://h:9090/hbase"] {
+            assert!(matches!(GatewayAddress::parse(text), Err(ClusterError::HttpAddress { .. })), "{text}");
+        }
         for text in ["", "h", "h:", ":1", "h:0", "h:65536", "http://h:1", "h:1/x", "::1:9090", "[]:1", "a b:1"] {
             assert!(GatewayAddress::parse(text).is_err(), "{text}");
         }

@@ -14,8 +14,9 @@ use thrift::{TConfiguration, TThriftClient};
 
 use crate::cluster::error::Call;
 use crate::cluster::generated::hbase2::{THBaseServiceSyncClient, TIOError};
+use crate::cluster::greeting::{Opening, greet};
 use crate::cluster::reply::Fault;
-use crate::cluster::reply::simple::{Expected, ServerType, server_type};
+use crate::cluster::reply::simple::{Expected, ServerType};
 use crate::cluster::request::{Writer, message};
 use crate::cluster::slot::Slot;
 use crate::cluster::{ClusterError, GatewayOptions, Transport};
@@ -26,6 +27,8 @@ const PIECE: usize = 256 << 10;
 const STEP: usize = 4 << 20;
 /// Sequence ids go from 1 to this. Only neighbours have to differ, and the generated client counts up to each.
 const SEQUENCES: i32 = 4096;
+/// A framed gateway ends the connection at a request of more than 2 MiB, unless it was told to take more.
+const FRAMED_LIMIT: usize = 2_000_000;
 /// Buffer for the calls of the generated client.
 const BUFFER: usize = 64 << 10;
 
@@ -45,21 +48,6 @@ pub(crate) trait Sink {
         let _ = filled;
         false
     }
-}
-
-/// How the first question on a connection was answered, when it was not answered well.
-#[derive(Debug)]
-pub(crate) enum Opening {
-    /// No connection, or another final error.
-    Failed(ClusterError),
-    /// Closed without an answer: another transport, or no room.
-    Closed,
-    /// No answer at all.
-    Silent,
-    /// An HTTP server.
-    Http,
-    /// Some other bytes.
-    Garbage(String),
 }
 
 /// A connection whose transport is known.
@@ -85,7 +73,8 @@ impl Connection {
         let stream = slot.connect(options).map_err(|reason| {
             Opening::Failed(ClusterError::Connect { gateway: gateway.to_string(), reason: reason.to_string() })
         })?;
-        let mut connection = Self {
+        let found = greet(&stream, transport, options.probe_timeout)?;
+        let connection = Self {
             stream,
             gateway,
             transport,
@@ -96,7 +85,6 @@ impl Connection {
             fresh: true,
             spent: false,
         };
-        let found = connection.greet(options.probe_timeout)?;
         Ok((connection, found))
     }
 
@@ -105,38 +93,14 @@ impl Connection {
         self.used.elapsed()
     }
 
-    fn greet(&mut self, timeout: Duration) -> Result<ServerType, Opening> {
-        const METHOD: &str = "getThriftServerType";
-        let expected = Expected { method: METHOD, sequence: self.next_sequence() };
-        message(&mut self.out, self.transport, METHOD, expected.sequence, |_| ());
-        let opening = |error: io::Error| match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Opening::Silent,
-            _ => Opening::Closed,
-        };
-        self.stream.set_read_timeout(Some(timeout)).map_err(opening)?;
-        (&self.stream).write_all(&self.out).map_err(opening)?;
-        let (mut reply, mut piece) = (Vec::new(), [0; 4096]);
-        loop {
-            let count = (&self.stream).read(&mut piece).map_err(opening)?;
-            reply.extend_from_slice(piece.get(..count).unwrap_or_default());
-            if reply.starts_with(b"HTTP/") {
-                return Err(Opening::Http);
-            }
-            if count == 0 {
-                return Err(if reply.is_empty() { Opening::Closed } else { garbage("an answer cut short") });
-            }
-            let body = reply.get(if self.transport.framed { 4 } else { 0 }..).unwrap_or_default();
-            match server_type(body, self.transport.compact, expected) {
-                Ok(found) => return Ok(found),
-                Err(Fault::Short) if reply.len() < 64 << 10 => {}
-                Err(fault) => return Err(garbage(&format!("{fault:?}"))),
-            }
-        }
-    }
-
     fn next_sequence(&mut self) -> i32 {
         self.sequence = self.sequence % SEQUENCES + 1;
         self.sequence
+    }
+
+    /// The length of a request, when it is more than a framed gateway takes that was not told otherwise.
+    fn oversize(&self, bytes: usize) -> Option<usize> {
+        Some(bytes).filter(|bytes| self.transport.framed && *bytes > FRAMED_LIMIT)
     }
 
     /// One call written and read by hand. Returns the bytes of the reply.
@@ -147,36 +111,16 @@ impl Connection {
         arguments: impl FnOnce(&mut Writer<'_>),
         sink: impl FnOnce(Expected) -> S,
     ) -> Result<(S, usize), ClusterError> {
-        self.exchange_up_to(call, timeout, usize::MAX, arguments, sink)
-    }
-
-    /// Like [`exchange`](Self::exchange), refusing to send a request of more than `most` bytes.
-    pub fn exchange_up_to<S: Sink>(
-        &mut self,
-        call: &Call<'_>,
-        timeout: Duration,
-        most: usize,
-        arguments: impl FnOnce(&mut Writer<'_>),
-        sink: impl FnOnce(Expected) -> S,
-    ) -> Result<(S, usize), ClusterError> {
         let expected = Expected { method: call.method, sequence: self.next_sequence() };
         message(&mut self.out, self.transport, call.method, expected.sequence, arguments);
-        if self.out.len() > most {
-            let reason = format!(
-                "a request of {} bytes; {} is a framed gateway and drops connections above {most}, use an unframed one",
-                self.out.len(),
-                self.gateway
-            );
-            return Err(ClusterError::BadArgument { method: call.method, reason });
-        }
-        let failed = |error: io::Error| io_fault(call, error.kind(), &error.to_string(), timeout);
-        self.stream.set_read_timeout(Some(timeout)).map_err(failed)?;
-        (&self.stream).write_all(&self.out).map_err(failed)?;
+        let trouble = Trouble { call, timeout, oversize: self.oversize(self.out.len()) };
+        self.stream.set_read_timeout(Some(timeout)).map_err(|error| trouble.sending(&error))?;
+        (&self.stream).write_all(&self.out).map_err(|error| trouble.sending(&error))?;
         let mut sink = sink(expected);
         let bytes = if self.transport.framed {
-            self.receive_frame(call, &mut sink, failed)?
+            self.receive_frame(call, &mut sink, trouble)?
         } else {
-            self.receive_stream(call, &mut sink, failed)?
+            self.receive_stream(call, &mut sink, trouble)?
         };
         self.used = Instant::now();
         self.fresh = false;
@@ -193,10 +137,10 @@ impl Connection {
         &self,
         call: &Call<'_>,
         sink: &mut impl Sink,
-        failed: impl Fn(io::Error) -> ClusterError + Copy,
+        trouble: Trouble<'_>,
     ) -> Result<usize, ClusterError> {
         let mut head = [0; 4];
-        (&self.stream).read_exact(&mut head).map_err(failed)?;
+        (&self.stream).read_exact(&mut head).map_err(|error| trouble.reading(&error, 0))?;
         let length = u32::from_be_bytes(head) as usize;
         if length > self.max_reply {
             return Err(self.too_long(call));
@@ -206,7 +150,8 @@ impl Connection {
             let buffer = sink.buffer();
             let from = buffer.len();
             buffer.resize(length.min(from + STEP), 0);
-            (&self.stream).read_exact(buffer.get_mut(from..).unwrap_or_default()).map_err(failed)?;
+            let free = buffer.get_mut(from..).unwrap_or_default();
+            (&self.stream).read_exact(free).map_err(|error| trouble.reading(&error, head.len()))?;
             let filled = buffer.len();
             if filled < length {
                 match sink.advance(filled) {
@@ -229,7 +174,7 @@ impl Connection {
         &self,
         call: &Call<'_>,
         sink: &mut impl Sink,
-        failed: impl Fn(io::Error) -> ClusterError,
+        trouble: Trouble<'_>,
     ) -> Result<usize, ClusterError> {
         let mut filled = 0;
         sink.buffer().clear();
@@ -239,10 +184,10 @@ impl Connection {
                 buffer.resize(filled + PIECE.max(filled / 4), 0);
             }
             let count = match (&self.stream).read(buffer.get_mut(filled..).unwrap_or_default()) {
-                Ok(0) => return Err(failed(io::ErrorKind::UnexpectedEof.into())),
+                Ok(0) => return Err(trouble.reading(&io::ErrorKind::UnexpectedEof.into(), filled)),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(failed(error)),
+                Err(error) => return Err(trouble.reading(&error, filled)),
             };
             filled += count;
             if filled > self.max_reply {
@@ -293,15 +238,15 @@ impl Connection {
         talk: impl FnOnce(MessageReader<'_>, MessageWriter<'_>) -> Result<T, E>,
         fault: impl FnOnce(&Call<'_>, E) -> ClusterError,
     ) -> Result<(T, usize), ClusterError> {
-        let (trouble, taken) = (Cell::new(None), Cell::new(0));
-        let failed = |error: io::Error| io_fault(call, error.kind(), &error.to_string(), timeout);
-        self.stream.set_read_timeout(Some(timeout)).map_err(failed)?;
+        let (failed, taken, sent) = (Cell::new(None), Cell::new(0), Cell::new(0));
+        let unsent = |error| Trouble { call, timeout, oversize: None }.sending(&error);
+        self.stream.set_read_timeout(Some(timeout)).map_err(unsent)?;
         self.out.clear();
         let framed = self.transport.framed;
         let stream = BufReader::with_capacity(BUFFER, &self.stream);
         let (most, behind) = (self.max_reply, Cell::new(0));
-        let reader = MessageReader { stream, framed, left: 0, most, taken: &taken, behind: &behind, fault: &trouble };
-        let writer = MessageWriter { stream: &self.stream, framed, out: &mut self.out, fault: &trouble };
+        let reader = MessageReader { stream, framed, left: 0, most, taken: &taken, behind: &behind, fault: &failed };
+        let writer = MessageWriter { stream: &self.stream, framed, out: &mut self.out, sent: &sent, fault: &failed };
         match talk(reader, writer) {
             Ok(_) if behind.get() > 0 => Err(call.unreadable("bytes behind the message")),
             Ok(value) => {
@@ -309,26 +254,57 @@ impl Connection {
                 self.fresh = false;
                 Ok((value, taken.get()))
             }
-            Err(error) => Err(match trouble.get() {
+            Err(error) => Err(match failed.get() {
                 Some(io::ErrorKind::FileTooLarge) => self.too_long(call),
-                Some(kind) => io_fault(call, kind, &io::Error::from(kind).to_string(), timeout),
+                Some(kind) => {
+                    let trouble = Trouble { call, timeout, oversize: self.oversize(sent.get()) };
+                    trouble.reading(&kind.into(), taken.get())
+                }
                 None => fault(call, error),
             }),
         }
     }
 }
 
-fn garbage(what: &str) -> Opening {
-    Opening::Garbage(what.to_owned())
+/// A call whose request or reply did not get through.
+#[derive(Clone, Copy)]
+struct Trouble<'a> {
+    call: &'a Call<'a>,
+    timeout: Duration,
+    /// The bytes of a request that may be too long for a framed gateway.
+    oversize: Option<usize>,
 }
 
-fn io_fault(call: &Call<'_>, kind: io::ErrorKind, reason: &str, timeout: Duration) -> ClusterError {
-    let gateway = call.gateway.to_owned();
-    match kind {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            ClusterError::TimedOut { gateway, method: call.method, seconds: timeout.as_secs() }
+impl Trouble<'_> {
+    /// The error of a request that could not be sent.
+    fn sending(self, error: &io::Error) -> ClusterError {
+        self.error(error, self.oversize.is_some())
+    }
+
+    /// The error of a reply that broke off behind so many bytes.
+    fn reading(self, error: &io::Error, bytes: usize) -> ClusterError {
+        let closed = error.kind() == io::ErrorKind::UnexpectedEof || self.oversize.is_some();
+        self.error(error, closed && bytes == 0)
+    }
+
+    fn error(self, error: &io::Error, unanswered: bool) -> ClusterError {
+        let Call { gateway, method, .. } = *self.call;
+        let gateway = gateway.to_owned();
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                ClusterError::TimedOut { gateway, method, seconds: self.timeout.as_secs() }
+            }
+            _ => {
+                let mut reason = error.to_string();
+                if let Some(bytes) = self.oversize {
+                    reason += &format!(
+                        "; the request has {bytes} bytes, and a framed gateway takes 2 MiB at most unless \
+                         hbase.regionserver.thrift.framed.max_frame_size_in_mb says otherwise"
+                    );
+                }
+                ClusterError::Lost { gateway, method, reason, unanswered }
+            }
         }
-        _ => ClusterError::Lost { gateway, method: call.method, reason: reason.to_owned() },
     }
 }
 
@@ -370,6 +346,8 @@ pub(crate) struct MessageWriter<'a> {
     stream: &'a TcpStream,
     framed: bool,
     out: &'a mut Vec<u8>,
+    /// Bytes of the request.
+    sent: &'a Cell<usize>,
     fault: &'a Cell<Option<io::ErrorKind>>,
 }
 
@@ -389,9 +367,10 @@ impl Write for MessageWriter<'_> {
                 *head = length.to_be_bytes();
             }
         }
-        let sent = (&mut self.stream).write_all(self.out);
+        self.sent.set(self.out.len());
+        let written = (&mut self.stream).write_all(self.out);
         self.out.clear();
-        sent.inspect_err(|error| self.fault.set(Some(error.kind())))
+        written.inspect_err(|error| self.fault.set(Some(error.kind())))
     }
 }
 

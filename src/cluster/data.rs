@@ -11,8 +11,6 @@ use crate::cluster::request::{Writer, deletes, page, puts};
 use crate::cluster::{Api, Client, ClusterError, Durability, PageRequest, Pieces, Transport, thrift1};
 use crate::model::{CellBlock, Retry, kind};
 
-/// A framed gateway drops the connection above 2 MiB per request.
-pub(super) const FRAMED_LIMIT: usize = 2_000_000;
 /// Failures with a single row after which the row itself is thought to be the cause.
 const SUSPICIOUS: u32 = 2;
 /// How a row that could not be read at one go is cut: ten million cells at most.
@@ -128,13 +126,14 @@ impl Client {
                 }
                 let at_once = matches!(error, ClusterError::ReplyTooLong { .. } | ClusterError::Space(_));
                 let single = asked.rows == 1;
+                let may_shrink = !single || asked.pieces.is_none() && asked.filter.is_none();
                 if single && asked.pieces.is_none() && asked.filter.is_none() {
                     alone += 1;
                     asked.pieces = (alone >= SUSPICIOUS).then_some(RESCUE);
                 }
                 asked.rows = (asked.rows / 4).max(1);
                 if !at_once || single {
-                    return result;
+                    return if may_shrink { result.map_err(ClusterError::of_a_part) } else { result };
                 }
                 client.note(error);
             }
@@ -244,10 +243,9 @@ impl Client {
         let connection = self.thrift2("write delete markers as they were")?;
         let gateway = connection.gateway.clone();
         let call = Call { gateway: &gateway, method, table };
-        let Transport { framed, compact } = connection.transport;
+        let Transport { compact, .. } = connection.transport;
         let sink = |expected| NothingSink::new(compact, limit, expected);
-        let most = if framed { FRAMED_LIMIT } else { usize::MAX };
-        let (sink, _) = connection.exchange_up_to(&call, timeout, most, arguments, sink)?;
+        let (sink, _) = connection.exchange(&call, timeout, arguments, sink)?;
         match sink.exception {
             Some(exception) => Err(exception.into_error(&call)),
             None => Ok(()),

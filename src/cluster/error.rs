@@ -4,10 +4,14 @@
 //! false for a disabled table that comes back. Texts cannot be trusted alone either: remote exceptions start with the
 //! Java class name, a missing table is an error whose whole text is the name of the table. So both are looked at.
 
+mod texts;
+
 use std::borrow::Cow;
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 
+use crate::cluster::throttle;
 use crate::model::{OutOfSpace, Retry};
 
 /// Attempts granted to faults that come from a broken peer rather than from a busy or restarting one.
@@ -19,8 +23,17 @@ pub(crate) const UNKNOWN_METHOD: i32 = 1;
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// Text that is no gateway address.
-    #[error("{text:?} is no gateway address; write HOST:PORT, thrift2://HOST:PORT or thrift1://HOST:PORT")]
+    #[error("{text:?} is not a gateway address; write HOST:PORT, thrift2://HOST:PORT or thrift1://HOST:PORT")]
     BadAddress {
+        /// The text.
+        text: String,
+    },
+    /// An address of Thrift over HTTP.
+    #[error(
+        "{text}: Thrift over HTTP is not supported; write HOST:PORT of a gateway with \
+         hbase.regionserver.thrift.http = false"
+    )]
+    HttpAddress {
         /// The text.
         text: String,
     },
@@ -62,6 +75,22 @@ pub enum ClusterError {
         method: &'static str,
         /// Error of the operating system, or `end of file`.
         reason: String,
+        /// The request was sent, and not a byte of the answer came. A gateway that does this again and again to the same
+        /// request cannot carry it out.
+        unanswered: bool,
+    },
+    /// The same request ended several connections without an answer.
+    #[error(
+        "gateway {gateway} closes the connection whenever it gets this {method} ({reason}): it cannot carry the call out; \
+         its log says why"
+    )]
+    Rejected {
+        /// Gateway.
+        gateway: String,
+        /// Method.
+        method: &'static str,
+        /// How the last connection ended.
+        reason: String,
     },
     /// Bytes that are no answer to what was asked.
     #[error("gateway {gateway} sent an unreadable answer to {method}: {reason}")]
@@ -74,7 +103,7 @@ pub enum ClusterError {
         reason: String,
     },
     /// A reply above the limit.
-    #[error("gateway {gateway} answers {method} with more than {limit} bytes; ask for fewer rows or raise the limit")]
+    #[error("gateway {gateway} answers {method} with more than {limit} bytes, the most that is read at once")]
     ReplyTooLong {
         /// Gateway.
         gateway: String,
@@ -85,17 +114,37 @@ pub enum ClusterError {
     },
     /// The port speaks HTTP.
     #[error(
-        "{gateway} speaks HTTP; a Thrift gateway in HTTP mode is not supported, use one with \
-             hbase.regionserver.thrift.http = false"
+        "{gateway} speaks HTTP, which is not supported: give the address of a gateway with \
+         hbase.regionserver.thrift.http = false"
     )]
     Http {
         /// Gateway.
         gateway: String,
     },
+    /// The port speaks TLS.
+    #[error(
+        "{gateway} speaks TLS, which is not supported: give the address of a gateway without TLS, or of a local tunnel to it \
+         (stunnel, for example)"
+    )]
+    Tls {
+        /// Gateway.
+        gateway: String,
+    },
+    /// The port wants a SASL negotiation.
+    #[error(
+        "{gateway} asks for SASL (Kerberos), which is not supported: give the address of a gateway without \
+         hbase.thrift.security.qop. It says: {text}"
+    )]
+    Sasl {
+        /// Gateway.
+        gateway: String,
+        /// Its words.
+        text: String,
+    },
     /// The port accepts connections and stays silent.
     #[error(
-        "{gateway} accepts connections but does not answer: it has no free worker thread, asks for SASL \
-             (hbase.thrift.security.qop, not supported), or is no Thrift gateway"
+        "{gateway} accepts connections but does not answer: it has no free worker thread \
+         (hbase.thrift.maxWorkerThreads), hangs, or is not an HBase Thrift gateway"
     )]
     Silent {
         /// Gateway.
@@ -103,8 +152,8 @@ pub enum ClusterError {
     },
     /// A gateway that answered before accepts connections and stays silent.
     #[error(
-        "gateway {gateway} answered before and does not answer new connections now: it hangs or has no free worker \
-             thread (hbase.thrift.maxWorkerThreads); use fewer --connections if it stays so"
+        "gateway {gateway} no longer answers new connections: it hangs or has no free worker thread \
+         (hbase.thrift.maxWorkerThreads); if this persists, use fewer --connections"
     )]
     Busy {
         /// Gateway.
@@ -112,15 +161,15 @@ pub enum ClusterError {
     },
     /// The port closes every connection whatever is said.
     #[error(
-        "{gateway} answers no Thrift transport (unframed or framed, binary or compact): it is overloaded, or no \
-             HBase Thrift gateway"
+        "{gateway} closes every connection, whichever Thrift transport is tried (unframed or framed, binary or compact): it \
+         is overloaded, or not an HBase Thrift gateway"
     )]
     NoTransport {
         /// Gateway.
         gateway: String,
     },
     /// The gateway is of the other service than needed.
-    #[error("{gateway} speaks {found}, needed is {needed}; give the address of a {needed} gateway")]
+    #[error("{gateway} speaks {found}, not {needed}: give the address of a {needed} gateway")]
     WrongApi {
         /// Gateway.
         gateway: String,
@@ -195,7 +244,7 @@ pub enum ClusterError {
         table: String,
     },
     /// The table exists already.
-    #[error("table {table} exists already")]
+    #[error("table {table} already exists")]
     TableExists {
         /// Table.
         table: String,
@@ -225,7 +274,7 @@ pub enum ClusterError {
         reason: String,
     },
     /// The gateway's user may not do this.
-    #[error("{method} on {table} is not allowed for the gateway's user: {message}")]
+    #[error("the gateway's user has no permission for {method} on {table}: {message}")]
     AccessDenied {
         /// Method.
         method: &'static str,
@@ -234,9 +283,24 @@ pub enum ClusterError {
         /// First line of the gateway's text.
         message: String,
     },
-    /// HBase is overloaded or a quota is used up.
-    #[error("HBase is overloaded ({method} on {table}): {message}")]
+    /// HBase is overloaded, or throttles the gateway's user.
+    #[error("HBase is overloaded or throttles its users ({method} on {table}): {message}")]
     Overloaded {
+        /// Method.
+        method: &'static str,
+        /// Table.
+        table: String,
+        /// First line of the gateway's text.
+        message: String,
+        /// How long HBase asks to wait.
+        wait: Option<Duration>,
+    },
+    /// A quota of space, tables or regions is used up; waiting does not help.
+    #[error(
+        "a quota of HBase does not allow {method} on {table}: {message}; free some space or raise the quota (set_quota in the \
+         HBase shell)"
+    )]
+    QuotaExceeded {
         /// Method.
         method: &'static str,
         /// Table.
@@ -273,7 +337,7 @@ pub enum ClusterError {
         kind: i32,
     },
     /// A list of regions with a hole, an overlap or nothing.
-    #[error("the regions of table {table} do not add up: {reason}")]
+    #[error("the regions of table {table} do not cover its keys: {reason}")]
     Regions {
         /// Table.
         table: String,
@@ -281,7 +345,7 @@ pub enum ClusterError {
         reason: String,
     },
     /// A row that does not fit the limits even when it is read alone and in pieces.
-    #[error("row {row} of table {table} is too wide: more than {cells} cells; raise the limit for wide rows")]
+    #[error("row {row} of table {table} has more than {cells} cells, the most that are read of one row")]
     RowTooWide {
         /// Table.
         table: String,
@@ -325,6 +389,27 @@ impl ClusterError {
         }
     }
 
+    /// True when the gateway ended the connection instead of answering.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        matches!(self, Self::Lost { unanswered: true, .. })
+    }
+
+    /// The same error of a request of which a smaller part may still be answered.
+    pub(crate) fn of_a_part(self) -> Self {
+        match self {
+            Self::Lost { gateway, method, reason, .. } => Self::Lost { gateway, method, reason, unanswered: false },
+            other => other,
+        }
+    }
+
+    /// How long HBase asks to wait before the next try.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { wait, .. } => *wait,
+            _ => None,
+        }
+    }
+
     /// The most attempts that make sense.
     pub(crate) fn patience(&self) -> u32 {
         match self {
@@ -361,7 +446,7 @@ impl ClusterError {
 
     /// True when the address is the wrong one: what is there speaks another protocol, or the other service.
     pub fn is_wrong_protocol(&self) -> bool {
-        matches!(self.cause(), Self::Http { .. } | Self::WrongApi { .. })
+        matches!(self.cause(), Self::Http { .. } | Self::Tls { .. } | Self::Sasl { .. } | Self::WrongApi { .. })
     }
 
     /// True when the stop flag ended the call.
@@ -431,16 +516,18 @@ impl Call<'_> {
             ClusterError::TableDisabled { table }
         } else if has("AccessDeniedException") || has("AccessControlException") {
             ClusterError::AccessDenied { method: self.method, table, message }
-        } else if ["RegionTooBusyException", "ThrottlingException", "CallQueueTooBigException", "QuotaExceeded"]
+        } else if ["RegionTooBusyException", "ThrottlingException", "CallQueueTooBigException"]
             .iter()
             .any(|class| has(class))
         {
-            ClusterError::Overloaded { method: self.method, table, message }
+            ClusterError::Overloaded { method: self.method, table, message, wait: throttle::wait(text) }
+        } else if has("SpaceLimitingException") || has("QuotaExceededException") {
+            ClusterError::QuotaExceeded { method: self.method, table, message }
         } else {
             let retry = match can_retry {
-                _ if is_passing(text) => Retry::Transient,
+                _ if texts::is_passing(text) => Retry::Transient,
                 Some(false) => Retry::Permanent,
-                _ if is_permanent(text) => Retry::Permanent,
+                _ if texts::is_permanent(text) => Retry::Permanent,
                 _ => Retry::Transient,
             };
             ClusterError::Refused { gateway: self.gateway.into(), method: self.method, table, message, retry }
@@ -463,39 +550,6 @@ impl Call<'_> {
     }
 }
 
-/// Texts of errors that another try does not meet although `canRetry` may say otherwise: the scanner inside the gateway
-/// expired, or a region was on its way. Every request is one of its own, so repeating it is exact.
-fn is_passing(text: &str) -> bool {
-    [
-        "UnknownScannerException",
-        "ScannerTimeoutException",
-        "ScannerResetException",
-        "LeaseException",
-        "NotServingRegionException",
-        "RegionMovedException",
-        "RegionOpeningException",
-        "RegionServerStoppedException",
-        "RegionServerAbortedException",
-        "ServerNotRunningYetException",
-        "CallTimeoutException",
-        "SocketTimeoutException",
-    ]
-    .iter()
-    .any(|class| text.contains(class))
-}
-
-/// Texts of errors that another try meets again although `canRetry` says otherwise.
-fn is_permanent(text: &str) -> bool {
-    [
-        "DoNotRetryIOException",
-        "InvalidProtocolBuffer",
-        "Protocol message contained an invalid",
-        "Cannot set batch on a scan",
-    ]
-    .iter()
-    .any(|needle| text.contains(needle))
-}
-
 /// The first line, without the Java stack, and of bearable length.
 fn first_line(text: &str) -> String {
     let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no text");
@@ -515,61 +569,4 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CALL: Call<'_> = Call { gateway: "g:1", method: "putMultiple", table: "ns:t" };
-
-    #[test]
-    fn reads_the_texts_of_the_gateway() {
-        let missing = [
-            "ns:t",
-            "Failed 1 action: ns:t: 1 time, servers with issues: null",
-            "x.TableNotFoundException: ns:t",
-            "Table 'ns:t' was not found, got: hbase:namespace.",
-            "Failed 1 action: Table 'ns:t' was not found, got: hbase:namespace.: 1 time, servers with issues: null",
-        ];
-        for text in missing {
-            assert!(matches!(CALL.io_error(text, Some(true)), ClusterError::TableMissing { .. }), "{text}");
-        }
-        let other = CALL.io_error("Table 'other' was not found, got: ns:t.", Some(true));
-        assert!(matches!(other, ClusterError::Refused { .. }), "{other}");
-        assert!(matches!(CALL.io_error("ns:t is disabled.", Some(false)), ClusterError::TableDisabled { .. }));
-        let family =
-            "Failed 1 action: org.apache.hadoop.hbase.regionserver.NoSuchColumnFamilyException: Column family x";
-        assert!(matches!(CALL.io_error(family, Some(true)), ClusterError::FamilyMissing { .. }));
-        let busy = CALL.io_error("Failed 3 actions: RegionTooBusyException: 3 times, servers", Some(true));
-        assert_eq!(busy.retry(), Retry::Throttled);
-        let denied = CALL.io_error("org.apache.hadoop.hbase.security.AccessDeniedException: no", Some(true));
-        assert_eq!(denied.retry(), Retry::Permanent);
-    }
-
-    #[test]
-    fn can_retry_decides_the_rest() {
-        assert_eq!(CALL.io_error("Call timed out", Some(true)).retry(), Retry::Transient);
-        assert_eq!(CALL.io_error("Call timed out", None).retry(), Retry::Transient);
-        assert_eq!(CALL.io_error("no luck", Some(false)).retry(), Retry::Permanent);
-        let filter = "Protocol message contained an invalid tag (zero).";
-        assert_eq!(CALL.io_error(filter, Some(true)).retry(), Retry::Permanent);
-        assert_eq!(CALL.application(6, "Internal error").retry(), Retry::Permanent);
-        let listing = Call { method: "getAllRegionLocations", ..CALL };
-        assert_eq!(listing.application(6, "Internal error").retry(), Retry::Transient);
-    }
-
-    #[test]
-    fn an_expired_scanner_passes_whatever_can_retry_says() {
-        for class in ["UnknownScannerException", "LeaseException", "NotServingRegionException"] {
-            let text = format!("org.apache.hadoop.hbase.{class}: x (a DoNotRetryIOException)");
-            assert_eq!(CALL.io_error(&text, Some(false)).retry(), Retry::Transient);
-        }
-        let row = "Failed after retry of OutOfOrderScannerNextException: was there a rpc timeout?";
-        let error = CALL.io_error(row, Some(false));
-        assert!(error.tells_of_a_bad_row() && error.retry() == Retry::Permanent);
-    }
-
-    #[test]
-    fn a_stack_is_cut_to_its_first_line() {
-        let error = CALL.io_error("a.b.C: why\n\tat x\n\tat y", Some(false));
-        assert!(error.to_string().ends_with("a.b.C: why"), "{error}");
-    }
-}
+mod tests;

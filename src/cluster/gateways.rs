@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::cluster::connection::{Connection, Opening};
+use crate::cluster::connection::Connection;
+use crate::cluster::greeting::{self, Foreign, Opening};
 use crate::cluster::identity::{self, Expected};
 use crate::cluster::reply::simple::ServerType;
 use crate::cluster::slot::Slot;
@@ -121,7 +122,7 @@ impl Gateways {
         if addresses.is_empty() {
             return Err(ClusterError::NoGateway);
         }
-        let slots = addresses.into_iter().flat_map(Slot::resolve);
+        let slots = addresses.into_iter().flat_map(|address| Slot::resolve(address, &options.resolver));
         let entries = slots.map(|slot| Entry { slot, state: Mutex::default() }).collect();
         Ok(Self(Arc::new(Shared {
             entries,
@@ -233,9 +234,13 @@ impl Gateways {
         };
         let mut found = of(&|slot| slot.address.host.trim_end_matches('.').eq_ignore_ascii_case(host));
         if found.is_empty() {
-            let ips: Vec<IpAddr> =
-                (host, 0).to_socket_addrs().map_or(Vec::new(), |ips| ips.map(|at| at.ip()).collect());
-            found = of(&|slot| slot.ips().any(|ip| ips.contains(&ip)));
+            let ips: Vec<IpAddr> = self
+                .0
+                .options
+                .resolver
+                .resolve(host, 0)
+                .map_or(Vec::new(), |ips| ips.iter().map(SocketAddr::ip).collect());
+            found = of(&|slot| slot.ips().iter().any(|ip| ips.contains(ip)));
         }
         let found: Arc<[usize]> = found.into();
         near.insert(host.to_owned(), Arc::clone(&found));
@@ -325,11 +330,9 @@ impl Gateways {
                 Err(match opening {
                     Opening::Failed(error) => error,
                     Opening::Silent => ClusterError::Busy { gateway },
-                    Opening::Http => ClusterError::Http { gateway },
+                    Opening::Foreign(foreign) => foreign.into_error(gateway),
                     Opening::Closed => closed_at_once(gateway),
-                    Opening::Garbage(reason) => {
-                        ClusterError::Protocol { gateway, method: "getThriftServerType", reason }
-                    }
+                    Opening::Garbage(reason) => ClusterError::Protocol { gateway, method: greeting::METHOD, reason },
                 })
             }
         }
@@ -352,20 +355,35 @@ impl Gateways {
                     return Ok((connection, info));
                 }
                 Err(Opening::Failed(error)) => return Err(error),
-                Err(Opening::Http) => return Err(ClusterError::Http { gateway }),
-                // Only the first guess tells: a wrong one may be met with silence by a gateway that is well.
-                Err(Opening::Silent) if number == 0 => return Err(ClusterError::Silent { gateway }),
+                Err(Opening::Foreign(foreign)) => return Err(foreign.into_error(gateway)),
+                // Only the first guess counts: a wrong one may be met with silence by a gateway that is well.
+                Err(Opening::Silent) if number == 0 => {
+                    let asked = self.ask_aside(entry, &greeting::sasl_start());
+                    let silent = || ClusterError::Silent { gateway: gateway.clone() };
+                    return Err(asked.map_or_else(silent, |foreign| foreign.into_error(gateway.clone())));
+                }
                 Err(Opening::Closed | Opening::Silent | Opening::Garbage(_)) => {}
             }
         }
-        Err(ClusterError::NoTransport { gateway })
+        let asked = self.ask_aside(entry, &greeting::client_hello());
+        Err(match asked {
+            Some(foreign) => foreign.into_error(gateway),
+            None => ClusterError::NoTransport { gateway },
+        })
+    }
+
+    /// Whether a port that never answered as a gateway waits for another protocol. One that did is spared the question: an
+    /// old gateway that is merely overloaded would take its bytes for a length, and keep as much memory ready.
+    fn ask_aside(&self, entry: &Entry, question: &[u8]) -> Option<Foreign> {
+        let answered = entry.state().answered;
+        if answered { None } else { greeting::ask_aside(&entry.slot, &self.0.options, question) }
     }
 }
 
 /// What a gateway that was one before means by closing a new connection.
 fn closed_at_once(gateway: String) -> ClusterError {
-    let reason = "at once, which means that it is overloaded or was restarted".into();
-    ClusterError::Lost { gateway, method: "getThriftServerType", reason }
+    let reason = "at once: it is overloaded or was restarted".into();
+    ClusterError::Lost { gateway, method: greeting::METHOD, reason, unanswered: false }
 }
 
 /// The service of a gateway, which must be the one that the address asks for.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cluster::{RetryPolicy, Transport};
+use crate::cluster::{Resolver, RetryPolicy, Transport};
 
 /// Settings shared by all connections of one [`Gateways`](crate::cluster::Gateways).
 #[derive(Debug, Clone)]
@@ -28,6 +28,8 @@ pub struct GatewayOptions {
     pub transport: Option<Transport>,
     /// The longest reply that is read, in bytes; at most 4 GiB.
     pub max_reply_bytes: usize,
+    /// Who knows the addresses of names.
+    pub resolver: Resolver,
     /// How failed calls are repeated.
     pub retry: RetryPolicy,
 }
@@ -45,6 +47,7 @@ impl Default for GatewayOptions {
             rest: Duration::from_secs(15),
             transport: None,
             max_reply_bytes: 1 << 30,
+            resolver: Resolver::default(),
             retry: RetryPolicy::default(),
         }
     }

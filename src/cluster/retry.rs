@@ -8,6 +8,9 @@ use crate::model::Retry;
 
 /// How often a sleeping retry looks at the stop flag.
 const STOP_CHECK: Duration = Duration::from_millis(50);
+/// After so many attempts in a row that ended their connections without an answer the request itself is to blame. All but
+/// the first went over new connections.
+const UNANSWERED: u32 = 4;
 /// How much longer an overloaded gateway is left alone than a failed one.
 const THROTTLE_FACTOR: u32 = 4;
 
@@ -75,7 +78,7 @@ pub(crate) fn run<T>(
     elsewhere: impl Fn(&ClusterError) -> bool,
     mut attempt: impl FnMut(u32) -> Result<T, ClusterError>,
 ) -> Result<T, ClusterError> {
-    let (mut failures, mut steps, mut hopeless) = (0, 0, 0);
+    let (mut failures, mut steps, mut hopeless, mut unanswered) = (0, 0, 0, 0);
     let mut first_failure = None;
     loop {
         if stop.load(Ordering::Relaxed) {
@@ -91,9 +94,16 @@ pub(crate) fn run<T>(
         if retry == Retry::Permanent || policy.attempts <= 1 {
             return Err(error);
         }
+        unanswered = if error.is_unanswered() { unanswered + 1 } else { 0 };
+        if unanswered >= UNANSWERED
+            && let ClusterError::Lost { gateway, method, reason, .. } = error
+        {
+            return Err(ClusterError::Rejected { gateway, method, reason });
+        }
         let elsewhere = elsewhere(&error);
         steps += u32::from(!elsewhere);
         let pause = if elsewhere { policy.pause(1, Retry::Transient) } else { policy.pause(steps, retry) };
+        let pause = pause.max(error.wait().unwrap_or_default());
         hopeless += u32::from(error.patience() < u32::MAX);
         if failures >= policy.attempts || hopeless >= error.patience() || since.elapsed() + pause > policy.total {
             return Err(ClusterError::Exhausted { attempts: failures, source: Box::new(error) });
@@ -119,7 +129,45 @@ mod tests {
     }
 
     fn lost() -> ClusterError {
-        ClusterError::Lost { gateway: "g:1".into(), method: "m", reason: "end of file".into() }
+        ClusterError::Lost { gateway: "g:1".into(), method: "m", reason: "end of file".into(), unanswered: false }
+    }
+
+    #[test]
+    fn a_request_that_is_never_answered_is_given_up_soon() {
+        let stop = AtomicBool::new(false);
+        let unanswered =
+            || ClusterError::Lost { gateway: "g:1".into(), method: "m", reason: "x".into(), unanswered: true };
+        let tried = |fails: &dyn Fn(u32) -> ClusterError| {
+            let mut calls = 0;
+            let result: Result<(), _> = run(
+                &quick(9),
+                &stop,
+                |_| false,
+                |failures| {
+                    calls += 1;
+                    Err(fails(failures))
+                },
+            );
+            (calls, result.unwrap_err())
+        };
+        assert!(matches!(tried(&|_| unanswered()), (4, ClusterError::Rejected { .. })));
+        let now_and_then = |failures| if failures % 4 == 3 { lost() } else { unanswered() };
+        assert!(matches!(tried(&now_and_then), (9, ClusterError::Exhausted { .. })));
+    }
+
+    #[test]
+    fn a_throttled_client_waits_as_it_is_told() {
+        let stop = AtomicBool::new(false);
+        let throttled =
+            |wait| ClusterError::Overloaded { method: "m", table: "t".into(), message: String::new(), wait };
+        let begun = Instant::now();
+        let told = Some(Duration::from_millis(300));
+        let result =
+            run(&quick(9), &stop, |_| false, |failures| if failures == 0 { Err(throttled(told)) } else { Ok(()) });
+        assert!(result.is_ok() && begun.elapsed() >= Duration::from_millis(300));
+        let too_long = Some(Duration::from_secs(3600));
+        let result: Result<(), _> = run(&quick(9), &stop, |_| false, |_| Err(throttled(too_long)));
+        assert!(matches!(result, Err(ClusterError::Exhausted { attempts: 1, .. })));
     }
 
     #[test]

@@ -75,6 +75,11 @@ fn connections_that_do_not_come_about_are_tried_again() {
     passes("scanner expired inside the gateway, canRetry false", "asked again", Plan::calls(SCAN, 8..10, expired));
     let busy = Fault::Answer("org.apache.hadoop.hbase.RegionTooBusyException: Over memstore limit", true);
     passes("region too busy", "waited longer, asked again", Plan::calls(SCAN, 8..10, busy));
+    let throttled = Fault::Answer(
+        "org.apache.hadoop.hbase.quotas.RpcThrottlingException: number of requests exceeded - wait 1sec, 200ms",
+        true,
+    );
+    passes("throttled by a quota", "waited as HBase says, asked again", Plan::calls(SCAN, 9..10, throttled));
 }
 
 #[test]
@@ -150,6 +155,13 @@ fn faults_that_stay_end_the_backup() {
         Plan::calls("getAllRegionLocations", 1..u64::MAX, empty),
         &["--retry-for", "3s"],
         75,
-        "do not add up",
+        "do not cover its keys",
     );
+}
+
+#[test]
+fn a_call_that_is_never_answered_ends_the_backup_at_once() {
+    let never = Plan::calls("getTableDescriptor", 2..u64::MAX, Fault::Close);
+    let text = "closes the connection whenever it gets this getTableDescriptor";
+    stays("a call that is never answered", "asked four times, committed nothing", never, &[], 1, text);
 }

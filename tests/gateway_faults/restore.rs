@@ -109,3 +109,17 @@ fn faults_that_stay_end_the_restore() {
         "Insufficient permissions",
     );
 }
+
+#[test]
+fn faults_that_cannot_pass_end_the_restore_at_once() {
+    let from = 2..u64::MAX;
+    let space = Fault::Answer(
+        "Failed 3 actions: org.apache.hadoop.hbase.quotas.SpaceLimitingException: NO_INSERTS Puts are disallowed due to a \
+         space quota.: 3 times, servers with issues: null",
+        true,
+    );
+    let text = "a quota of HBase does not allow putMultiple";
+    stays("a space quota is used up", "failed at once", Plan::calls(PUT, from.clone(), space), &[], 1, text);
+    let text = "closes the connection whenever it gets this putMultiple";
+    stays("a batch that is never answered", "sent it four times", Plan::calls(PUT, from, Fault::Close), &[], 1, text);
+}

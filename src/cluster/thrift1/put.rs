@@ -5,8 +5,7 @@ use std::sync::atomic::Ordering;
 
 use hbase_thrift::hbase::{BatchMutation, Mutation, THbaseSyncClient};
 
-use crate::cluster::data::FRAMED_LIMIT;
-use crate::cluster::{Client, ClusterError, Durability, encoded_cell_len, encoded_row_len};
+use crate::cluster::{Client, ClusterError, Durability};
 use crate::model::{Cell, CellBlock};
 
 const METHOD: &str = "mutateRowsTs";
@@ -47,17 +46,6 @@ impl Client {
         durability: Durability,
     ) -> Result<(), ClusterError> {
         let timeout = self.gateways().options().put_timeout;
-        let connection = self.connection()?;
-        // Counted as Thrift2 would encode it, which is longer.
-        let row_and_cell = |c: &Cell<'_>| encoded_row_len(c.row) + encoded_cell_len(c.family, c.qualifier, c.value);
-        if connection.transport.framed && cells.iter().map(row_and_cell).sum::<usize>() > FRAMED_LIMIT {
-            let reason = format!(
-                "a request of more than {FRAMED_LIMIT} bytes; {} is a framed gateway and drops connections above that, \
-                 use an unframed one",
-                connection.gateway
-            );
-            return Err(ClusterError::BadArgument { method: METHOD, reason });
-        }
         let batch = mutations(cells, durability != Durability::SkipWal);
         self.once_thrift1(METHOD, table, timeout, |wire| {
             wire.mutate_rows_ts(table.as_bytes().to_vec(), batch, timestamp, BTreeMap::new())
