@@ -56,12 +56,10 @@ fn gateways_of_two_clusters_are_refused_at_the_start() {
     let (tables, _) = small(bed);
     let other = plan(&[(ID, ALWAYS, text("another-cluster"))]);
     let (check, proxy) = check_both(bed, other.clone());
-    let told = format!(
-        "gateway {} serves cluster another-cluster, but {} serves cluster",
-        proxy.address(),
-        bed.thrift2_address()
-    );
-    assert!(check.err.contains(&told), "{}", check.err);
+    // They are asked at the same time, so either may be the first.
+    for told in ["serves cluster another-cluster", &proxy.address(), &bed.thrift2_address()] {
+        assert!(check.err.contains(told), "{told:?} is not in: {}", check.err);
+    }
     check.expect(2);
     let second = bed.thrift2_address();
     let (repository, run, ..) = backup_through(&second, tables, other, &["--gateway", &second], |_| ());
