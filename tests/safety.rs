@@ -11,6 +11,10 @@ mod at_work;
 mod descriptors;
 #[path = "safety/interruption.rs"]
 mod interruption;
+#[path = "safety/markers.rs"]
+mod markers;
+#[path = "safety/proof.rs"]
+mod proof;
 #[path = "safety/refusals.rs"]
 mod refusals;
 #[path = "safety/source_level.rs"]

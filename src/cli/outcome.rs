@@ -1,5 +1,7 @@
 //! What a verb hands back: its report in every form, and whether somebody must read it.
 
+use tsdb_ark::flow::{CellDifference, DifferenceKind, to_json};
+
 /// A finished command.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -35,4 +37,26 @@ impl Outcome {
 /// Lines for the remarks of a report.
 pub fn remarks(label: &str, remarks: &[String]) -> String {
     remarks.iter().map(|remark| format!("{label}: {remark}\n")).collect()
+}
+
+/// A line for a differing cell; `other` is what the backup is compared with.
+pub fn difference_text(cell: &CellDifference, other: &str) -> String {
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "not there".to_string());
+    format!(
+        "{}: {} row {} column {}:{} timestamp {} type {}: backup {}, {other} {}\n",
+        word(cell.difference),
+        cell.table,
+        cell.row,
+        cell.family,
+        cell.qualifier,
+        cell.timestamp,
+        cell.kind,
+        shown(&cell.backup_value),
+        shown(&cell.source_value)
+    )
+}
+
+/// The stable name of a kind of difference, with a space for the underline.
+pub fn word(kind: DifferenceKind) -> String {
+    to_json(&kind).trim_matches('"').replace('_', " ")
 }

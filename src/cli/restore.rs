@@ -1,9 +1,11 @@
 //! `tsdb-ark restore`: a backup into a cluster.
 
-use clap::Args;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
 use tsdb_ark::flow::{
-    self, AttributeEdit, Cancel, GatewaySettings, Manners, RepositorySettings, Resources, RestorePlan, RestoreReport,
-    RestoredTable, TtlChoice,
+    self, AttributeEdit, Cancel, GatewaySettings, Manners, OpentsdbConf, RepositorySettings, Resources, RestorePlan,
+    RestoreReport, RestoredTable, TtlChoice,
 };
 
 use crate::cli::args::{GatewayArgs, RepositoryArgs, ResourceArgs, check_renames, parse_rename};
@@ -11,8 +13,17 @@ use crate::cli::columns::{Columns, Side};
 use crate::cli::command::EXIT_CODES;
 use crate::cli::exit::{Usage, usage};
 use crate::cli::limits::{self, MannersArgs};
-use crate::cli::outcome::{Outcome, remarks};
+use crate::cli::outcome::{Outcome, difference_text, remarks, word};
 use crate::cli::{Running, units};
+
+/// When a put has to be in HBase's write-ahead log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Durability {
+    /// Before it is answered
+    Sync,
+    /// Soon after: a region server that crashes may lose the last ones, which the check afterwards finds
+    Async,
+}
 
 /// What is typed.
 #[derive(Debug, Args)]
@@ -54,6 +65,20 @@ pub struct RestoreArgs {
     /// Do not read the target back and compare
     #[arg(long)]
     pub no_read_back: bool,
+    /// Write cells that delete markers of the target cover with new timestamps, above the markers
+    #[arg(long)]
+    pub new_timestamps: bool,
+    /// Have each put in HBase's write-ahead log before it is answered, or soon after (default: async, and sync with
+    /// --no-read-back)
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pub durability: Option<Durability>,
+    /// The configuration of the TSDs of the target: names its UID table
+    #[arg(long, value_name = "FILE")]
+    pub opentsdb_conf: Option<PathBuf>,
+    /// The UID table of the target, when it is not restored as well (default: the configuration's, else its name in the
+    /// backup)
+    #[arg(long, value_name = "TABLE")]
+    pub uid_table: Option<String>,
     /// Only check what would happen, write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -81,6 +106,9 @@ struct RestoreRequest {
     into_existing: bool,
     resume: bool,
     read_back: bool,
+    new_timestamps: bool,
+    sync_wal: bool,
+    uid_table: Option<String>,
     resources: Resources,
     manners: Manners,
     dry_run: bool,
@@ -103,6 +131,9 @@ impl RestoreArgs {
         if self.resume && self.dry_run {
             return Err(usage("--resume goes on with a restore, --dry-run writes nothing: leave one of them out"));
         }
+        let conf = self.opentsdb_conf.as_deref().map(OpentsdbConf::read).transpose();
+        let conf = conf.map_err(|error| usage(error.to_string()))?;
+        let configured = conf.and_then(|conf| conf.get("tsd.storage.hbase.uid_table").map(str::to_string));
         Ok(RestoreRequest {
             repository: self.repository.settings()?,
             gateways: self.gateway.settings()?,
@@ -115,6 +146,9 @@ impl RestoreArgs {
             into_existing: self.into_existing,
             resume: self.resume,
             read_back: !self.no_read_back,
+            new_timestamps: self.new_timestamps,
+            sync_wal: self.durability.map_or(self.no_read_back, |durability| durability == Durability::Sync),
+            uid_table: self.uid_table.or(configured),
             resources: self.resources.limits()?,
             manners: self.manners.manners(),
             dry_run: self.dry_run,
@@ -138,6 +172,9 @@ impl RestoreRequest {
             into_existing: self.into_existing,
             resume: self.resume,
             read_back: self.read_back,
+            new_timestamps: self.new_timestamps,
+            sync_wal: self.sync_wal,
+            uid_table: self.uid_table,
             resources: self.resources,
             manners: self.manners,
             dry_run: self.dry_run,
@@ -155,8 +192,8 @@ fn outcome(report: &RestoreReport) -> Outcome {
     match report.differences {
         0 if report.attention.is_empty() => done,
         0 => done.must_read(report.attention.join("; ")),
-        1 => done.must_read("1 table reads back differently from the backup".to_string()),
-        n => done.must_read(format!("{} tables read back differently from the backup", units::count(n))),
+        1 => done.must_read("1 table does not show what was restored".to_string()),
+        n => done.must_read(format!("{} tables do not show what was restored", units::count(n))),
     }
 }
 
@@ -216,12 +253,27 @@ fn text(report: &RestoreReport) -> String {
         );
     }
     text += &format!(
-        "{columns}\nread {} from the repository, sent {} to the cluster, held {} of memory at most\n",
-        units::size(report.bytes_read),
+        "{columns}\nread {} from the repository and {} from the cluster, sent {} to the cluster, held {} of memory at most\n",
+        units::size(report.repository_bytes_read),
+        units::size(report.cluster_bytes_read),
         units::size(report.bytes_written),
         units::size(report.peak_rss_bytes)
     );
     text += &limits::held_back(report.back_off_seconds);
+    for cell in &report.cells_named {
+        text += &difference_text(cell, "target");
+    }
+    for table in &report.tables {
+        for (kind, count) in &table.by_kind {
+            text += &format!("{}: {} cells {}\n", table.target, units::count(*count), word(*kind));
+        }
+        if table.also_there > 0 {
+            text += &format!("{}: {} cells are also there\n", table.target, units::count(table.also_there));
+        }
+        if table.new_timestamps > 0 {
+            text += &format!("{}: {} cells have new timestamps\n", table.target, units::count(table.new_timestamps));
+        }
+    }
     text += &remarks("warning", &report.warnings);
     text += &remarks("to do", &report.attention);
     text
@@ -242,6 +294,8 @@ fn agreement(agrees: Option<bool>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use clap::FromArgMatches;
 
     use super::*;
@@ -287,6 +341,15 @@ mod tests {
         let request = parsed(NEEDED).request().unwrap();
         assert_eq!(request.backup, "latest");
         assert_eq!((request.into_existing, request.read_back, request.dry_run), (false, true, false));
+        assert_eq!((request.new_timestamps, request.uid_table), (false, None));
+    }
+
+    /// Nobody looks for what a crash lost unless the target is read back.
+    #[test]
+    fn puts_are_durable_at_once_where_nobody_checks() {
+        let sync = |flags: &str| parsed(&format!("{NEEDED} {flags}")).request().unwrap().sync_wal;
+        assert_eq!([sync(""), sync("--no-read-back")], [false, true]);
+        assert_eq!([sync("--durability sync"), sync("--no-read-back --durability async")], [true, false]);
     }
 
     #[test]
@@ -316,13 +379,20 @@ mod tests {
                 cells_skipped: 0,
                 sent_agrees,
                 target_agrees,
+                by_kind: BTreeMap::new(),
+                also_there: 0,
+                new_timestamps: 0,
+                hidden_dropped: 0,
             }],
             warnings: vec![],
             attention: vec![],
             differences: u64::from(target_agrees == Some(false)),
             dry_run: false,
             seconds: 1.0,
-            bytes_read: 1,
+            cells_named: vec![],
+            bytes_read: 3 << 20,
+            repository_bytes_read: 1 << 20,
+            cluster_bytes_read: 2 << 20,
             bytes_written: 1,
             peak_rss_bytes: 1,
             back_off_seconds: 0.0,
@@ -337,6 +407,8 @@ mod tests {
         assert_eq!(outcome(&left).code, 3);
         assert_eq!([code(true, Some(false)), code(false, Some(false)), code(false, None)], [3, 1, 1]);
         assert_eq!(outcome(&RestoreReport { dry_run: true, ..report(false, None) }).code, 0);
+        let words = "read 1.0 MiB from the repository and 2.0 MiB from the cluster";
+        assert!(outcome(&report(true, None)).text.contains(words));
         assert!(
             outcome(&report(true, Some(false))).text.contains("copy (new)     10  100 B  00ff      agrees  DIFFERS")
         );

@@ -2,15 +2,14 @@
 
 use clap::{Args, ValueEnum};
 use tsdb_ark::flow::{
-    self, Cancel, CellDifference, GatewaySettings, Manners, RepositorySettings, Resources, VerifyLevel, VerifyPlan,
-    VerifyReport,
+    self, Cancel, GatewaySettings, Manners, RepositorySettings, Resources, VerifyLevel, VerifyPlan, VerifyReport,
 };
 
 use crate::cli::args::{GatewayArgs, RepositoryArgs, ResourceArgs, check_renames, parse_rename};
 use crate::cli::command::EXIT_CODES;
 use crate::cli::exit::{Usage, usage};
 use crate::cli::limits::{self, MannersArgs};
-use crate::cli::outcome::{Outcome, remarks};
+use crate::cli::outcome::{Outcome, difference_text, remarks, word};
 use crate::cli::{Running, units};
 
 /// How deep; each level catches what the one before misses.
@@ -43,6 +42,9 @@ pub struct VerifyArgs {
     /// Differences named at most; all are counted
     #[arg(long, value_name = "COUNT", default_value = "100")]
     pub max_differences: usize,
+    /// With --level source: count what is ordinary in a table in use (expired, overwritten, written later) as differences
+    #[arg(long)]
+    pub strict: bool,
     /// Where the cluster is.
     #[command(flatten)]
     pub gateway: GatewayArgs,
@@ -62,6 +64,7 @@ struct VerifyRequest {
     gateways: Option<GatewaySettings>,
     rename: Vec<(String, String)>,
     max_named: usize,
+    strict: bool,
     resources: Resources,
     manners: Manners,
 }
@@ -88,6 +91,9 @@ impl VerifyArgs {
         if !live && !self.rename_table.is_empty() {
             return Err(usage("--rename-table needs --level source: no other level looks at a cluster"));
         }
+        if !live && self.strict {
+            return Err(usage("--strict needs --level source: no other level meets a table in use"));
+        }
         Ok(VerifyRequest {
             repository: self.repository.settings()?,
             backup: self.backup,
@@ -100,6 +106,7 @@ impl VerifyArgs {
             gateways: if live { Some(self.gateway.settings()?) } else { None },
             rename: self.rename_table,
             max_named: self.max_differences,
+            strict: self.strict,
             resources: self.resources.limits()?,
             manners: self.manners.manners(),
         })
@@ -116,6 +123,7 @@ impl VerifyRequest {
             gateways: self.gateways.map(|settings| flow::open_gateways(&settings, cancel)).transpose()?,
             rename: self.rename,
             max_named: self.max_named,
+            strict: self.strict,
             resources: self.resources,
             manners: self.manners,
         })
@@ -147,12 +155,18 @@ fn text(report: &VerifyReport) -> String {
         text += &format!("{}: {}\n", problem.path, problem.problem);
     }
     for cell in &report.cells_named {
-        text += &difference_text(cell);
+        text += &difference_text(cell, "source");
     }
     for (kind, count) in &report.by_kind {
-        text += &format!("{}: {} cells\n", word(kind), units::count(*count));
+        text += &format!("{}: {} cells\n", word(*kind), units::count(*count));
     }
     text += &remarks("warning", &report.warnings);
+    if report.ordinary_changes > 0 {
+        text += &format!(
+            "{} cells changed as they do in a table in use (expired, overwritten, written later); --strict counts them\n",
+            units::count(report.ordinary_changes)
+        );
+    }
     match report.differences {
         0 => text += "no differences\n",
         n => text += &format!("differences: {}\n", units::count(n)),
@@ -160,33 +174,12 @@ fn text(report: &VerifyReport) -> String {
     text
 }
 
-fn difference_text(cell: &CellDifference) -> String {
-    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "not there".to_string());
-    format!(
-        "{}: {} row {} column {}:{} timestamp {} type {}: backup {}, source {}\n",
-        word(&cell.difference),
-        cell.table,
-        cell.row,
-        cell.family,
-        cell.qualifier,
-        cell.timestamp,
-        cell.kind,
-        shown(&cell.backup_value),
-        shown(&cell.source_value)
-    )
-}
-
-/// The stable name of a kind of difference, with a space for the underline.
-fn word(kind: &flow::DifferenceKind) -> String {
-    flow::to_json(kind).trim_matches('"').replace('_', " ")
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use clap::FromArgMatches;
-    use tsdb_ark::flow::DifferenceKind;
+    use tsdb_ark::flow::{CellDifference, DifferenceKind};
 
     use super::*;
     use crate::cli::command::{self, Cli, Verb};
@@ -228,6 +221,7 @@ mod tests {
             files: 1,
             cells: 10,
             differences: 0,
+            ordinary_changes: 0,
             problems: vec![],
             by_kind: BTreeMap::new(),
             cells_named: vec![],

@@ -126,8 +126,9 @@ impl Client {
                 }
                 let at_once = matches!(error, ClusterError::ReplyTooLong { .. } | ClusterError::Space(_));
                 let single = asked.rows == 1;
-                let may_shrink = !single || asked.pieces.is_none() && asked.filter.is_none();
-                if single && asked.pieces.is_none() && asked.filter.is_none() {
+                let whole_rows = asked.filter.is_none_or(|filter| filter == PageRequest::NO_VALUES);
+                let may_shrink = !single || asked.pieces.is_none() && whole_rows;
+                if single && asked.pieces.is_none() && whole_rows {
                     alone += 1;
                     asked.pieces = (alone >= SUSPICIOUS).then_some(RESCUE);
                 }

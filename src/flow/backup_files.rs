@@ -25,6 +25,11 @@ impl BackupContents {
         self.files.iter().filter(move |file| file.table == table)
     }
 
+    /// The files that hold cells of a shard.
+    pub fn cells_of_shard<'a>(&'a self, shard: &'a ShardRow) -> impl Iterator<Item = &'a FileRow> {
+        self.files_of(&shard.table).filter(move |file| file.shard == shard.shard && !file.kind.is_catalogue())
+    }
+
     /// The files of one catalogue table.
     pub fn catalogue_files(&self, kind: FileKind) -> impl Iterator<Item = &HashedFile> {
         let prefix = format!("{}/{}-", BackupPaths::new(&self.manifest.backup).catalogue_folder(), kind.name());

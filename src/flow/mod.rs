@@ -13,6 +13,7 @@ mod budget;
 mod cancel;
 mod catalogue;
 mod check;
+mod compare;
 mod contents;
 mod descriptions;
 mod detect;

@@ -144,6 +144,12 @@ pub struct RestorePlan {
     pub resume: bool,
     /// Read the target back and compare.
     pub read_back: bool,
+    /// Write cells that delete markers of the target cover with new timestamps, instead of refusing.
+    pub new_timestamps: bool,
+    /// Have each put in the write-ahead log before it is answered.
+    pub sync_wal: bool,
+    /// The target's UID table, when it is not among the restored ones.
+    pub uid_table: Option<String>,
     /// Limits.
     pub resources: Resources,
     /// Limits towards the cluster.
@@ -178,6 +184,8 @@ pub struct VerifyPlan {
     pub rename: Vec<(String, String)>,
     /// Differences named at most; all are counted.
     pub max_named: usize,
+    /// Count ordinary changes of a table in use as differences, too.
+    pub strict: bool,
     /// Limits.
     pub resources: Resources,
     /// Limits towards the cluster, for [`VerifyLevel::Source`].

@@ -15,6 +15,7 @@ struct Counters {
     cells: AtomicU64,
     points: AtomicU64,
     bytes_read: AtomicU64,
+    bytes_fetched: AtomicU64,
     bytes_written: AtomicU64,
     paused: AtomicBool,
     back_off: Mutex<Option<BackingOff>>,
@@ -42,8 +43,10 @@ pub struct ProgressView {
     pub cells: u64,
     /// Points so far.
     pub points: u64,
-    /// Bytes read from the gateway (backup) or the repository (restore, verify).
+    /// Bytes read from gateway and repository.
     pub bytes_read: u64,
+    /// Of them, bytes of files of the repository.
+    pub bytes_fetched: u64,
     /// Bytes written to the repository (backup) or the gateway (restore).
     pub bytes_written: u64,
     /// A ceiling allows nothing at this time of day.
@@ -86,6 +89,12 @@ impl Progress {
         self.0.bytes_read.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Counts bytes read of a file of the repository.
+    pub fn fetched(&self, bytes: u64) {
+        self.0.bytes_fetched.fetch_add(bytes, Ordering::Relaxed);
+        self.read(bytes);
+    }
+
     /// Counts bytes written.
     pub fn wrote(&self, bytes: u64) {
         self.0.bytes_written.fetch_add(bytes, Ordering::Relaxed);
@@ -111,6 +120,7 @@ impl Progress {
             cells: load(&self.0.cells),
             points: load(&self.0.points),
             bytes_read: load(&self.0.bytes_read),
+            bytes_fetched: load(&self.0.bytes_fetched),
             bytes_written: load(&self.0.bytes_written),
             paused: self.0.paused.load(Ordering::Relaxed),
             back_off: *self.0.back_off.lock().unwrap_or_else(PoisonError::into_inner),

@@ -92,8 +92,16 @@ pub struct RestoredTable {
     pub cells_skipped: u64,
     /// True: sent and backed up cells agree.
     pub sent_agrees: bool,
-    /// True: the target read back agrees; `None`: not read, or the table held other rows before.
+    /// True: the target shows every cell of the backup; `None`: it was not read back.
     pub target_agrees: Option<bool>,
+    /// Cells of the backup that the target does not show as they were backed up, by kind.
+    pub by_kind: BTreeMap<DifferenceKind, u64>,
+    /// Cells that the target shows and the backup lacks; no difference.
+    pub also_there: u64,
+    /// Cells that were written with a new timestamp because a delete marker covers the old one.
+    pub new_timestamps: u64,
+    /// Hidden cells and delete markers of a raw backup that HBase has dropped again.
+    pub hidden_dropped: u64,
 }
 
 /// A finished restore.
@@ -111,14 +119,20 @@ pub struct RestoreReport {
     pub warnings: Vec<String>,
     /// What is left to do or to decide, and makes the exit code 3.
     pub attention: Vec<String>,
-    /// Tables whose read-back does not agree.
+    /// Tables that were not sent as they were backed up, or do not show it.
     pub differences: u64,
+    /// The first cells that a target does not show as they were backed up.
+    pub cells_named: Vec<CellDifference>,
     /// True when nothing was written because of a dry run.
     pub dry_run: bool,
     /// Wall time.
     pub seconds: f64,
-    /// Bytes from the repository.
+    /// Bytes read, from the repository and from the gateway.
     pub bytes_read: u64,
+    /// Of them, bytes of data files of the repository.
+    pub repository_bytes_read: u64,
+    /// Of them, bytes from the gateway: the search for delete markers and the check afterwards.
+    pub cluster_bytes_read: u64,
     /// Bytes to the gateway.
     pub bytes_written: u64,
     /// Most memory that the process held.
@@ -127,18 +141,32 @@ pub struct RestoreReport {
     pub back_off_seconds: f64,
 }
 
-/// Why a cell differs between backup and source.
+/// Why a cell differs between backup and cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DifferenceKind {
-    /// Older than the family's time to live: HBase dropped it.
+    /// Only in the backup, and older than the family's time to live: HBase dropped it.
     Expired,
-    /// Only in the source, written after the backup began.
+    /// Only in the source, with a timestamp after the backup began.
     WrittenLater,
-    /// Only in the backup: deleted, overwritten or compacted since.
+    /// Only in the backup: newer versions of the column are in its place.
+    Overwritten,
+    /// Only in the backup: deleted since, or replaced when a TSD compacted the row.
     Deleted,
-    /// In both with different bytes, or only in the source although it is older than the backup.
+    /// On one side only, without a reason to be seen: in the source with a timestamp from before the backup (written late
+    /// with an old timestamp, or missed by the backup), or in the backup and not shown by the target of a restore.
+    Missing,
+    /// On both sides, with different values.
     Damaged,
+    /// Hidden in a raw backup, and shown by the target of a restore.
+    Reappeared,
+}
+
+impl DifferenceKind {
+    /// True for what happens to any table in use.
+    pub fn is_ordinary(self) -> bool {
+        matches!(self, Self::Expired | Self::WrittenLater | Self::Overwritten)
+    }
 }
 
 /// One differing cell.
@@ -185,8 +213,11 @@ pub struct VerifyReport {
     pub files: u64,
     /// Cells decoded or compared.
     pub cells: u64,
-    /// Number of differences and problems.
+    /// Number of problems, and of differences that somebody must look at: with `--strict` all, otherwise those of
+    /// kinds `deleted`, `missing` and `damaged`.
     pub differences: u64,
+    /// Differences that are ordinary in a table in use and do not count as such.
+    pub ordinary_changes: u64,
     /// Problems of files.
     pub problems: Vec<FileProblem>,
     /// Differing cells by kind.

@@ -120,8 +120,11 @@ pub struct RestoredFile {
     pub path: String,
     /// Its BLAKE3.
     pub blake3: String,
-    /// What was sent.
+    /// What was sent, as the backup holds it.
     pub tally: Tally,
+    /// Cells that were written with a new timestamp, above a delete marker of the target.
+    #[serde(default)]
+    pub new_timestamps: u64,
     /// Hash of the file without these digits; filled in. Must stay the last field.
     pub self_blake3: String,
 }

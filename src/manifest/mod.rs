@@ -153,7 +153,7 @@
 //!
 //! `plan.json` has `format`, `restore` (the id), `backup`, `cluster_id` of the target, `started`, and `targets` with
 //! `table`, `target`, `had_rows`, `create`. `files/<kind>-<file name>.json` says that all cells of one file were
-//! acknowledged: `format`, `restore`, `path`, `blake3`, `tally`. `finished.json` ends it. All end with their own hash.
+//! acknowledged: `format`, `restore`, `path`, `blake3`, `tally`, `new_timestamps` (cells written above a delete marker). `finished.json` ends it. All end with their own hash.
 //!
 //! # locks/\<kind\>-\<token\>-\<beat\>.json
 //!

@@ -35,6 +35,8 @@ pub struct ScanOptions {
     pub families: Vec<Vec<u8>>,
     /// Row keys only: the first cell of each row, without its value.
     pub keys_only: bool,
+    /// All cells, without their values.
+    pub no_values: bool,
 }
 
 impl ScanOptions {
@@ -54,6 +56,7 @@ impl Default for ScanOptions {
             max_rows: 20_000,
             families: Vec::new(),
             keys_only: false,
+            no_values: false,
         }
     }
 }
@@ -176,7 +179,11 @@ impl<'c> ShardScan<'c> {
             request.raw = self.options.raw;
             request.families = &families;
             request.most_bytes = self.options.page_bytes.saturating_mul(OVERSIZE);
-            request.filter = self.options.keys_only.then_some(PageRequest::KEYS_ONLY);
+            request.filter = match (self.options.keys_only, self.options.no_values) {
+                (true, _) => Some(PageRequest::KEYS_ONLY),
+                (false, true) => Some(PageRequest::NO_VALUES),
+                (false, false) => None,
+            };
             let stats = match self.client.scan_page(&request, block) {
                 Err(error) if error.tells_of_a_bad_row() => return Err(bad_row(self.client, request, block, error)),
                 other => other?,

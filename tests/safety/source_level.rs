@@ -85,7 +85,7 @@ impl Changes {
 
     fn replace(&mut self, cell: &OwnedCell) {
         let newer = OwnedCell { timestamp: now_ms(), value: vec![0x11, 0x22], ..cell.clone() };
-        self.want(cell, "deleted", Some(&cell.value), None);
+        self.want(cell, "overwritten", Some(&cell.value), None);
         self.want(&newer, "written_later", None, Some(&newer.value));
         self.live.push(newer);
     }
@@ -112,30 +112,43 @@ fn every_kind_of_change_is_named_and_nothing_else() {
 
     let at = |metric, series, hour, point| small.cell(&small.key(metric, series, hour), hour, point);
     let mut changes = Changes::new(tables);
-    changes.delete(&at(0, 3, 2, 1));
-    changes.overwrite(&at(0, 5, 4, 0));
+    // What happens to any table in use is told, and is no difference unless somebody asks for all of them.
     changes.replace(&at(1, 5, 4, 2));
     changes.add(&at(1, 39, 9, 4), now_ms(), "written_later");
-    changes.add(&at(0, 0, 0, 0), 1_500_000_000_000, "damaged");
+    changes.apply(bed);
+    let report = verify(bed, &repository, 0);
+    assert_eq!((&report["differences"], &report["ordinary_changes"]), (&0.into(), &3.into()));
+    assert_eq!(named(&report), changes.wanted);
+    let gateway = bed.thrift2_address();
+    let strict = repository.verify("source", &["--gateway", &gateway, "--strict"]).expect(3).json;
+    assert_eq!((&strict["differences"], &strict["ordinary_changes"]), (&3.into(), &0.into()));
+
+    changes.delete(&at(0, 3, 2, 1));
+    changes.overwrite(&at(0, 5, 4, 0));
+    changes.add(&at(0, 0, 0, 0), 1_500_000_000_000, "missing");
     for point in 0..small.points {
         changes.delete(&at(1, 20, 5, point));
     }
     // A row that the backup does not have at all, behind all others.
     let late = OwnedCell { row: vec![0xee; 13], ..at(0, 0, 0, 0) };
-    changes.add(&late, now_ms(), "written_later");
+    changes.add(&late, 1_500_000_000_001, "missing");
     changes.apply(bed);
 
     let report = verify(bed, &repository, 3);
     assert_eq!(named(&report), changes.wanted);
-    assert_eq!(report["differences"].as_u64(), Some(changes.wanted.len() as u64));
+    let counted = [&report["differences"], &report["ordinary_changes"]].map(|count| count.as_u64().unwrap());
+    assert_eq!((counted, changes.wanted.len()), ([9, 3], 12));
     let kinds = &report["by_kind"];
-    assert_eq!((kinds["deleted"].as_u64(), kinds["damaged"].as_u64()), (Some(7), Some(2)), "{kinds}");
-    assert_eq!((kinds["written_later"].as_u64(), kinds["expired"].as_u64()), (Some(3), None), "{kinds}");
+    let wanted = [("damaged", 1), ("deleted", 6), ("missing", 2), ("overwritten", 1), ("written_later", 2)];
+    assert_eq!(
+        *kinds,
+        wanted.into_iter().map(|(kind, count)| (kind.to_owned(), Value::from(count))).collect::<Value>()
+    );
 
-    // All are counted, as many as asked for are named.
-    let gateway = bed.thrift2_address();
+    // All are counted, as many as asked for are named, and those that somebody must look at come first.
     let few = repository.verify("source", &["--gateway", &gateway, "--max-differences", "2"]).expect(3).json;
     assert_eq!((few["differences"].clone(), named(&few).len()), (report["differences"].clone(), 2));
+    assert!(named(&few).iter().all(|cell| ["deleted", "damaged", "missing"].contains(&cell.4.as_str())), "{few}");
     // A comparison page by page, with one connection, comes to the same.
     let slow = ["--gateway", &gateway, "--page-size", "4KiB", "--connections", "1"];
     assert_eq!(named(&repository.verify("source", &slow).expect(3).json), changes.wanted);
@@ -172,7 +185,7 @@ fn golden_tables_are_equal_to_themselves_and_a_marker_is_a_difference() {
     let marker = OwnedCell { timestamp: 1, ..deletion(&cells.pop().unwrap()) };
     synthetic::load(bed, &tables.data(), std::slice::from_ref(&marker));
     let report = verify(bed, &repository, 3);
-    let wanted = expected(&tables.data(), &marker, "damaged", None, Some(&[]));
+    let wanted = expected(&tables.data(), &marker, "missing", None, Some(&[]));
     assert_eq!(named(&report), BTreeSet::from([wanted]));
 }
 

@@ -47,6 +47,10 @@ impl<'a> PageRequest<'a> {
     /// A [`filter`](Self::filter) that leaves row keys only: the first cell of each row, its value cut off.
     pub const KEYS_ONLY: &'static [u8] = b"FirstKeyOnlyFilter() AND KeyOnlyFilter()";
 
+    /// A [`filter`](Self::filter) that cuts off the values; the types of the cells stay. It looks at cells alone, so rows
+    /// can come in pieces.
+    pub const NO_VALUES: &'static [u8] = b"KeyOnlyFilter()";
+
     /// All cells' latest versions of the range, `rows` rows at most.
     pub fn new(table: &'a str, start: &'a [u8], stop: &'a [u8], rows: u32) -> Self {
         Self {
@@ -82,7 +86,9 @@ impl<'a> PageRequest<'a> {
             Some(Pieces { cells, count }) if cells == 0 || count == 0 || count > MAX_ROWS => {
                 bad(format!("{count} pieces of {cells} cells"))
             }
-            Some(_) if self.filter.is_some() => bad("a filter together with pieces of rows".into()),
+            Some(_) if self.filter.is_some_and(|filter| filter != Self::NO_VALUES) => {
+                bad("a filter together with pieces of rows".into())
+            }
             _ => Ok(()),
         }
     }

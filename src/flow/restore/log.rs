@@ -55,9 +55,8 @@ pub fn find(
             reasons.push(format!("{restore} restores backup {}", begun.backup));
             continue;
         }
-        if begun.cluster_id.as_deref() != cluster_id {
-            reasons
-                .push(format!("{restore} restores into cluster {}", begun.cluster_id.as_deref().unwrap_or("unknown")));
+        if let Some(reason) = other_cluster(begun.cluster_id.as_deref(), cluster_id, plan.read_back) {
+            reasons.push(format!("{restore} {reason}"));
             continue;
         }
         let contents = load_backup(threads, &plan.store, &begun.backup)?;
@@ -79,6 +78,23 @@ pub fn find(
         true => "there is no unfinished restore to go on with; run restore without --resume".to_string(),
         false => format!("no unfinished restore fits this command: {}", reasons.join("; ")),
     }))
+}
+
+/// Why a restore that was begun in one cluster cannot be resumed in another. Where a gateway does not tell the id of
+/// its cluster, what an earlier run sent counts only once it is read back.
+fn other_cluster(begun: Option<&str>, here: Option<&str>, read_back: bool) -> Option<String> {
+    // Where a gateway does not know the id, a region of a system table stands for it: the two kinds cannot be compared.
+    let comparable = |a: &str, b: &str| a.contains(',') == b.contains(',');
+    match (begun, here) {
+        (Some(begun), Some(here)) if begun == here => None,
+        (Some(begun), Some(here)) if comparable(begun, here) => Some(format!("restores into cluster {begun}, this is cluster {here}")),
+        _ if read_back => None,
+        _ => Some(
+            "may restore into another cluster: the gateway does not tell the id of its cluster; leave --no-read-back out, \
+             so that what was sent before is checked"
+                .into(),
+        ),
+    }
 }
 
 impl RestoreLog {
@@ -125,6 +141,11 @@ impl RestoreLog {
         self.done.get(&file.path).is_some_and(same)
     }
 
+    /// Cells of a file that an earlier run has written with new timestamps.
+    pub fn new_timestamps(&self, file: &FileRow) -> u64 {
+        self.done.get(&file.path).map_or(0, |done| done.new_timestamps)
+    }
+
     /// Forgets what was done to the files: the target does not hold it.
     pub fn forget<'a>(&mut self, files: impl Iterator<Item = &'a FileRow>) {
         for file in files {
@@ -133,13 +154,13 @@ impl RestoreLog {
     }
 
     /// Records that a file is sent. A log that cannot be kept is no reason to stop a restore.
-    pub fn sent(&self, threads: &Threads, file: &FileRow, tally: Tally) {
+    pub fn sent(&self, threads: &Threads, file: &FileRow, tally: Tally, new_timestamps: u64) {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(progress) = self.progress.as_ref().filter(|_| trouble.is_none()) else { return };
         // Others may write their records at the same time.
         drop(trouble);
         let (path, blake3) = (file.path.clone(), file.blake3.clone());
-        let record = RestoredFile { path, blake3, tally, ..RestoredFile::default() };
+        let record = RestoredFile { path, blake3, tally, new_timestamps, ..RestoredFile::default() };
         if let Err(error) = threads.wait(progress.put(record)) {
             trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
             trouble.get_or_insert(error.to_string());
@@ -162,6 +183,22 @@ impl RestoreLog {
         match self.id() {
             Some(id) => format!("restore {id} is not finished; restore --resume goes on with it"),
             None => "the restore is not finished; repeating it with --into-existing is exact".to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restore_stays_in_its_cluster() {
+        let refused = |begun, here, read_back| other_cluster(begun, here, read_back).is_some();
+        assert!(!refused(Some("a"), Some("a"), false));
+        assert!(refused(Some("a"), Some("b"), true) && refused(Some("a"), Some("b"), false));
+        for (begun, here) in [(None, None), (Some("a"), None), (None, Some("a")), (Some("a"), Some("hbase:meta,,1"))] {
+            assert!(!refused(begun, here, true), "what was sent is proven");
+            assert!(refused(begun, here, false));
         }
     }
 }

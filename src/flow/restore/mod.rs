@@ -2,14 +2,17 @@
 //!
 //! 1. The manifest and its catalogue are read and checked.
 //! 2. Every target table is looked at before anything is written ([`target`]): missing ones will be created from the
-//!    saved descriptor and split at the saved boundaries; a table with rows is refused unless told otherwise, and then
-//!    its UIDs must agree.
+//!    saved descriptor and split at the saved boundaries; a table with rows is refused unless told otherwise. UIDs must
+//!    mean the same there ([`uids`]), and no delete marker may cover what is restored ([`markers`]).
 //! 3. UIDs first, then trees, meta and data: each file is read, its cells are rebuilt and put in region-aligned batches
 //!    by several connections ([`send`]). Every cell carries its own timestamp, so a batch may be sent twice.
 //!    Each file that is sent is recorded ([`log`]), so that an interrupted restore can go on.
-//! 4. What was sent must add up to what the manifest says; then the target is read back and must add up to the same.
+//! 4. What was sent must add up to what the manifest says; then the target is read back: a new table must add up to the
+//!    same, and where it does not, or the table held rows before, every cell of the backup must be among those that the
+//!    target shows ([`contain`]). What earlier runs sent is proven with the rest.
 
 mod by_hand;
+mod contain;
 mod create;
 mod descriptors;
 mod expiry;
@@ -24,6 +27,9 @@ use std::time::Instant;
 
 use crate::cluster::{Client, ClusterError};
 use crate::flow::backup_files::{BackupContents, load_backup};
+use crate::flow::budget::ByteBudget;
+use crate::flow::compare::{Comparison, Found};
+use crate::flow::descriptions::describe;
 use crate::flow::lock::RepositoryLock;
 use crate::flow::pace::Pace;
 use crate::flow::preflight::{self, ClusterSection};
@@ -34,11 +40,16 @@ use crate::flow::{Cancel, FlowError, Progress, RestorePlan, RestoreReport, Resto
 use crate::manifest::{LockKind, Repository, TableRecord};
 use crate::scan::ScanOptions;
 
+use contain::TargetJudge;
 use create::{make_namespaces, missing_namespaces};
 use fit::{Fit, unproven};
 use log::RestoreLog;
+use markers::{Coverage, Scene};
 use send::Sent;
 use target::{Target, plan_targets};
+
+/// Differing cells that a report names at most.
+const MAX_NAMED: usize = 100;
 
 /// Restores a backup.
 ///
@@ -69,6 +80,10 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
     warnings.extend(lock.warning().map(str::to_owned));
     let fit = Fit { plan, threads: &threads, contents: &contents, progress };
     let targets = plan_targets(&mut client, &fit, earlier.as_ref(), &mut warnings)?;
+    uids::check(&mut client, plan, &threads, &contents, &targets, &mut warnings)?;
+    let memory = ByteBudget::new(plan.resources.max_memory);
+    let scene = Scene { plan, threads: &threads, contents: &contents, pace: &pace, progress, memory };
+    let coverage = markers::survey(&scene, &mut client, &targets, &mut warnings)?;
     let attention = if plan.dry_run { unproven(&mut client, &targets)? } else { Vec::new() };
     let namespaces = missing_namespaces(&mut client, &targets, &mut warnings)?;
     warnings.extend(namespaces.iter().map(|name| format!("namespace {name} does not exist and is to be created")));
@@ -82,14 +97,16 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
             }
         };
         report.restore = log.id().map(str::to_string);
-        let mut run = Run { plan, threads: &threads, contents: &contents, log: &mut log, pace: &pace, progress };
-        let result = run.tables(&mut client, &namespaces, &targets, &mut report);
+        let mut run = Run { scene: &scene, log: &mut log };
+        let result = run.tables(&mut client, &namespaces, &targets, &coverage, &mut report);
         result.map_err(|error| FlowError::unfinished(log.advice(), error))?;
         report.warnings.extend(log.finish(&threads, report.differences == 0));
     }
     let view = progress.view();
     report.seconds = begun.elapsed().as_secs_f64();
     report.bytes_read = view.bytes_read;
+    report.repository_bytes_read = view.bytes_fetched;
+    report.cluster_bytes_read = view.bytes_read.saturating_sub(view.bytes_fetched);
     report.bytes_written = view.bytes_written;
     report.peak_rss_bytes = peak_rss_bytes();
     report.back_off_seconds = pace.back_off_seconds();
@@ -106,30 +123,30 @@ fn new_report(plan: &RestorePlan, contents: &BackupContents, warnings: Vec<Strin
         warnings,
         attention: Vec::new(),
         differences: 0,
+        cells_named: Vec::new(),
         dry_run: plan.dry_run,
         seconds: 0.0,
         bytes_read: 0,
+        repository_bytes_read: 0,
+        cluster_bytes_read: 0,
         bytes_written: 0,
         peak_rss_bytes: 0,
         back_off_seconds: 0.0,
     }
 }
 
-struct Run<'a> {
-    plan: &'a RestorePlan,
-    threads: &'a Threads,
-    contents: &'a BackupContents,
-    log: &'a mut RestoreLog,
-    pace: &'a Pace,
-    progress: &'a Progress,
+struct Run<'s, 'a> {
+    scene: &'s Scene<'a>,
+    log: &'s mut RestoreLog,
 }
 
-impl Run<'_> {
+impl Run<'_, '_> {
     fn tables(
         &mut self,
         client: &mut Client,
         namespaces: &[String],
         targets: &[Target<'_>],
+        coverage: &[Coverage],
         report: &mut RestoreReport,
     ) -> Result<(), FlowError> {
         make_namespaces(client, namespaces)?;
@@ -140,18 +157,23 @@ impl Run<'_> {
             target.make(client, &mut report.warnings)?;
         }
         client.disconnect();
-        let _canary = self.pace.watch(&self.plan.gateways, targets.last().map(|target| target.name.as_str()));
+        let plan = self.scene.plan;
+        let _canary = self.scene.pace.watch(&plan.gateways, targets.last().map(|target| target.name.as_str()));
         // The manifest lists tables in the order of a backup, UIDs last: a restore goes the other way round.
-        for target in targets.iter().rev() {
-            let table = self.table(target).map_err(|e| e.at(format!("table {}", target.name)))?;
-            if self.plan.read_back && !target.had_rows && table.target_agrees.is_none() {
+        for (target, coverage) in targets.iter().zip(coverage).rev() {
+            let (sent, found) = self.table(target, coverage).map_err(|e| e.at(format!("table {}", target.name)))?;
+            let table = restored(target, &sent, found.as_ref());
+            if plan.read_back && table.target_agrees.is_none() {
                 report.warnings.push(format!(
                     "{} was not read back: it holds delete markers and hidden versions, which this gateway (HBase before \
                      2.2) does not tell from cells",
                     target.name
                 ));
             }
-            report.differences += u64::from(!table.sent_agrees) + u64::from(table.target_agrees == Some(false));
+            report.differences += u64::from(!table.sent_agrees || table.target_agrees == Some(false));
+            let named = found.into_iter().flat_map(|found| found.named);
+            report.cells_named.extend(named.take(MAX_NAMED.saturating_sub(report.cells_named.len())));
+            report.warnings.extend(remarks(target, &table));
             if table.sent_agrees && table.target_agrees != Some(false) {
                 report.attention.extend(target.finish(client)?);
             }
@@ -160,41 +182,85 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn table(&mut self, target: &Target<'_>) -> Result<RestoredTable, FlowError> {
+    fn table(&mut self, target: &Target<'_>, coverage: &Coverage) -> Result<(Sent, Option<Found>), FlowError> {
         if !target.has_rows {
-            self.log.forget(self.contents.files_of(&target.table.name));
+            self.log.forget(self.scene.contents.files_of(&target.table.name));
         }
-        let mut sent = self.send(target)?;
-        let mut target_agrees = self.read_back(target)?;
-        if target_agrees == Some(false) && sent.files_skipped > 0 {
+        let mut sent = send::send_table(self.scene, target, coverage, self.log)?;
+        let mut found = self.read_back(target, &sent)?;
+        if sent.files_skipped > 0 && found.as_ref().is_some_and(|found| !agrees(found, &sent)) {
             // Something happened to the target since the earlier run: what that one sent is sent again.
-            self.log.forget(self.contents.files_of(&target.table.name));
-            sent = self.send(target)?;
-            target_agrees = self.read_back(target)?;
+            self.log.forget(self.scene.contents.files_of(&target.table.name));
+            sent = send::send_table(self.scene, target, coverage, self.log)?;
+            found = self.read_back(target, &sent)?;
         }
-        Ok(restored(target, &sent, target_agrees))
+        Ok((sent, found))
     }
 
-    fn send(&self, target: &Target<'_>) -> Result<Sent, FlowError> {
-        send::send_table(self.plan, self.threads, self.contents, target, self.log, self.pace, self.progress)
-    }
-
-    /// Whether the target holds what the backup does; `None` where it held other rows before, or cannot be read raw.
-    fn read_back(&self, target: &Target<'_>) -> Result<Option<bool>, FlowError> {
-        if !self.plan.read_back || target.had_rows {
+    /// What the target lacks of the backup; `None` when nobody wants to know.
+    fn read_back(&self, target: &Target<'_>, sent: &Sent) -> Result<Option<Found>, FlowError> {
+        let Scene { plan, threads, contents, pace, progress, .. } = *self.scene;
+        if !plan.read_back {
             return Ok(None);
         }
-        let options = read_options(target.table, self.contents.manifest.raw);
-        if options.raw {
-            match self.plan.gateways.client().require_types(&target.name) {
+        let raw = contents.manifest.raw;
+        let options = read_options(target.table, raw);
+        if raw {
+            match plan.gateways.client().require_types(&target.name) {
                 Err(ClusterError::Untyped { .. }) => return Ok(None),
                 other => other?,
             }
         }
-        let (gateways, resources) = (&self.plan.gateways, &self.plan.resources);
-        let found = tally_table(gateways, &target.name, &options, resources, self.pace, self.progress)?;
-        Ok(Some(found.same_cells(&target.table.tally)))
+        if !target.had_rows && sent.new_timestamps == 0 {
+            let found = tally_table(&plan.gateways, &target.name, &options, &plan.resources, pace, progress)?;
+            if found.same_cells(&target.table.tally) {
+                return Ok(Some(Found::default()));
+            }
+        }
+        let (descriptor, _) = describe(&mut plan.gateways.client(), &target.name, &[])?;
+        let shown = raw.then(|| pace.pages(ScanOptions { raw: false, ..options.clone() }));
+        let judge = TargetJudge::new(&target.table.name, target.table.kind, &descriptor, shown, sent.rewritten.clone());
+        let comparison = Comparison {
+            gateways: &plan.gateways,
+            threads,
+            store: &plan.store,
+            contents,
+            table: target.table,
+            name: &target.name,
+            options: pace.pages(options),
+            connections: plan.resources.connections,
+            memory: self.scene.memory.clone(),
+            pace,
+            progress,
+            judge: &judge,
+            max_named: MAX_NAMED,
+        };
+        comparison.run().map(Some)
     }
+}
+
+/// Whether the target shows all cells of the backup, no other ones than were sent so with new timestamps.
+fn agrees(found: &Found, sent: &Sent) -> bool {
+    found.by_kind.is_empty() && found.new_timestamps == sent.new_timestamps
+}
+
+/// What somebody should know about a table that was restored.
+fn remarks(target: &Target<'_>, table: &RestoredTable) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if table.also_there > 0 && !target.had_rows {
+        remarks.push(format!(
+            "table {} held no rows before the restore, and now shows {} cells that the backup lacks: somebody else writes to it",
+            target.name, table.also_there
+        ));
+    }
+    if table.hidden_dropped > 0 {
+        remarks.push(format!(
+            "HBase has dropped {} of the hidden cells and delete markers that were written to {}, as it does at any flush or \
+             compaction; what readers see is as it was",
+            table.hidden_dropped, target.name
+        ));
+    }
+    remarks
 }
 
 /// How a table is read so that it shows what the backup saw.
@@ -202,7 +268,7 @@ pub(crate) fn read_options(table: &TableRecord, raw: bool) -> ScanOptions {
     ScanOptions { max_versions: table.versions, raw, ..ScanOptions::default() }
 }
 
-fn restored(target: &Target<'_>, sent: &Sent, target_agrees: Option<bool>) -> RestoredTable {
+fn restored(target: &Target<'_>, sent: &Sent, found: Option<&Found>) -> RestoredTable {
     let mut all = sent.tally;
     all.add(&sent.skipped);
     RestoredTable {
@@ -215,6 +281,10 @@ fn restored(target: &Target<'_>, sent: &Sent, target_agrees: Option<bool>) -> Re
         files_skipped: sent.files_skipped,
         cells_skipped: sent.skipped.cells,
         sent_agrees: all.same_cells(&target.table.tally),
-        target_agrees,
+        target_agrees: found.map(|found| agrees(found, sent)),
+        by_kind: found.map(|found| found.by_kind.clone()).unwrap_or_default(),
+        also_there: found.map_or(0, |found| found.also_there),
+        new_timestamps: sent.new_timestamps,
+        hidden_dropped: found.map_or(0, |found| found.dropped),
     }
 }

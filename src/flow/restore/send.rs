@@ -1,30 +1,64 @@
 //! One table's files to the cluster, by all connections.
+//!
+//! Puts go first, delete markers of a `--raw` backup after all of them: a marker covers its cells whichever came first,
+//! but a compaction between the two would drop a marker that stands alone and let the cells that follow be shown.
+//!
+//! A shard with cells that delete markers of the target cover is sent as a whole, one group of markers after the other,
+//! so that all versions of a column are known when they get new timestamps.
 
-use crate::cluster::Client;
-use crate::flow::backup_files::{BackupContents, fetch};
-use crate::flow::budget::ByteBudget;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::cluster::{Client, Durability};
+use crate::flow::FlowError;
+use crate::flow::backup_files::fetch;
 use crate::flow::contents::cells_of;
-use crate::flow::pace::{Moved, Pace, Turn};
+use crate::flow::descriptions::describe;
+use crate::flow::pace::{Moved, Turn};
 use crate::flow::queue::WorkQueue;
-use crate::flow::threads::Threads;
 use crate::flow::workers::work_through;
-use crate::flow::{FlowError, Progress, RestorePlan};
-use crate::model::{FileRow, Region, Tally};
+use crate::model::{Cell, CellHasher, FileKind, FileRow, Region, ShardRow, TableDescriptor, Tally, kind};
 use crate::put::{BatchStats, CellWriter, PutOptions};
 use crate::shard::host_of;
 
 use super::log::RestoreLog;
+use super::markers::{Coverage, MarkerGroup, MarkerGroups, NewTimestamps, Scene, each_cell};
 use super::target::{Target, saved_descriptor};
 
 /// What became of a table's files.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Sent {
-    /// Cells sent now.
+    /// Cells sent now, as the backup holds them.
     pub tally: Tally,
     /// Files that an earlier run has sent.
     pub files_skipped: u64,
     /// Their cells.
     pub skipped: Tally,
+    /// Cells that were written with a new timestamp, by earlier runs too.
+    pub new_timestamps: u64,
+    /// The shards that they are of.
+    pub rewritten: BTreeSet<String>,
+}
+
+/// Which cells of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    All,
+    Puts,
+    Markers,
+}
+
+/// A piece of work.
+enum Piece<'a> {
+    File(&'a FileRow, Part),
+    /// All puts of a shard, some with new timestamps.
+    Shard(&'a ShardRow),
+}
+
+/// What was sent of a file.
+#[derive(Debug, Clone, Copy, Default)]
+struct FileSent {
+    tally: Tally,
+    new_timestamps: u64,
 }
 
 /// Sends the cells of the table that no earlier run has sent.
@@ -32,88 +66,232 @@ pub struct Sent {
 /// # Errors
 /// The first one of any connection.
 pub fn send_table(
-    plan: &RestorePlan,
-    threads: &Threads,
-    contents: &BackupContents,
+    scene: &Scene<'_>,
     target: &Target<'_>,
+    coverage: &Coverage,
     log: &RestoreLog,
-    pace: &Pace,
-    progress: &Progress,
 ) -> Result<Sent, FlowError> {
-    let regions = plan.gateways.client().regions(&target.name)?;
+    let mut client = scene.plan.gateways.client();
+    let regions = client.regions(&target.name)?;
+    let (descriptor, _) = describe(&mut client, &target.name, &[])?;
+    drop(client);
     let families: Vec<Vec<u8>> = saved_descriptor(target.table)?.families.into_iter().map(|f| f.name).collect();
-    let files = contents.files_of(&target.table.name).filter(|f| !f.kind.is_catalogue());
-    let (skipped, files): (Vec<&FileRow>, Vec<&FileRow>) = files.partition(|file| log.is_done(file));
-    let mut sent = Sent { files_skipped: skipped.len() as u64, ..Sent::default() };
-    skipped.iter().for_each(|file| sent.skipped.add(&file.tally));
-    progress.stage(format!("restoring {}", target.name), files.len() as u64);
-    let queue = WorkQueue::new(files);
-    let memory = ByteBudget::new(plan.resources.max_memory);
-    let job = SendJob { plan, threads, contents, table: &target.name, regions, families, memory, pace, progress };
-    let start = || plan.gateways.client();
-    let work = |client: &mut Client, file: &FileRow| {
-        let tally = job.send_file(client, file).map_err(|e| e.at(file.path.clone()))?;
-        log.sent(threads, file, tally);
-        Ok(tally)
-    };
-    work_through(plan.resources.connections, &queue, progress, start, work, |tally| sent.tally.add(&tally))?;
+    let mut sent = Sent::default();
+    let files: Vec<&FileRow> =
+        scene.contents.files_of(&target.table.name).filter(|file| !file.kind.is_catalogue()).collect();
+    let begun = |shard: &str| coverage.shards.contains_key(shard);
+    // A shard that gets new timestamps is sent as a whole, or not at all.
+    let open: BTreeSet<&str> =
+        files.iter().filter(|f| begun(&f.shard) && !log.is_done(f)).map(|file| file.shard.as_str()).collect();
+    let is_done = |file: &FileRow| log.is_done(file) && !open.contains(file.shard.as_str());
+    for file in files.iter().filter(|file| is_done(file)) {
+        sent.files_skipped += 1;
+        sent.skipped.add(&file.tally);
+        let changed = log.new_timestamps(file);
+        sent.new_timestamps += changed;
+        if changed > 0 {
+            sent.rewritten.insert(file.shard.clone());
+        }
+    }
+    let raw = scene.contents.manifest.raw;
+    let part = |file: &FileRow| if raw && file.kind == FileKind::Cells { Part::Puts } else { Part::All };
+    let to_send = files.iter().filter(|file| !is_done(file));
+    let mut pieces: Vec<Piece<'_>> =
+        to_send.clone().filter(|f| !begun(&f.shard)).map(|file| Piece::File(file, part(file))).collect();
+    let shards = scene.contents.shards.iter().filter(|shard| shard.table == target.table.name);
+    pieces.extend(shards.filter(|shard| open.contains(shard.shard.as_str())).map(Piece::Shard));
+    sent.rewritten.extend(open.iter().map(ToString::to_string));
+    let markers: Vec<Piece<'_>> = to_send
+        .filter(|file| raw && file.kind == FileKind::Cells)
+        .map(|file| Piece::File(file, Part::Markers))
+        .collect();
+    let mut job = SendJob { scene, table: &target.name, descriptor, regions, families, log, sent: HashMap::new() };
+    for (pieces, words) in [(pieces, "restoring"), (markers, "restoring the delete markers of")] {
+        if pieces.is_empty() {
+            continue;
+        }
+        scene.progress.stage(format!("{words} {}", target.name), pieces.len() as u64);
+        let mut results: Vec<(String, FileSent)> = Vec::new();
+        let work = |client: &mut Client, piece: Piece<'_>| job.send(client, piece);
+        let start = || scene.plan.gateways.client();
+        let queue = WorkQueue::new(pieces);
+        work_through(scene.plan.resources.connections, &queue, scene.progress, start, work, |more| {
+            results.extend(more);
+        })?;
+        for (path, part) in results {
+            sent.tally.add(&part.tally);
+            sent.new_timestamps += part.new_timestamps;
+            let whole = job.sent.entry(path).or_default();
+            whole.tally.add(&part.tally);
+            whole.new_timestamps += part.new_timestamps;
+        }
+    }
     Ok(sent)
 }
 
-struct SendJob<'a> {
-    plan: &'a RestorePlan,
-    threads: &'a Threads,
-    contents: &'a BackupContents,
-    table: &'a str,
+struct SendJob<'s, 'a> {
+    scene: &'s Scene<'a>,
+    table: &'s str,
+    descriptor: TableDescriptor,
     regions: Vec<Region>,
     families: Vec<Vec<u8>>,
-    memory: ByteBudget,
-    pace: &'a Pace,
-    progress: &'a Progress,
+    log: &'s RestoreLog,
+    /// What was sent of files in the pass before.
+    sent: HashMap<String, FileSent>,
 }
 
-impl SendJob<'_> {
-    fn send_file(&self, client: &mut Client, file: &FileRow) -> Result<Tally, FlowError> {
-        let _memory = self.memory.reserve_file(file.kind, file.size);
-        let bytes = fetch(self.threads, &self.plan.store, file)?;
-        self.progress.read(bytes.len() as u64);
-        client.go_near(host_of(&self.regions, file.first_key.as_deref().unwrap_or_default()));
-        let mut writer = CellWriter::new(
-            client,
-            self.table,
-            self.families.clone(),
-            &self.regions,
-            self.pace.batches(PutOptions::default()),
-        );
-        let mut turn = self.pace.ready()?;
-        let mut before = 0;
-        cells_of(bytes, file.kind, &self.contents.manifest.layout, &mut |block| {
-            for cell in block.iter() {
-                writer.write(&cell)?;
-                self.next_turn(&mut writer, &mut turn)?;
+impl SendJob<'_, '_> {
+    fn send(&self, client: &mut Client, piece: Piece<'_>) -> Result<Vec<(String, FileSent)>, FlowError> {
+        match piece {
+            Piece::File(file, part) => {
+                let sent = self.file(client, file, part).map_err(|e| e.at(file.path.clone()))?;
+                if part != Part::Puts {
+                    self.record(file, sent);
+                }
+                Ok(vec![(file.path.clone(), sent)])
             }
-            let sent = writer.sent().bytes;
-            self.progress.wrote(sent - before);
-            self.progress.counted(block.cell_count() as u64, 0);
-            before = sent;
+            Piece::Shard(shard) => {
+                let sent = self.shard(client, shard).map_err(|e| e.at(format!("shard {}", shard.shard)))?;
+                for file in self.scene.contents.cells_of_shard(shard) {
+                    let waits = self.scene.contents.manifest.raw && file.kind == FileKind::Cells;
+                    if let Some(sent) = sent.get(&file.path).filter(|_| !waits) {
+                        self.record(file, *sent);
+                    }
+                }
+                Ok(sent.into_iter().collect())
+            }
+        }
+    }
+
+    /// Records a file that is sent as a whole.
+    fn record(&self, file: &FileRow, mut sent: FileSent) {
+        if let Some(before) = self.sent.get(&file.path) {
+            sent.tally.add(&before.tally);
+            sent.new_timestamps += before.new_timestamps;
+        }
+        self.log.sent(self.scene.threads, file, sent.tally, sent.new_timestamps);
+    }
+
+    fn writer<'c>(&'c self, client: &'c mut Client, near: &[u8]) -> Result<Writer<'c>, FlowError> {
+        client.go_near(host_of(&self.regions, near));
+        let durability = if self.scene.plan.sync_wal { Durability::SyncWal } else { Durability::AsyncWal };
+        let options = self.scene.pace.batches(PutOptions { durability, ..PutOptions::default() });
+        let writer = CellWriter::new(client, self.table, self.families.clone(), &self.regions, options);
+        Ok(Writer { scene: self.scene, writer, turn: self.scene.pace.ready()?, bytes: 0, cells: 0 })
+    }
+
+    fn file(&self, client: &mut Client, file: &FileRow, part: Part) -> Result<FileSent, FlowError> {
+        let _memory = self.scene.memory.reserve_file(file.kind, file.size);
+        let bytes = fetch(self.scene.threads, &self.scene.plan.store, file)?;
+        self.scene.progress.fetched(bytes.len() as u64);
+        let mut writer = self.writer(client, file.first_key.as_deref().unwrap_or_default())?;
+        let wanted = |cell: &Cell<'_>| match part {
+            Part::All => true,
+            Part::Puts => cell.kind == kind::PUT,
+            Part::Markers => cell.kind != kind::PUT,
+        };
+        cells_of(bytes, file.kind, &self.scene.contents.manifest.layout, &mut |block| {
+            block.iter().filter(wanted).try_for_each(|cell| writer.write(&cell))?;
+            writer.count();
             Ok(())
         })?;
-        while writer.send_next()? {
-            self.next_turn(&mut writer, &mut turn)?;
+        Ok(FileSent { tally: writer.finish()?, new_timestamps: 0 })
+    }
+
+    /// Sends the puts of a shard, the covered ones with new timestamps.
+    fn shard(&self, client: &mut Client, shard: &ShardRow) -> Result<BTreeMap<String, FileSent>, FlowError> {
+        let scene = self.scene;
+        let mut sent: BTreeMap<String, FileSent> = BTreeMap::new();
+        let mut groups = MarkerGroups::new(scene, self.table, &self.descriptor, shard);
+        while let Some(group) = groups.next(client)? {
+            let new = self.new_timestamps(&group, shard)?;
+            let mut hasher = CellHasher::new();
+            let mut writer = self.writer(client, &group.range.start)?;
+            each_cell(scene, shard, &group.range, &mut |file, cell| {
+                if scene.contents.manifest.raw && file.kind == FileKind::Cells && cell.kind != kind::PUT {
+                    return Ok(());
+                }
+                let timestamp = new.of(cell);
+                if !sent.contains_key(&file.path) {
+                    sent.insert(file.path.clone(), FileSent::default());
+                }
+                if let Some(of_file) = sent.get_mut(&file.path) {
+                    of_file.tally.add_cell(cell, hasher.whole(cell));
+                    of_file.new_timestamps += u64::from(timestamp != cell.timestamp);
+                }
+                writer.write(&Cell { timestamp, ..*cell })?;
+                writer.count();
+                Ok(())
+            })?;
+            writer.finish()?;
         }
-        let cost = writer.take_cost();
-        let sent = writer.finish()?;
-        turn.over(moved(cost.unwrap_or_default()))?;
-        self.progress.wrote(sent.bytes - before);
         Ok(sent)
     }
 
+    /// The timestamps of one group. Where a column may have several versions, all of those with a covered one are looked
+    /// at first.
+    fn new_timestamps<'g>(&self, group: &'g MarkerGroup, shard: &ShardRow) -> Result<NewTimestamps<'g>, FlowError> {
+        let manifest = &self.scene.contents.manifest;
+        let versions = manifest.tables.iter().find(|table| table.name == shard.table).map_or(1, |table| table.versions);
+        if versions == 1 && !manifest.raw {
+            return Ok(NewTimestamps::single(group));
+        }
+        let mut columns: BTreeMap<_, BTreeSet<i64>> = BTreeMap::new();
+        each_cell(self.scene, shard, &group.range, &mut |_, cell| {
+            if cell.kind == kind::PUT && group.rows.contains_key(cell.row) {
+                let column = (cell.row.to_vec(), cell.family.to_vec(), cell.qualifier.to_vec());
+                columns.entry(column).or_default().insert(cell.timestamp);
+            }
+            Ok(())
+        })?;
+        Ok(NewTimestamps::assign(group, columns))
+    }
+}
+
+/// A writer that waits for its turns and counts.
+struct Writer<'c> {
+    scene: &'c Scene<'c>,
+    writer: CellWriter<'c>,
+    turn: Turn<'c>,
+    /// Counted so far.
+    bytes: u64,
+    cells: u64,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, cell: &Cell<'_>) -> Result<(), FlowError> {
+        self.writer.write(cell)?;
+        self.next_turn()
+    }
+
+    /// Shows what was sent since the last call.
+    fn count(&mut self) {
+        self.show(self.writer.sent());
+    }
+
+    fn show(&mut self, sent: Tally) {
+        self.scene.progress.wrote(sent.bytes - self.bytes);
+        self.scene.progress.counted(sent.cells - self.cells, 0);
+        (self.bytes, self.cells) = (sent.bytes, sent.cells);
+    }
+
     /// Waits for the next turn when a batch was sent.
-    fn next_turn<'t>(&'t self, writer: &mut CellWriter<'_>, turn: &mut Turn<'t>) -> Result<(), FlowError> {
-        if let Some(cost) = writer.take_cost() {
-            turn.renew(moved(cost))?;
+    fn next_turn(&mut self) -> Result<(), FlowError> {
+        if let Some(cost) = self.writer.take_cost() {
+            self.turn.renew(moved(cost))?;
         }
         Ok(())
+    }
+
+    fn finish(mut self) -> Result<Tally, FlowError> {
+        while self.writer.send_next()? {
+            self.next_turn()?;
+        }
+        let cost = self.writer.take_cost();
+        let sent = self.writer.sent();
+        self.show(sent);
+        self.turn.over(moved(cost.unwrap_or_default()))?;
+        Ok(sent)
     }
 }
 

@@ -9,14 +9,13 @@ use crate::flow::descriptions::describe;
 use crate::flow::tables::hidden;
 use crate::flow::{FlowError, RestorePlan};
 use crate::manifest::TableRecord;
-use crate::model::{CellBlock, KeyRange, TableDescriptor, TableKind};
+use crate::model::{CellBlock, KeyRange, TableDescriptor};
 use crate::scan::{ScanOptions, ShardScan};
 
 use super::by_hand::{refuse_markers, refuse_missing_tables};
 use super::descriptors::Wanted;
 use super::fit::Fit;
 use super::log::Earlier;
-use super::{markers, uids};
 
 /// One table of the backup and where it goes.
 pub struct Target<'a> {
@@ -74,7 +73,7 @@ pub fn plan_targets<'a>(
         let mut there = None;
         if !create {
             let allowed = plan.into_existing || begun.is_some();
-            there = Some(look_at_existing(client, &mut target, allowed, saved, warnings)?);
+            there = Some(look_at_existing(client, &mut target, allowed, saved)?);
         }
         if let Some(begun) = begun {
             target.had_rows &= begun.had_rows;
@@ -85,9 +84,6 @@ pub fn plan_targets<'a>(
     }
     refuse_missing_tables(client, &targets)?;
     refuse_markers(client, plan, threads, contents, &targets)?;
-    for target in targets.iter().filter(|t| t.had_rows && t.table.kind == TableKind::Uid) {
-        uids::check(client, target, plan, threads, contents, warnings)?;
-    }
     Ok(targets)
 }
 
@@ -133,7 +129,7 @@ pub fn target_names<'a>(
 }
 
 /// The table's name in the namespace that takes the place of its own.
-fn in_new_namespace(table: &str, renames: &[(String, String)]) -> String {
+pub(super) fn in_new_namespace(table: &str, renames: &[(String, String)]) -> String {
     let (space, name) = table.split_once(':').unwrap_or(("default", table));
     match renames.iter().find(|(old, _)| old == space) {
         Some((_, new)) if new == "default" => name.to_owned(),
@@ -147,7 +143,6 @@ fn look_at_existing(
     target: &mut Target<'_>,
     into_existing: bool,
     saved: &TableDescriptor,
-    warnings: &mut Vec<String>,
 ) -> Result<TableDescriptor, FlowError> {
     let name = &target.name;
     let (descriptor, _) = describe(client, name, &[])?;
@@ -161,7 +156,6 @@ fn look_at_existing(
         }
     }
     let rows = shows_rows(client, name)?;
-    markers::warn(client, name, warnings)?;
     (target.had_rows, target.has_rows) = (rows, rows);
     if rows && !into_existing {
         return Err(FlowError::refused(format!(

@@ -148,7 +148,7 @@ fn check_bytes(
 ) -> Result<Option<Bytes>, FlowError> {
     let problem = match threads.wait(plan.store.get_at_most(path, size)) {
         Ok(bytes) => {
-            progress.read(bytes.len() as u64);
+            progress.fetched(bytes.len() as u64);
             match difference(&bytes, size, hash) {
                 None => return Ok(Some(bytes)),
                 Some(problem) => problem,

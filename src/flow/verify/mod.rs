@@ -35,6 +35,7 @@ pub fn verify(plan: &VerifyPlan, progress: &Progress, cancel: &Cancel) -> Result
         files: 0,
         cells: 0,
         differences: 0,
+        ordinary_changes: 0,
         problems: Vec::new(),
         by_kind: BTreeMap::new(),
         cells_named: Vec::new(),
@@ -64,7 +65,13 @@ pub fn verify(plan: &VerifyPlan, progress: &Progress, cancel: &Cancel) -> Result
             report.back_off_seconds = pace.back_off_seconds();
         }
     }
-    report.differences = report.problems.len() as u64 + report.by_kind.values().sum::<u64>();
+    let counts = |ordinary: bool| {
+        let kinds = report.by_kind.iter().filter(|(kind, _)| kind.is_ordinary() == ordinary);
+        kinds.map(|(_, count)| count).sum::<u64>()
+    };
+    let (ordinary, others) = (counts(true), counts(false));
+    report.ordinary_changes = if plan.strict { 0 } else { ordinary };
+    report.differences = report.problems.len() as u64 + others + if plan.strict { ordinary } else { 0 };
     report.seconds = begun.elapsed().as_secs_f64();
     report.bytes_read = progress.view().bytes_read;
     report.peak_rss_bytes = peak_rss_bytes();

@@ -1,0 +1,275 @@
+//! What a restore claims about its target holds, whatever was there before and whatever happened on the way.
+
+use serde_json::Value;
+use tsdb_ark::model::{OwnedCell, kind};
+
+use crate::support::ark::{Repository, Run};
+use crate::support::bed::Bed;
+use crate::support::faults::plan::{Fault, Plan};
+use crate::support::faults::thrift::ThriftProxy;
+use crate::support::golden;
+use crate::support::synthetic::{Synthetic, load, table_of};
+use crate::support::tsd::Tables;
+
+const PUT: &str = "putMultiple";
+/// A reply that says that all is done; the gateway saw nothing of it, as if the region server had lost it in a crash.
+const DONE: Fault = Fault::Body(&[0]);
+
+/// A table, sorted.
+fn cells(bed: &Bed, table: &str, raw: bool) -> Vec<OwnedCell> {
+    let mut cells = golden::dump(bed, table, raw);
+    cells.sort();
+    cells
+}
+
+fn copy() -> Tables {
+    Tables::named(&format!("{}.", Bed::shared().unique("pf")), false)
+}
+
+fn arguments(gateway: &str, from: &Tables, to: &Tables, more: &[&str]) -> Vec<String> {
+    let mut arguments = vec!["--gateway".to_string(), gateway.to_string()];
+    for (old, new) in from.names().iter().zip(to.names()) {
+        arguments.extend(["--rename-table".into(), format!("{old}={new}")]);
+    }
+    arguments.extend(more.iter().map(ToString::to_string));
+    arguments
+}
+
+fn restore_through(proxy: &ThriftProxy, repository: &Repository, from: &Tables, to: &Tables, more: &[&str]) -> Run {
+    let arguments = arguments(&proxy.address(), from, to, more);
+    repository.run("restore", &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn named(report: &Value, kind: &str) -> usize {
+    report["cells_named"].as_array().unwrap().iter().filter(|cell| cell["difference"] == kind).count()
+}
+
+/// Cells of both sides, newer and other versions, and rows of others.
+#[test]
+fn what_a_target_held_before_is_told_from_what_it_lacks() {
+    let bed = Bed::shared();
+    let small = Synthetic::default();
+    let tables = small.load(bed, &["000002"]);
+    let repository = Repository::default();
+    repository.backup(bed, &tables, &[]).expect(0);
+    let target = copy();
+    target.create_in(bed, &["000001000000ff"]);
+    let at = |metric, series, hour, point| small.cell(&small.key(metric, series, hour), hour, point);
+    // A row of somebody else's, a column more in a row, and an older version, which the restored one hides.
+    let later = |cell: OwnedCell, by| OwnedCell { timestamp: cell.timestamp + by, value: vec![7, 7], ..cell };
+    let others =
+        [at(7, 0, 0, 0), OwnedCell { qualifier: vec![0xd0, 0x01], ..at(0, 0, 0, 0) }, later(at(0, 1, 1, 1), -5)];
+    load(bed, &target.data(), &others);
+    let run = repository.restore(bed, &tables, &target, &["--into-existing"]).expect(0);
+    let table = table_of(&run.json, &tables.data());
+    assert_eq!((&table["target_agrees"], &table["also_there"]), (&true.into(), &2.into()), "{table}");
+    let shown = cells(bed, &target.data(), false);
+    assert!(cells(bed, &tables.data(), false).iter().all(|cell| shown.contains(cell)));
+    assert_eq!(shown.len(), small.data().len() + 2);
+
+    // A newer version hides the restored one: the family keeps one.
+    let newer = [later(at(0, 2, 2, 2), 5), later(at(1, 0, 0, 0), 1)];
+    load(bed, &target.data(), &newer);
+    let run = repository.restore(bed, &tables, &target, &["--into-existing"]).expect(3);
+    assert_eq!((&run.json["differences"], named(&run.json, "overwritten")), (&1.into(), 2), "{}", run.out);
+    let table = table_of(&run.json, &tables.data());
+    assert_eq!((&table["by_kind"]["overwritten"], &table["target_agrees"]), (&2.into(), &false.into()));
+    assert_eq!(table["also_there"], 4, "the newer versions are somebody's cells");
+    assert!(newer.iter().all(|cell| cells(bed, &target.data(), false).contains(cell)), "nothing of theirs was lost");
+}
+
+/// A batch that is acknowledged and lost is noticed, in a new table and in one that held rows, and sent again by whoever
+/// goes on.
+#[test]
+fn what_is_acknowledged_and_lost_is_noticed() {
+    let bed = Bed::shared();
+    let small = Synthetic { series: 30, hours: 30, ..Synthetic::default() };
+    let tables = small.load(bed, &[]);
+    let repository = Repository::default();
+    repository.backup(bed, &tables, &[]).expect(0);
+    let wanted = cells(bed, &tables.data(), false);
+    for held_rows in [false, true] {
+        let target = copy();
+        let mut also = 0;
+        if held_rows {
+            target.create_in(bed, &[]);
+            let other = small.cell(&small.key(9, 0, 0), 0, 0);
+            load(bed, &target.data(), &[other]);
+            also = 1;
+        }
+        // The last batch is the data table's: UIDs go first.
+        let proxy = ThriftProxy::start(&bed.thrift2_address(), Plan::once(PUT, 2, DONE));
+        let more: &[&str] = if held_rows { &["--into-existing"] } else { &[] };
+        let run = restore_through(&proxy, &repository, &tables, &target, more).expect(3);
+        assert_eq!(proxy.total(), 1, "nothing was lost");
+        let table = table_of(&run.json, &tables.data());
+        let lost = wanted.len() - (cells(bed, &target.data(), false).len() - also);
+        assert!(lost > 0);
+        assert_eq!((&table["sent_agrees"], &table["target_agrees"]), (&true.into(), &false.into()));
+        assert_eq!(table["by_kind"]["missing"].as_u64(), Some(lost as u64), "{table}");
+        assert_eq!(named(&run.json, "missing"), lost.min(100));
+        // The log says that everything was sent; what is proven counts.
+        let run = repository.restore(bed, &tables, &target, &["--resume"]).expect(0);
+        let table = table_of(&run.json, &tables.data());
+        assert_eq!((&table["target_agrees"], &table["also_there"]), (&true.into(), &also.into()), "{table}");
+        let shown = cells(bed, &target.data(), false);
+        assert!(wanted.iter().all(|cell| shown.contains(cell)));
+    }
+}
+
+/// HBase drops hidden cells at a flush, and markers at a major compaction. What readers see is proven all the same.
+#[test]
+fn a_raw_restore_is_proven_across_flushes_and_compactions() {
+    let bed = Bed::shared();
+    let small = Synthetic { series: 4, hours: 6, ..Synthetic::default() };
+    let tables = small.load(bed, &["000002"]);
+    let at = |metric, series, hour, point| small.cell(&small.key(metric, series, hour), hour, point);
+    let history = [
+        OwnedCell { timestamp: 5, value: vec![1, 1], ..at(0, 0, 0, 0) },
+        OwnedCell { kind: kind::DELETE_COLUMN, value: vec![], ..at(0, 1, 1, 1) },
+        OwnedCell {
+            kind: kind::DELETE_FAMILY,
+            value: vec![],
+            qualifier: vec![],
+            timestamp: i64::MAX - 9,
+            ..at(1, 2, 3, 0)
+        },
+        OwnedCell { kind: kind::DELETE, value: vec![], ..at(1, 3, 5, 2) },
+    ];
+    load(bed, &tables.data(), &history);
+    let repository = Repository::default();
+    repository.backup(bed, &tables, &["--raw"]).expect(0);
+    let (shown, raw) = (cells(bed, &tables.data(), false), cells(bed, &tables.data(), true));
+    assert_eq!(raw.len(), small.data().len() + history.len());
+
+    // Undisturbed, every cell is there.
+    let target = copy();
+    let run = repository.restore(bed, &tables, &target, &[]).expect(0);
+    assert_eq!(table_of(&run.json, &tables.data())["hidden_dropped"], 0);
+    assert_eq!(cells(bed, &target.data(), true), raw);
+
+    // A flush and a compaction while it writes, after the puts and before the markers.
+    let target = copy();
+    let proxy = ThriftProxy::start(&bed.thrift2_address(), Plan::once("deleteMultiple", 1, Fault::Hold));
+    let run = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            assert!(proxy.wait_for("deleteMultiple", 1), "no marker is sent");
+            bed.must(&format!("flush {}", target.data()));
+            bed.must(&format!("major {}", target.data()));
+            proxy.release();
+        });
+        let run = restore_through(&proxy, &repository, &tables, &target, &[]);
+        proxy.finish();
+        run
+    });
+    let run = run.expect(0);
+    let table = table_of(&run.json, &tables.data());
+    assert_eq!((&table["target_agrees"], &table["hidden_dropped"]), (&true.into(), &1.into()), "{table}");
+    assert!(run.json["warnings"].to_string().contains("has dropped 1 of the hidden cells"), "{}", run.out);
+    assert_eq!(cells(bed, &target.data(), false), shown);
+
+    // What an earlier run wrote was compacted since: nothing has come back, and a resume has nothing to send again.
+    bed.must(&format!("flush {}", target.data()));
+    bed.must(&format!("major {}", target.data()));
+    let restore = run.json["restore"].as_str().unwrap();
+    std::fs::remove_file(repository.path().join("restores").join(restore).join("finished.json")).unwrap();
+    let run = repository.restore(bed, &tables, &target, &["--resume"]).expect(0);
+    let table = table_of(&run.json, &tables.data());
+    let hidden = (raw.len() - shown.len()) as u64;
+    assert_eq!((&run.json["bytes_written"], table["hidden_dropped"].as_u64()), (&0.into(), Some(hidden)), "{table}");
+    assert_eq!(cells(bed, &target.data(), false), shown);
+
+    // A cell that the backup holds as deleted and that somebody wrote again is no part of it.
+    load(bed, &target.data(), &[at(0, 1, 1, 1)]);
+    std::fs::remove_file(repository.path().join("restores").join(restore).join("finished.json")).unwrap();
+    let proxy = ThriftProxy::start(&bed.thrift2_address(), Plan::calls("deleteMultiple", 1..100, DONE));
+    let run = restore_through(&proxy, &repository, &tables, &target, &["--resume"]).expect(3);
+    assert!(named(&run.json, "reappeared") >= 1, "{}", run.out);
+}
+
+/// A restore is gone on with only in the cluster that it was begun in.
+#[test]
+fn a_restore_does_not_go_on_in_another_cluster() {
+    let bed = Bed::shared();
+    let small = Synthetic::default();
+    let tables = small.load(bed, &[]);
+    let repository = Repository::default();
+    repository.backup(bed, &tables, &[]).expect(0);
+    let target = copy();
+    let run = repository.restore(bed, &tables, &target, &[]).expect(0);
+    let restore = run.json["restore"].as_str().unwrap();
+    std::fs::remove_file(repository.path().join("restores").join(restore).join("finished.json")).unwrap();
+    // A string and the end of a struct, as the binary protocol has them.
+    let other = Fault::Body(b"\x0b\x00\x00\x00\x00\x00\x05other\x00");
+    let proxy = ThriftProxy::start(&bed.thrift2_address(), Plan::calls("getClusterId", 1..100, other));
+    let run = restore_through(&proxy, &repository, &tables, &target, &["--resume"]).expect(2);
+    assert!(run.err.contains("restores into cluster") && run.err.contains("this is cluster other"), "{}", run.err);
+    assert_eq!(proxy.calls(PUT), 0);
+    // Without an id nobody can tell: what was sent counts when it is read back, and only then.
+    let silent = Fault::Body(b"\x0b\x00\x00\x00\x00\x00\x00\x00");
+    let proxy = ThriftProxy::start(&bed.thrift2_address(), Plan::calls("getClusterId", 1..100, silent));
+    let run = restore_through(&proxy, &repository, &tables, &target, &["--resume", "--no-read-back"]).expect(2);
+    assert!(run.err.contains("--no-read-back"), "{}", run.err);
+    let run = restore_through(&proxy, &repository, &tables, &target, &["--resume"]).expect(0);
+    assert_eq!(run.json["differences"], 0);
+}
+
+/// Another installation, where the numbers stand for other names.
+#[test]
+fn data_alone_is_not_mixed_with_the_names_of_others() {
+    let bed = Bed::shared();
+    let small = Synthetic::default();
+    let tables = small.load(bed, &[]);
+    let repository = Repository::default();
+    repository.backup(bed, &tables, &[]).expect(0);
+    let there = copy();
+    there.create_in(bed, &[]);
+    let uid_table = format!("{}tsdb-uid", there.prefix);
+    let mut uids = Synthetic { metrics: 9, ..small.clone() }.uids();
+    for cell in &mut uids {
+        if cell.row == [0, 0, 2] && cell.qualifier == b"metrics" {
+            cell.value = b"something.else".to_vec();
+        }
+        // In use nowhere.
+        if cell.row == [0, 0, 9] && cell.qualifier == b"metrics" {
+            cell.value = b"unused".to_vec();
+        }
+    }
+    load(bed, &uid_table, &uids);
+    load(bed, &there.data(), &[small.cell(&small.key(7, 0, 0), 0, 0)]);
+    let before = cells(bed, &there.data(), true);
+    let (gateway, data) = (bed.thrift2_address(), tables.data());
+    let rename = format!("{data}={}", there.data());
+    let alone = |more: &[&str]| {
+        let words = ["--gateway", &gateway, "--table", &data, "--rename-table", &rename, "--into-existing"];
+        repository.run("restore", &[&words[..], more].concat())
+    };
+    let conf = bed.folder().join(format!("{}opentsdb.conf", there.prefix));
+    std::fs::write(&conf, format!("tsd.storage.hbase.uid_table = {uid_table}\n")).unwrap();
+    let uid_rename = format!("{}tsdb-uid={uid_table}", tables.prefix);
+    let ways: [&[&str]; 3] =
+        [&["--uid-table", &uid_table], &["--opentsdb-conf", conf.to_str().unwrap()], &["--rename-table", &uid_rename]];
+    for way in ways {
+        let run = alone(way).expect(1);
+        for text in [&*uid_table, "1 places", "something.else", "metric.2", "--uid-table"] {
+            assert!(run.err.contains(text), "{way:?}: {text:?} is not in: {}", run.err);
+        }
+        assert_eq!(cells(bed, &there.data(), true), before);
+    }
+    // Nothing to compare with: said, not refused.
+    let run = alone(&["--uid-table", "no-such-table", "--dry-run"]).expect(0);
+    assert!(run.json["warnings"].to_string().contains("no UID table no-such-table"), "{}", run.out);
+    // Names that are missing there.
+    let few = copy();
+    few.create_in(bed, &[]);
+    let few_uids = format!("{}tsdb-uid", few.prefix);
+    load(bed, &few_uids, &Synthetic { metrics: 1, ..small.clone() }.uids());
+    let run = alone(&["--uid-table", &few_uids, "--dry-run"]).expect(0);
+    let told = run.json["warnings"].to_string();
+    assert!(told.contains("1 UIDs") && told.contains("metrics 000002") && told.contains(&few_uids), "{told}");
+    // The same names: nothing to say.
+    let same = format!("{}tsdb-uid", tables.prefix);
+    let run = alone(&["--uid-table", &same]).expect(0);
+    assert_eq!(run.json["warnings"], Value::Array(vec![]), "{}", run.out);
+    assert_eq!(table_of(&run.json, &data)["also_there"], 1);
+}
