@@ -16,7 +16,7 @@ use tsdb_ark::cluster::{
     Api, Client, ClusterError, Durability, GatewayAddress, GatewayOptions, Gateways, PageRequest, Pieces, RetryPolicy,
     Transport,
 };
-use tsdb_ark::model::{CellBlock, FamilyDescriptor, KeyRange, OwnedCell, TableDescriptor, kind};
+use tsdb_ark::model::{CellBlock, DescriptorSource, FamilyDescriptor, KeyRange, OwnedCell, TableDescriptor, kind};
 use tsdb_ark::scan::{ScanOptions, ShardScan};
 
 fn gateways(addresses: &[&str]) -> Gateways {
@@ -220,6 +220,10 @@ fn tables_are_described_as_far_as_thrift1_can() {
             assert!(value.eq_ignore_ascii_case(known), "{key}: {value}, {known}");
         }
     }
+    // A region server's error holds all of it.
+    let (told, source) = one.describe(&name).unwrap().unwrap();
+    assert_eq!(source, DescriptorSource::Region);
+    assert_eq!(told.families, full.families);
     // What Thrift1 cannot give the new table is named; nothing is created.
     let copy = bed.unique("copy");
     let error = one.create_table(&TableDescriptor { name: copy.clone(), ..full }, &[b"\x40".to_vec()]).unwrap_err();
@@ -394,8 +398,9 @@ fn a_restore_through_thrift1_fills_tables_that_are_there() {
     };
     // Missing tables have settings that Thrift1 cannot give them.
     let absent = Tables::named(&format!("{}.", bed.unique("absent")), source.rollups);
-    let refused = restore(&absent).expect(1);
-    assert!(refused.err.contains("DATA_BLOCK_ENCODING"), "{}", refused.err);
+    let refused = restore(&absent).expect(2);
+    assert!(refused.err.contains("would lose DATA_BLOCK_ENCODING=DIFF of family t;"), "{}", refused.err);
+    assert!(refused.err.contains(&format!("create '{}'", absent.data())), "{}", refused.err);
     let target = Tables::create(bed, source.rollups, &[]);
     let report = restore(&target).expect(0).json;
     assert_eq!(report["differences"], 0, "{report}");

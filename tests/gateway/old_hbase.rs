@@ -438,3 +438,33 @@ fn a_gateway_that_only_says_that_it_did_is_not_believed() {
     target.create_in(new, &[]);
     assert_eq!(restore(&repository, &gateway, &source, &target, &[]).expect(0).json["differences"], 0);
 }
+
+/// Before HBase 1.3 nothing spares the block cache; a gateway of a new cluster plays one that knows no more than those.
+#[test]
+fn reads_that_fill_the_block_cache_are_said_and_limited() {
+    let new = Bed::shared();
+    let methods =
+        ["getTableNamesByPattern", "tableExists", "isTableEnabled", "getTableDescriptor", "getAllRegionLocations"];
+    let unknown = |method| Scripted { method, calls: 1..u64::MAX, fault: Fault::UnknownMethod };
+    let plan = |more: &[&'static str]| Plan {
+        scripted: methods.iter().chain(more).map(|method| unknown(method)).collect(),
+        ..Plan::default()
+    };
+    let gateway = ThriftProxy::start(&new.thrift2_address(), plan(&["checkAndMutate"]));
+    let source = golden::load(new, "append");
+    let warnings = |more: &[&str]| {
+        let report = backup(&Repository::default(), &gateway.address(), &source, more).expect(0).json;
+        text(&report["warnings"])
+    };
+    let said = warnings(&[]);
+    assert!(said.contains("fills the block cache") && said.contains("limited to 20 MiB/s"), "{said}");
+    let said = warnings(&["--rate", "5MiB"]);
+    assert!(said.contains("fills the block cache") && said.contains("--rate is the limit that you gave"), "{said}");
+    // The same rows come from `hbase:meta` of a new cluster.
+    let mut client = client(&gateway.address());
+    let (ours, theirs) = (client.regions(&source.data()).unwrap(), plain().regions(&source.data()).unwrap());
+    assert_eq!(ours, theirs);
+    assert_eq!(client.table_names().unwrap(), plain().table_names().unwrap());
+    gateway.set_plan(plan(&[]));
+    assert!(!warnings(&[]).contains("block cache"), "since 1.3");
+}
