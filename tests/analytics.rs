@@ -10,23 +10,30 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use serde_json::Value;
-use support::ark::Repository;
+use serde_json::{Value, json};
+use support::ark::{self, Repository};
 use support::bed::Bed;
+use support::faults::plan::{Fault, Plan};
+use support::faults::thrift::ThriftProxy;
 use support::golden;
+use support::synthetic::{self, BASE, Dice, Synthetic};
+use support::tsd::Tables;
+use tsdb_ark::model::{OwnedCell, kind};
 
-/// Runs `tests/readers/backup.py` in the environment of the readers.
-fn read_with_others(folder: &std::path::Path) -> Value {
+/// Runs a program of `tests/readers` in the environment of the readers; the last line that it prints.
+fn read_with_others(program: &str, arguments: &[&Path]) -> Value {
     let root = env!("CARGO_MANIFEST_DIR");
     let python = Command::new("sh").arg(format!("{root}/scripts/readers.sh")).output().unwrap();
     assert!(python.status.success(), "the readers cannot be installed: {}", String::from_utf8_lossy(&python.stderr));
-    let python = String::from_utf8(python.stdout).unwrap();
-    let python = std::path::Path::new(root).join(python.trim());
-    let read = Command::new(python).arg(format!("{root}/tests/readers/backup.py")).arg(folder).output().unwrap();
-    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
-    serde_json::from_slice(&read.stdout).unwrap()
+    let python = Path::new(root).join(String::from_utf8(python.stdout).unwrap().trim());
+    let read = Command::new(python).arg(format!("{root}/tests/readers/{program}")).args(arguments).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&read.stdout), String::from_utf8_lossy(&read.stderr));
+    assert!(read.status.success(), "{out}\n{err}");
+    serde_json::from_str(out.lines().last().unwrap()).unwrap()
 }
 
 fn assert_sums(set: &str, left_out: &[&str]) {
@@ -35,20 +42,15 @@ fn assert_sums(set: &str, left_out: &[&str]) {
     let repository = Repository::default();
     let backup = repository.backup(bed, &source, &[]).expect(0).json;
     let folder = repository.path().join("backups").join(backup["backup"].as_str().unwrap());
-    let manifest: Value = serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
-    let mut rows: BTreeMap<String, u64> = BTreeMap::new();
-    for table in manifest["tables"].as_array().unwrap() {
-        for (kind, count) in table["rows_by_kind"].as_object().unwrap() {
-            *rows.entry(kind.clone()).or_default() += count.as_u64().unwrap();
-        }
-    }
+    let manifest = manifest_of(&folder);
+    let rows = rows_by_kind(&manifest);
     let mut wanted: BTreeMap<String, (u64, f64)> = BTreeMap::new();
     for point in golden::points(set) {
         let entry = wanted.entry(point.metric).or_default();
         entry.0 += 1;
         entry.1 += point.value.parse::<f64>().unwrap();
     }
-    let seen = read_with_others(&folder);
+    let seen = read_with_others("backup.py", &[&folder]);
     for reader in ["duckdb", "pyarrow", "polars"] {
         for (kind, count) in &rows {
             assert_eq!(seen[reader]["counts"][kind].as_u64(), Some(*count), "{reader} counts {kind}");
@@ -66,6 +68,20 @@ fn assert_sums(set: &str, left_out: &[&str]) {
     assert_eq!(seen["duckdb"]["counts"]["catalogue/files"].as_u64(), Some(rows_of(&manifest, "files")));
 }
 
+fn manifest_of(folder: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap()
+}
+
+fn rows_by_kind(manifest: &Value) -> BTreeMap<String, u64> {
+    let mut rows: BTreeMap<String, u64> = BTreeMap::new();
+    for table in manifest["tables"].as_array().unwrap() {
+        for (kind, count) in table["rows_by_kind"].as_object().unwrap() {
+            *rows.entry(kind.clone()).or_default() += count.as_u64().unwrap();
+        }
+    }
+    rows
+}
+
 fn rows_of(manifest: &Value, field: &str) -> u64 {
     manifest["tables"].as_array().unwrap().iter().map(|table| table[field].as_u64().unwrap()).sum()
 }
@@ -76,4 +92,142 @@ fn other_readers_see_what_the_tsd_says() {
     assert_sums("opentsdb-2.4.1", &["mix.rollup"]);
     assert_sums("salted", &[]);
     assert_sums("append", &[]);
+}
+
+const SCAN: &str = "getScannerResults";
+const SMALL: Synthetic = Synthetic { metrics: 2, series: 3, hours: 4, points: 5, layout: PLAIN };
+const PLAIN: tsdb_ark::model::KeyLayout =
+    tsdb_ark::model::KeyLayout { metric_width: 3, tagk_width: 3, tagv_width: 3, salt_width: 0, salt_buckets: 20 };
+
+/// Points, and behind them 28 MiB of cells under a key that no TSD writes: the first file of these is complete while the
+/// shard is still being read.
+fn points_and_large_cells(bed: &Bed) -> Tables {
+    let tables = SMALL.load(bed, &[]);
+    let mut dice = Dice(1);
+    let cell = |number: u32| OwnedCell {
+        row: format!("zz{number:03}").into_bytes(),
+        family: b"t".to_vec(),
+        qualifier: vec![0, 1],
+        timestamp: i64::from(BASE) * 1000,
+        kind: kind::PUT,
+        value: std::iter::repeat_with(|| dice.next().to_le_bytes()).take(128 << 10).flatten().collect(),
+    };
+    synthetic::load(bed, &tables.data(), &(0..28).map(cell).collect::<Vec<_>>());
+    tables
+}
+
+fn backup_through(gateway: &str, tables: &Tables, repository: &Repository, more: &[&str]) -> Vec<String> {
+    let path = repository.path();
+    let fixed =
+        ["backup", "--repository", path.to_str().unwrap(), "--json", "--expect-raw-cells", "--gateway", gateway];
+    let mut arguments: Vec<String> = fixed.map(str::to_owned).to_vec();
+    arguments.extend(ark::table_flags(tables));
+    arguments.extend(["--page-size", "256KiB", "--connections", "1"].iter().chain(more).map(|text| (*text).to_owned()));
+    arguments
+}
+
+/// Kills a backup with SIGKILL as soon as its first file of raw cells is there.
+fn kill_after_the_first_file(bed: &Bed, tables: &Tables, repository: &Repository) {
+    let slow = Plan::calls(SCAN, 1..u64::MAX, Fault::Slow(Duration::from_millis(30)));
+    let proxy = ThriftProxy::start(&bed.thrift2_address(), slow);
+    let arguments = backup_through(&proxy.address(), tables, repository, &[]);
+    let mut run = ark::command().args(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Files come and go meanwhile.
+    let inside = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let first = |path: PathBuf| path.extension().is_some_and(|ending| ending == "parquet");
+    while !inside(repository.path().join("backups")).any(|backup| inside(backup.join("cells")).any(first)) {
+        assert!(run.try_wait().unwrap().is_none(), "the backup ended before its first file was seen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert!(!repository.files().iter().any(|file| file.contains("/shards/")), "a shard was done already");
+}
+
+/// All readers see what the manifest says.
+fn assert_readers_agree(repository: &Repository, backup: &str) -> Value {
+    let folder = repository.path().join("backups").join(backup);
+    let shown = repository.run("show", &["--views"]).expect(0).json;
+    let views = repository.path().join("../views.sql");
+    std::fs::write(&views, shown["views"].as_str().unwrap()).unwrap();
+    let mut arguments: Vec<PathBuf> = vec![folder.clone(), views];
+    arguments.extend(std::env::var_os("TSDB_ARK_DELTA_JARS").map(PathBuf::from));
+    let seen = read_with_others("delta.py", &arguments.iter().map(PathBuf::as_path).collect::<Vec<_>>());
+    let manifest = manifest_of(&folder);
+    let mut rows = rows_by_kind(&manifest);
+    rows.insert("catalogue/files".into(), rows_of(&manifest, "files"));
+    rows.insert("catalogue/shards".into(), rows_of(&manifest, "shards"));
+    rows.insert("catalogue/metrics".into(), 2);
+    let points = u64::from(SMALL.metrics * SMALL.series * SMALL.hours * SMALL.points);
+    let hours = 0..SMALL.hours;
+    let of_series: u32 = hours.flat_map(|hour| (0..SMALL.points).map(move |point| hour * 7 + point)).sum();
+    let sum = f64::from(SMALL.metrics * SMALL.series * of_series);
+    let hosts: Vec<Value> = (1..=SMALL.metrics)
+        .flat_map(|metric| (1..=SMALL.series).map(move |series| (metric, series)))
+        .map(|(metric, series)| {
+            let tags = format!("{{\"key1\":\"value{series}\"}}");
+            json!([format!("metric.{metric}"), tags, SMALL.hours * SMALL.points])
+        })
+        .collect();
+    let readers = seen.as_object().unwrap();
+    assert!(readers.len() >= 6, "{seen}");
+    for (reader, found) in readers {
+        assert_eq!(found["counts"], json!(rows), "{reader}");
+        assert_eq!(found["points"], json!([points, sum, SMALL.metrics * SMALL.series]), "{reader}");
+        assert_eq!(found["hosts"], json!(hosts), "{reader}");
+    }
+    seen
+}
+
+#[test]
+fn readers_of_a_resumed_backup_see_committed_files_alone() {
+    let bed = Bed::shared();
+    let tables = points_and_large_cells(bed);
+    let repository = Repository::default();
+    kill_after_the_first_file(bed, &tables, &repository);
+    let resume =
+        |more: &[&str]| ark::run(&backup_through(&bed.thrift2_address(), &tables, &repository, more)).expect(0).json;
+    let report = resume(&["--resume"]);
+    let backup = report["backup"].as_str().unwrap();
+    assert_eq!(report["warnings"], json!([]), "the committer leaves nothing behind");
+    let verified = repository.verify("files", &[]).expect(0).json;
+    assert_eq!(verified["warnings"], json!([]));
+    let seen = assert_readers_agree(&repository, backup);
+    assert_eq!(seen["show --views"]["tables"], json!([tables.data()]));
+
+    // As killed right before the manifest, with the record of a shard lost: its files are strays of an earlier attempt, and
+    // the Delta logs that were written name them. Nothing may be deleted, so a second version of the logs takes them away.
+    let folder = repository.path().join("backups").join(backup);
+    let record =
+        repository.files_of("shards").into_iter().find(|path| path.to_str().unwrap().contains("tsdb-00")).unwrap();
+    std::fs::remove_file(record).unwrap();
+    std::fs::remove_file(folder.join("manifest.json")).unwrap();
+    let report = resume(&["--resume", "--append-only"]);
+    let strays = report["warnings"].to_string();
+    assert!(strays.contains("files of interrupted attempts lie in the backup's folder"), "{strays}");
+    assert!(folder.join("points/_delta_log/00000000000000000001.json").exists());
+    assert!(repository.files_of("points").len() > 1 && repository.files_of("series").len() > 1);
+    let verified = repository.verify("files", &[]).expect(0).json;
+    assert!(verified["warnings"].to_string().contains("files in the backup's folder are not part of it"), "{verified}");
+    assert_readers_agree(&repository, backup);
+
+    // Without anything lost the same logs are written again.
+    std::fs::remove_file(folder.join("manifest.json")).unwrap();
+    let logs = |folder: &Path| std::fs::read_dir(folder.join("points/_delta_log")).unwrap().count();
+    let report = resume(&["--resume"]);
+    assert_eq!((logs(&folder), &report["warnings"]), (2, &json!([])));
+    assert_eq!(repository.files_of("points").len(), 1, "what --append-only left is removed now");
+    assert_eq!(repository.verify("cells", &[]).expect(0).json["warnings"], json!([]));
+    assert_readers_agree(&repository, backup);
+
+    // A log that nobody can read is written anew, except where nothing may be deleted.
+    std::fs::remove_file(folder.join("manifest.json")).unwrap();
+    std::fs::write(folder.join("points/_delta_log/00000000000000000001.json"), "{").unwrap();
+    let refused =
+        ark::run(&backup_through(&bed.thrift2_address(), &tables, &repository, &["--resume", "--append-only"]))
+            .expect(1);
+    assert!(refused.err.contains("points/_delta_log") && refused.err.contains("resume without it"), "{}", refused.err);
+    resume(&["--resume"]);
+    assert_eq!(logs(&folder), 1);
+    repository.verify("files", &[]).expect(0);
 }

@@ -1,4 +1,4 @@
-//! Other programs read what is written: DuckDB, pyarrow, Polars and, with `TSDB_ARK_SPARK=1`, Spark.
+//! Other programs read what is written: DuckDB, pyarrow, Polars, ClickHouse and, with `TSDB_ARK_SPARK=1`, Spark.
 //!
 //! The pages of the run columns are made by this crate, so this is the contract: files with dictionaries of every bit
 //! width, one and many pages, wholly and partly null columns, read back with the sums that were written. The test fails
@@ -6,7 +6,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helper functions too")]
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -33,7 +33,8 @@ struct Shape {
     series: usize,
     rows: usize,
     len: usize,
-    /// One of: 0 all forms and values mixed, 1 compacted integers, 2 single floats.
+    /// One of: 0 all forms and values mixed, 1 compacted integers, 2 single floats, 3 one integer at constant distances, 4 a
+    /// float in 997 integers.
     mix: u8,
 }
 
@@ -47,6 +48,8 @@ const SHAPES: &[Shape] = &[
     Shape { name: "width-17-many-pages", series: 70_000, rows: 1, len: 9, mix: 1 },
     Shape { name: "integers", series: 3, rows: 50, len: 1000, mix: 1 },
     Shape { name: "single-floats", series: 3, rows: 50, len: 1000, mix: 2 },
+    Shape { name: "constant", series: 3, rows: 50, len: 1000, mix: 3 },
+    Shape { name: "few-floats", series: 3, rows: 50, len: 1000, mix: 4 },
     Shape { name: "many-groups", series: 20, rows: 40, len: 600, mix: 0 },
 ];
 
@@ -68,15 +71,22 @@ fn push_segment(batch: &mut PointBatch, shape: &Shape, number: usize, row: usize
     let base = 1_700_000_000 / 3600 * 3600 + 3600 * row as u32;
     let form = match shape.mix {
         0 => [Form::Compacted, Form::Single, Form::Appended3, Form::CompactedBareOdd][number % 4],
-        1 => Form::Compacted,
+        1 | 3 | 4 => Form::Compacted,
         _ => Form::Single,
     };
     let (start, int_start, float_start, delays) =
         (batch.timestamps.len(), batch.ints.len(), batch.floats.len(), batch.delays.len());
     for point in 0..shape.len {
-        batch.timestamps.push(i64::from(base) * 1000 + (point * 3_599_999 / shape.len) as i64);
-        let float = shape.mix == 2 || shape.mix == 0 && (number + point).is_multiple_of(3);
-        if float {
+        let after = if shape.mix == 3 { point * 3000 } else { point * 3_599_999 / shape.len };
+        batch.timestamps.push(i64::from(base) * 1000 + after as i64);
+        let float = match shape.mix {
+            0 => (number + point).is_multiple_of(3),
+            4 => (row * shape.len + point).is_multiple_of(997),
+            mix => mix == 2,
+        };
+        if shape.mix == 3 {
+            batch.ints.push(42);
+        } else if float {
             batch.floats.push((point * 7 + number) as f64 * 0.25 - 5.0);
         } else {
             batch.ints.push((point * 31 + number) as i64 - 100);
@@ -152,7 +162,7 @@ fn numbers(batch: &PointBatch) -> Value {
 
 fn write_points(path: &Path, batch: &PointBatch) {
     let file = std::fs::File::create(path).unwrap();
-    let mut writer = PointsWriter::new(file, 3, vec![("format".into(), "1".into())]).unwrap();
+    let mut writer = PointsWriter::new(file, 3, "tsdb", vec![("format".into(), "1".into())]).unwrap();
     let labels: Vec<SeriesLabel> = (0..batch.series.len()).map(label).collect();
     let ids: Vec<i64> = (0..batch.series.len() as i64).map(|id| id + 1000).collect();
     writer.write(batch, &labels, &ids).unwrap();
@@ -293,8 +303,7 @@ fn write_catalogue(folder: &Path, series: usize) -> Vec<(FileKind, usize)> {
         tally,
         first_key: (n > 0).then(|| vec![1]),
         last_key: None,
-        first_time: Some(1),
-        last_time: None,
+        ranges: ColumnRanges { first_ms: Some(1), ..ColumnRanges::default() },
     };
     let files: Vec<FileRow> = (0..2).map(file).collect();
     let tables = [
@@ -306,8 +315,7 @@ fn write_catalogue(folder: &Path, series: usize) -> Vec<(FileKind, usize)> {
     tables
         .map(|rows| {
             let name = rows.kind().name();
-            let place = if rows.kind() == FileKind::Series { name } else { "catalogue" };
-            write_table(&folder.join(format!("{place}/{name}.parquet")), rows);
+            write_table(&folder.join(format!("{name}/{name}.parquet")), rows);
             (rows.kind(), rows.len())
         })
         .to_vec()
@@ -344,6 +352,17 @@ fn view_facts(batches: &[PointBatch], catalogue: &[(FileKind, usize)]) -> Value 
     })
 }
 
+/// All files of the folder, as the views name them.
+fn files_by_kind(folder: &Path) -> BTreeMap<FileKind, Vec<String>> {
+    let files = |kind: &FileKind| {
+        let names = std::fs::read_dir(folder.join(kind.name())).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> = names.map(|name| format!("{}/{}", kind.name(), name.to_str().unwrap())).collect();
+        names.sort();
+        (*kind, names)
+    };
+    FileKind::ALL.iter().map(files).collect()
+}
+
 /// The interpreter of an environment that has the readers.
 fn python() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -369,7 +388,7 @@ fn other_readers_agree() {
     let labels = SeriesLabels::from([("000001".to_owned(), label(1))]);
     let tables = write_tables(folder, &labels);
     let catalogue = write_catalogue(folder, 70_000);
-    std::fs::write(folder.join("views.sql"), views_sql(FileKind::ALL)).unwrap();
+    std::fs::write(folder.join("views.sql"), views_sql(&files_by_kind(folder), &[])).unwrap();
     let expected = json!({ "points": points, "tables": tables, "views": view_facts(&batches, &catalogue) });
     std::fs::write(folder.join("expected.json"), expected.to_string()).unwrap();
 

@@ -66,9 +66,12 @@ impl Copy {
         ark::run(&["verify", "--repository", folder, "--level", level, "--json"])
     }
 
-    /// The files of a kind.
+    /// The files of a kind; Delta logs and shards in the catalogue are kinds of their own.
     fn of_kind(&self, part: &str) -> Vec<&str> {
-        self.files.iter().map(String::as_str).filter(|file| file.contains(part)).collect()
+        let own = |file: &&str| {
+            ["_delta_log", "/catalogue/"].iter().all(|other| part.contains(other) || !file.contains(other))
+        };
+        self.files.iter().map(String::as_str).filter(|file| file.contains(part)).filter(own).collect()
     }
 
     fn manifest(&self) -> String {
@@ -175,6 +178,48 @@ fn damage_is_found_at_the_deeper_level_too() {
     }
 }
 
+/// A catalogue file that is gone is damage, not a repository that is absent; files that nothing names are counted.
+#[test]
+fn a_missing_file_is_damage_and_a_stray_is_counted() {
+    let copy = Copy::of(golden_backup());
+    let show = || ark::run(&["show", "--repository", copy.folder.path().to_str().unwrap()]);
+    show().expect(0);
+    let metrics = copy.of_kind("/catalogue/metrics/")[0];
+    let bytes = copy.read(metrics);
+    std::fs::remove_file(copy.path(metrics)).unwrap();
+    let run = show().expect(1);
+    assert!(run.err.contains(metrics) && run.err.contains("is missing"), "{}", run.err);
+    copy.write(metrics, &[&bytes[..], b"more"].concat());
+    let run = show().expect(1);
+    assert!(run.err.contains("bytes instead of"), "{}", run.err);
+    copy.write(metrics, &bytes);
+
+    let record = copy.of_kind("/shards/")[0];
+    let folder = record.rsplit_once('/').unwrap().0;
+    for name in ["notes.json", "tsdb-4294967295.json", "tsdb-99999999999999999999.json", "x"] {
+        copy.write(&format!("{folder}/{name}"), b"{");
+    }
+    let verified = copy.verify("files").expect(0);
+    assert!(
+        verified.json["warnings"].to_string().contains("4 files in the backup's folder are not part of it"),
+        "{}",
+        verified.out
+    );
+}
+
+/// A version beside those that were committed would show other files to whoever reads the table.
+#[test]
+fn a_delta_log_of_somebody_else_is_found() {
+    let copy = Copy::of(golden_backup());
+    for log in copy.of_kind("_delta_log/00000000000000000000.json") {
+        let extra = log.replace("00000.json", "00001.json");
+        copy.write(&extra, b"{\"remove\":{\"path\":\"x\",\"dataChange\":true}}\n");
+        assert_named(&copy.verify("files"), &[&extra], "an extra version");
+        std::fs::remove_file(copy.path(&extra)).unwrap();
+    }
+    copy.verify("files").expect(0);
+}
+
 #[test]
 fn exchanged_files_are_found_and_named() {
     let copy = Copy::of(golden_backup());
@@ -189,6 +234,7 @@ fn exchanged_files_are_found_and_named() {
         (catalogue[1], catalogue[2]),
         (points[0], cells[0]),
         (copy.of_kind("/uids/")[0], copy.of_kind("/meta/")[0]),
+        (copy.of_kind("/uids/_delta_log/")[0], copy.of_kind("/meta/_delta_log/")[0]),
         (records[0], points[0]),
         (views, cells[0]),
     ];

@@ -39,6 +39,9 @@ pub struct BackupArgs {
     /// Never try to delete anything, for a credential that may not: traces of the lock stay until prune sweeps them
     #[arg(long)]
     pub append_only: bool,
+    /// Read every file back after it is written and compare its cells, not one file in 16
+    #[arg(long)]
+    pub verify_written: bool,
     /// Commit without create-only puts, for a store that has none or ignores their condition: put, wait, read back
     #[arg(long)]
     pub weak_commit: bool,
@@ -71,6 +74,7 @@ struct BackupRequest {
     raw: bool,
     max_versions: i32,
     append_only: bool,
+    verify_written: bool,
     resources: Resources,
     resume: bool,
     manners: Manners,
@@ -110,6 +114,7 @@ impl BackupArgs {
             raw: self.raw,
             max_versions: self.max_versions.unwrap_or(i32::MAX),
             append_only: self.append_only,
+            verify_written: self.verify_written,
             resources: self.resources.limits()?,
             resume: self.resume,
             manners: self.manners.manners(),
@@ -138,6 +143,7 @@ impl BackupRequest {
             raw: self.raw,
             max_versions: self.max_versions,
             append_only: self.append_only,
+            verify_written: self.verify_written,
             resources: self.resources,
             resume: self.resume,
             manners: self.manners,
@@ -204,9 +210,10 @@ fn text(report: &BackupReport, repository: &str) -> String {
         text += &remarks("read again", &resumed.problems);
     }
     text += &format!(
-        "\nread {} from the cluster, wrote {}, held {} of memory at most\n",
+        "\nread {} from the cluster, wrote {}, read {} files back, held {} of memory at most\n",
         units::size(report.bytes_read),
         units::size(report.bytes_written),
+        units::count(report.files_read_back),
         units::size(report.peak_rss_bytes)
     );
     text += &limits::held_back(report.back_off_seconds);

@@ -1,5 +1,7 @@
 //! `tsdb-ark show`: what is in a backup.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde::Serialize;
 use tsdb_ark::flow::{self, ShowReport, StoredFileReport};
@@ -21,6 +23,12 @@ pub struct ShowArgs {
     /// List the stored files of the backup instead, one path a line, such as for a restore from an archive class
     #[arg(long)]
     pub files: bool,
+    /// Print SQL that makes DuckDB know the tables of the backup by name, from any folder
+    #[arg(long)]
+    pub views: bool,
+    /// With --views: where DuckDB finds the repository, when that is not what --repository says (a path, file://, s3://, https://)
+    #[arg(long, value_name = "URL", requires = "views")]
+    pub base: Option<String>,
     /// Where the backups are.
     #[command(flatten)]
     pub repository: RepositoryArgs,
@@ -45,6 +53,11 @@ impl ShowArgs {
             let text: String = files.iter().map(|file| format!("{}\n", file.path)).collect();
             let json = flow::to_json(&Files { backup, files });
             return Ok(Outcome { quiet_text: text.clone(), ..Outcome::done(text, json) });
+        }
+        if self.views {
+            let sql = flow::views(&store, &self.backup, self.base.as_deref())?;
+            let json = flow::to_json(&BTreeMap::from([("views", &sql)]));
+            return Ok(Outcome { quiet_text: sql.clone(), ..Outcome::done(sql, json) });
         }
         let report = flow::show(&store, &self.backup)?;
         let text = text(&report);

@@ -10,7 +10,7 @@ use arrow_schema::{DataType, Field, Fields};
 use super::ColumnError;
 use super::columns::{Columns, Found};
 use super::tables::offsets;
-use crate::model::{FileKind, FileRow, MetricRow, SeriesLabel, SeriesRow, ShardRow, Tally};
+use crate::model::{ColumnRanges, FileKind, FileRow, MetricRow, SeriesLabel, SeriesRow, ShardRow, Tally};
 
 pub(super) fn series(rows: &[SeriesRow]) -> Result<RecordBatch, ColumnError> {
     let mut columns = Columns::new();
@@ -119,8 +119,12 @@ pub(super) fn files(rows: &[FileRow]) -> Result<RecordBatch, ColumnError> {
     push_tally(&mut columns, rows.iter().map(|row| &row.tally));
     columns.optional_binary("first_key", rows.iter().map(|row| row.first_key.as_deref()));
     columns.optional_binary("last_key", rows.iter().map(|row| row.last_key.as_deref()));
-    columns.optional_time("first_time", rows.iter().map(|row| row.first_time));
-    columns.optional_time("last_time", rows.iter().map(|row| row.last_time));
+    columns.optional_time("first_time", rows.iter().map(|row| row.ranges.first_ms));
+    columns.optional_time("last_time", rows.iter().map(|row| row.ranges.last_ms));
+    columns.int("timestamp_nulls", rows.iter().map(|row| row.ranges.timestamp_nulls as i64));
+    columns.optional_text("first_metric", rows.iter().map(|row| row.ranges.first_metric.as_deref()));
+    columns.optional_text("last_metric", rows.iter().map(|row| row.ranges.last_metric.as_deref()));
+    columns.int("metric_nulls", rows.iter().map(|row| row.ranges.metric_nulls as i64));
     columns.table()
 }
 
@@ -135,6 +139,8 @@ pub fn read_files(table: &RecordBatch) -> Result<Vec<FileRow>, ColumnError> {
     let (hashes, tallies) = (found.text("blake3")?, read_tallies(found)?);
     let (first_keys, last_keys) = (found.optional_binary("first_key")?, found.optional_binary("last_key")?);
     let (first_times, last_times) = (found.optional_time("first_time")?, found.optional_time("last_time")?);
+    let (first_metrics, last_metrics) = (found.optional_text("first_metric")?, found.optional_text("last_metric")?);
+    let (timestamp_nulls, metric_nulls) = (found.int("timestamp_nulls")?, found.int("metric_nulls")?);
     let key = |array: &arrow_array::BinaryArray, at: usize| (!array.is_null(at)).then(|| array.value(at).to_vec());
     tallies
         .into_iter()
@@ -153,8 +159,14 @@ pub fn read_files(table: &RecordBatch) -> Result<Vec<FileRow>, ColumnError> {
                 tally,
                 first_key: key(first_keys, at),
                 last_key: key(last_keys, at),
-                first_time: optional_time(first_times, at),
-                last_time: optional_time(last_times, at),
+                ranges: ColumnRanges {
+                    first_metric: optional(first_metrics, at).map(str::to_owned),
+                    last_metric: optional(last_metrics, at).map(str::to_owned),
+                    metric_nulls: count("metric_nulls", metric_nulls.value(at))?,
+                    first_ms: optional_time(first_times, at),
+                    last_ms: optional_time(last_times, at),
+                    timestamp_nulls: count("timestamp_nulls", timestamp_nulls.value(at))?,
+                },
             })
         })
         .collect()

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, TimestampMillisecondType, UInt8Type};
+use arrow_array::types::{Int64Type, TimestampMillisecondType};
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
-    TimestampMillisecondArray, UInt8Array,
+    Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMillisecondArray,
 };
 use arrow_schema::{DataType, Field, Schema};
 
@@ -62,12 +62,13 @@ impl Columns {
         self.array(name, false, Arc::new(values.map(Some).collect::<BooleanArray>()));
     }
 
+    /// Bytes as signed numbers: not every reader knows unsigned ones.
     pub(super) fn byte(&mut self, name: &str, values: impl Iterator<Item = u8>) {
-        self.array(name, false, Arc::new(UInt8Array::from_iter_values(values)));
+        self.array(name, false, Arc::new(Int32Array::from_iter_values(values.map(i32::from))));
     }
 
     pub(super) fn optional_byte(&mut self, name: &str, values: impl Iterator<Item = Option<u8>>) {
-        self.array(name, true, Arc::new(values.collect::<UInt8Array>()));
+        self.array(name, true, Arc::new(values.map(|value| value.map(i32::from)).collect::<Int32Array>()));
     }
 
     /// Milliseconds, UTC.
@@ -103,10 +104,6 @@ impl<'a> Found<'a> {
             .and_then(|array| if array.null_count() == 0 { Ok(array) } else { Err(ColumnError::Column(name)) })
     }
 
-    pub(super) fn has(self, name: &str) -> bool {
-        self.0.column_by_name(name).is_some()
-    }
-
     pub(super) fn binary(self, name: &'static str) -> Result<&'a BinaryArray, ColumnError> {
         Ok(self.set(name, |found| *found == DataType::Binary)?.as_binary())
     }
@@ -127,16 +124,8 @@ impl<'a> Found<'a> {
         Ok(self.set(name, |found| *found == DataType::Int64)?.as_primitive::<Int64Type>())
     }
 
-    pub(super) fn byte(self, name: &'static str) -> Result<&'a UInt8Array, ColumnError> {
-        Ok(self.set(name, |found| *found == DataType::UInt8)?.as_primitive::<UInt8Type>())
-    }
-
     pub(super) fn bool(self, name: &'static str) -> Result<&'a BooleanArray, ColumnError> {
         Ok(self.set(name, |found| *found == DataType::Boolean)?.as_boolean())
-    }
-
-    pub(super) fn time(self, name: &'static str) -> Result<&'a TimestampMillisecondArray, ColumnError> {
-        Ok(self.set(name, is_milliseconds)?.as_primitive::<TimestampMillisecondType>())
     }
 
     pub(super) fn optional_time(self, name: &'static str) -> Result<&'a TimestampMillisecondArray, ColumnError> {

@@ -1,8 +1,8 @@
 //! Points and rows as columns: the order of points, and the Arrow form of the smaller tables. The only door to `arrow-*`.
 
 mod catalogue;
-mod cells;
 mod columns;
+mod describe;
 mod error;
 mod regroup;
 mod sort;
@@ -10,7 +10,7 @@ mod tables;
 
 pub use arrow_array::RecordBatch as Table;
 pub use catalogue::{read_files, read_metrics, read_series, read_shards};
-pub use cells::{CELL_COLUMNS, append_cells, reasons};
+pub use describe::{columns_of, widen};
 pub use error::ColumnError;
 pub use regroup::{PointRow, PointValue, Regroup, Written};
 pub use sort::{sort_points, sort_points_into};

@@ -5,7 +5,7 @@
 //! ([`crate::flow::export`]). A shard that is done is recorded at once; the manifest comes last and makes the backup
 //! exist.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::cluster::Client;
 use crate::flow::budget::ByteBudget;
 use crate::flow::catalogue::{self, TableResult};
 use crate::flow::descriptions::not_carried;
-use crate::flow::export::{ExportContext, ShardOutcome, ShardTask, export_shard};
+use crate::flow::export::{Attempts, ExportContext, ReadBack, ShardOutcome, ShardTask, export_shard};
 use crate::flow::inventory::table_report;
 use crate::flow::lock::RepositoryLock;
 use crate::flow::old_gateways::considerate;
@@ -23,6 +23,7 @@ use crate::flow::preflight::{self, ClusterSection};
 use crate::flow::queue::WorkQueue;
 use crate::flow::resume::{self, KeptTable, Resumed};
 use crate::flow::rss::peak_rss_bytes;
+use crate::flow::strays;
 use crate::flow::survey::Survey;
 use crate::flow::tables::SourceTable;
 use crate::flow::tally_scan::even_ranges;
@@ -33,7 +34,7 @@ use crate::manifest::{
     BackupWriter, CommitRule, FORMAT, Manifest, PlanRecord, Repository, RepositoryError, ShardOutcome as Recorded,
     ShardRecord, Totals,
 };
-use crate::model::{KeyRange, RawReason, TableKind, time};
+use crate::model::{KeyRange, RawReason, TableKind, saturating_sum, time};
 use crate::scan::ScanOptions;
 use crate::shard::{clip, uncovered};
 
@@ -44,11 +45,10 @@ const EXACTNESS_THRIFT1: &str =
     "latest versions only, read through a Thrift1 gateway; every cell that it returned is rebuilt byte for byte";
 const WEAK_COMMIT: &str = "the backup is committed under the weaker rule of --weak-commit (put, wait, read back), without create-only \
                            puts; the manifest records it. Let nothing else write to this repository meanwhile";
+/// Bytes of a file that is kept until it is read back, with `verify_written` one on each connection.
+const COPY_BYTES: u64 = 40 << 20;
 /// Bytes that a point takes in a batch, its share of vectors that grow included.
 const BYTES_PER_POINT: u64 = 48;
-
-/// Tables of a backup at most: their number has 7 bits of a series' number.
-const MAX_TABLES: usize = 128;
 
 /// Backs up the source.
 ///
@@ -68,9 +68,6 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
         client.require_thrift2("read delete markers and hidden versions (--raw)")?;
         survey.found.tables.iter().try_for_each(|table| client.require_types(&table.name))?;
         survey.refuse_new_version_behavior()?;
-    }
-    if survey.found.tables.len() > MAX_TABLES {
-        return Err(FlowError::input(format!("a backup has {MAX_TABLES} tables at most; make several")));
     }
     let mut report = new_report(plan, &survey);
     report.warnings.extend(cluster.section.warnings);
@@ -105,8 +102,19 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
     let Resumed { writer, plan: PlanRecord { started_ms, .. }, tables: mut kept, problems } = start;
     report.resumed = plan.resume.then(|| ResumedReport { problems, ..ResumedReport::default() });
     let _canary = pace.watch(&plan.source.gateways, survey.found.tables.first().map(|table| table.name.as_str()));
-    let run =
-        Run { plan, survey: &survey, threads: &threads, lock: &lock, writer: &writer, pace: &pace, progress, cancel };
+    let known = kept.values().flat_map(|table| &table.shards).map(|shard| shard.attempt.as_str());
+    let run = Run {
+        plan,
+        survey: &survey,
+        threads: &threads,
+        lock: &lock,
+        writer: &writer,
+        attempts: Arc::new(Attempts::beside(known)),
+        read_back: Arc::new(ReadBack::new(plan.verify_written)),
+        pace: &pace,
+        progress,
+        cancel,
+    };
     let unfinished = |error| {
         let id = writer.id();
         let advice =
@@ -115,6 +123,8 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
     };
     let results = run.tables(&mut kept, report.resumed.as_mut()).map_err(unfinished)?;
     let manifest = run.commit(&results, started_ms, begun).map_err(unfinished)?;
+    report.warnings.extend(run.remove_strays(&results, &manifest));
+    report.files_read_back = run.read_back.files_read();
     report.backup = Some(manifest.backup);
     report.tables = manifest.tables.iter().map(table_report).collect();
     report.seconds = begun.elapsed().as_secs_f64();
@@ -142,6 +152,7 @@ fn new_report(plan: &BackupPlan, survey: &Survey) -> BackupReport {
         seconds: 0.0,
         bytes_read: 0,
         bytes_written: 0,
+        files_read_back: 0,
         peak_rss_bytes: 0,
         back_off_seconds: 0.0,
     };
@@ -179,6 +190,8 @@ struct Run<'a> {
     threads: &'a Threads,
     lock: &'a RepositoryLock,
     writer: &'a BackupWriter,
+    attempts: Arc<Attempts>,
+    read_back: Arc<ReadBack>,
     pace: &'a Pace,
     progress: &'a Progress,
     cancel: &'a Cancel,
@@ -193,16 +206,15 @@ impl Run<'_> {
     ) -> Result<Vec<TableResult>, FlowError> {
         let mut results = Vec::new();
         let mut read = false;
-        for (table, number) in self.survey.found.tables.iter().zip(0..) {
+        for table in &self.survey.found.tables {
             let mut kept = kept.remove(&table.name).unwrap_or_default();
             // UIDs come last: rows that are read now may name ones that were not assigned when these were read.
             if read && table.kind == TableKind::Uid {
                 kept.shards.clear();
             }
             read |= !uncovered(&kept.ranges()).is_empty();
-            let (shards, cells) =
-                (kept.shards.len() as u64, kept.shards.iter().map(|s| s.tally.cells).fold(0, u64::saturating_add));
-            let result = self.table(table, number, kept).map_err(|e| e.at(format!("table {}", table.name)))?;
+            let (shards, cells) = (kept.shards.len() as u64, saturating_sum(kept.shards.iter().map(|s| s.tally.cells)));
+            let result = self.table(table, kept).map_err(|e| e.at(format!("table {}", table.name)))?;
             if let Some(resumed) = resumed.as_deref_mut() {
                 resumed.shards_kept += shards;
                 resumed.cells_kept += cells;
@@ -214,7 +226,7 @@ impl Run<'_> {
     }
 
     /// Exports what is missing of one table with all connections.
-    fn table(&self, table: &SourceTable, number: u8, kept: KeptTable) -> Result<TableResult, FlowError> {
+    fn table(&self, table: &SourceTable, kept: KeptTable) -> Result<TableResult, FlowError> {
         let Resources { connections, .. } = self.plan.resources;
         let gateways = &self.plan.source.gateways;
         let gaps = uncovered(&kept.ranges());
@@ -225,7 +237,7 @@ impl Run<'_> {
         }
         let ranges = clip(&even_ranges(gateways, &table.name, connections)?, &gaps);
         self.progress.stage(format!("backing up {}", table.name), ranges.len() as u64);
-        let context = Arc::new(self.context(table, number, kept.next_shard));
+        let context = Arc::new(self.context(table, kept.taken));
         let queue = WorkQueue::new(ranges.into_iter().map(|range| ShardTask { range }));
         let work = |client: &mut Client, task: ShardTask| {
             let range = task.range.clone();
@@ -241,10 +253,11 @@ impl Run<'_> {
         Ok(result)
     }
 
-    fn context(&self, table: &SourceTable, table_number: u8, next_shard: u32) -> ExportContext {
+    fn context(&self, table: &SourceTable, taken_shards: BTreeSet<u32>) -> ExportContext {
         let Resources { connections, max_memory, page_bytes, .. } = self.plan.resources;
         // Per connection: a page being read and one being decoded, each with its index of cells, and a filling batch.
-        let pages = 4 * page_bytes;
+        let copy = if self.plan.verify_written { COPY_BYTES } else { 0 };
+        let pages = 4 * page_bytes + copy;
         let share = (max_memory / connections as u64).saturating_sub(pages);
         let batch_points = (share / (3 * BYTES_PER_POINT)).clamp(50_000, 1_000_000);
         let filling = connections as u64 * (pages + batch_points * BYTES_PER_POINT);
@@ -272,8 +285,10 @@ impl Run<'_> {
                 ("tsdb-ark.backup".into(), self.writer.id().into()),
                 ("tsdb-ark.cluster".into(), self.survey.server.cluster_id.clone().unwrap_or_default()),
             ],
-            next_shard: AtomicU32::new(next_shard),
-            table_number,
+            next_shard: AtomicU32::new(0),
+            taken_shards,
+            attempts: Arc::clone(&self.attempts),
+            read_back: Arc::clone(&self.read_back),
             regions: table.regions.clone(),
             pace: self.pace.clone(),
             progress: self.progress.clone(),
@@ -330,12 +345,13 @@ impl Run<'_> {
     fn commit(&self, results: &[TableResult], started_ms: i64, begun: Instant) -> Result<Manifest, FlowError> {
         self.progress.stage("committing", 0);
         let mut manifest = self.manifest(results, started_ms);
-        manifest.catalogue = catalogue::write(self.threads, self.writer, &self.survey.names, results)?;
+        let (names, append_only) = (&self.survey.names, self.plan.append_only);
+        manifest.catalogue = catalogue::write(self.threads, self.writer, names, results, started_ms, append_only)?;
         manifest.finished_ms = time::now_ms();
         manifest.totals = Totals {
             seconds: begun.elapsed().as_secs_f64(),
             bytes_read: self.progress.view().bytes_read,
-            bytes_written: results.iter().map(|result| result.record.bytes_written).sum(),
+            bytes_written: saturating_sum(results.iter().map(|result| result.record.bytes_written)),
             peak_rss_bytes: peak_rss_bytes(),
         };
         self.check_presence(results, &manifest)?;
@@ -344,6 +360,26 @@ impl Run<'_> {
         }
         self.lock.assert_alive()?;
         Ok(self.threads.wait(self.writer.commit(manifest))?)
+    }
+
+    /// Files of attempts that this backup's runs lost. They do no harm, so neither does what keeps them from being removed;
+    /// but somebody should know that they are there.
+    fn remove_strays(&self, results: &[TableResult], manifest: &Manifest) -> Option<String> {
+        let files = results.iter().flat_map(|result| result.files.iter());
+        let shards = results.iter().flat_map(|result| result.shards.iter());
+        let named = strays::named(manifest, files, shards);
+        let left = strays::remove(self.threads, self.lock, self.writer, &named, self.plan.append_only);
+        let words = |count: &str, why: &str| {
+            format!(
+                "{count} files of interrupted attempts lie in the backup's folder{why}; no Delta log and no view names them, \
+                 prune removes them"
+            )
+        };
+        match left {
+            Ok(0) => None,
+            Ok(count) => Some(words(&count.to_string(), "")),
+            Err(error) => Some(words("some", &format!(" ({error})"))),
+        }
     }
 
     /// Everything that the manifest is about to promise is in the store, with its size: somebody may have tidied up

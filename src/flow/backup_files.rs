@@ -32,8 +32,11 @@ impl BackupContents {
 
     /// The files of one catalogue table.
     pub fn catalogue_files(&self, kind: FileKind) -> impl Iterator<Item = &HashedFile> {
-        let prefix = format!("{}/{}-", BackupPaths::new(&self.manifest.backup).catalogue_folder(), kind.name());
-        self.manifest.catalogue.iter().filter(move |file| file.path.starts_with(&prefix))
+        let folder = BackupPaths::new(&self.manifest.backup).files(kind);
+        let direct = move |path: &str| {
+            path.strip_prefix(&folder).and_then(|rest| rest.strip_prefix('/')).is_some_and(|name| !name.contains('/'))
+        };
+        self.manifest.catalogue.iter().filter(move |file| direct(&file.path))
     }
 }
 
@@ -85,23 +88,43 @@ pub fn fetch(threads: &Threads, store: &Store, file: &FileRow) -> Result<Bytes, 
 }
 
 fn read_as_recorded(threads: &Threads, store: &Store, path: &str, size: u64, hash: &str) -> Result<Bytes, FlowError> {
-    let damaged = |problem: String| FlowError::damaged(format!("{path}: {problem}; run verify --level files"));
-    let bytes = match threads.wait(store.get_at_most(path, size)) {
-        Err(StoreError::TooLarge { size: found, .. }) => {
-            return Err(damaged(format!("has {found} bytes instead of {size}")));
-        }
-        other => other?,
-    };
-    match difference(&bytes, size, hash) {
-        None => Ok(bytes),
-        Some(problem) => Err(damaged(problem)),
+    match threads.wait(read_or_problem(store, path, size, hash))? {
+        Ok(bytes) => Ok(bytes),
+        Err(problem) => Err(FlowError::damaged(format!("{path}: {problem}; run verify --level files"))),
     }
 }
 
+/// The bytes of a file, or how it differs from what was recorded. A file that is larger is
+/// not read.
+///
+/// # Errors
+/// The store's; a missing file is a difference.
+pub async fn read_or_problem(
+    store: &Store,
+    path: &str,
+    size: u64,
+    hash: &str,
+) -> Result<Result<Bytes, String>, StoreError> {
+    match store.get_at_most(path, size).await {
+        Ok(bytes) => Ok(match difference(&bytes, size, hash) {
+            None => Ok(bytes),
+            Some(problem) => Err(problem),
+        }),
+        Err(StoreError::TooLarge { size: found, .. }) => Ok(Err(other_size(found, size))),
+        Err(error) if error.is_not_found() => Ok(Err("is missing".into())),
+        Err(StoreError::Symlink { source, .. }) => Ok(Err(source.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+fn other_size(found: u64, recorded: u64) -> String {
+    format!("has {found} bytes instead of {recorded}")
+}
+
 /// How bytes differ from what was recorded.
-pub fn difference(bytes: &[u8], size: u64, hash: &str) -> Option<String> {
+fn difference(bytes: &[u8], size: u64, hash: &str) -> Option<String> {
     if bytes.len() as u64 != size {
-        return Some(format!("has {} bytes instead of {size}", bytes.len()));
+        return Some(other_size(bytes.len() as u64, size));
     }
     let found = blake3::hash(bytes).to_hex();
     (found.as_str() != hash).then(|| format!("its hash is {found} instead of {hash}"))

@@ -7,6 +7,7 @@ use crate::flow::FlowError;
 use crate::flow::TableReport;
 use crate::flow::backup::by_name;
 use crate::flow::backup_files::{BackupContents, read_checked};
+use crate::flow::delta_logs::{self, LoggedFile};
 use crate::flow::export::{MetricMap, MetricTally, ShardOutcome};
 use crate::flow::inventory::table_report;
 use crate::flow::names::Names;
@@ -58,14 +59,18 @@ impl TableResult {
         record.shards += 1;
         record.tally.add(&outcome.tally);
         for (reason, count) in by_name(&outcome.raw_reasons) {
-            *record.raw_cells.entry(reason).or_default() += count;
+            let cells = record.raw_cells.entry(reason).or_default();
+            *cells = cells.saturating_add(count);
         }
         for file in outcome.files {
             record.files += 1;
-            record.bytes_written += file.size;
-            *record.rows_by_kind.entry(file.kind).or_default() += file.rows;
-            record.first_point_ms = earliest(record.first_point_ms, file.first_ms);
-            record.last_point_ms = record.last_point_ms.max(file.last_ms);
+            record.bytes_written = record.bytes_written.saturating_add(file.size);
+            let rows = record.rows_by_kind.entry(file.kind).or_default();
+            *rows = rows.saturating_add(file.rows);
+            if file.kind == FileKind::Points {
+                record.first_point_ms = earliest(record.first_point_ms, file.ranges.first_ms);
+                record.last_point_ms = record.last_point_ms.max(file.ranges.last_ms);
+            }
             self.files.push(FileRow {
                 path: file.path,
                 table: record.name.clone(),
@@ -77,8 +82,7 @@ impl TableResult {
                 tally: file.tally,
                 first_key: file.first_row.map(Into::into),
                 last_key: file.last_row.map(Into::into),
-                first_time: file.first_ms,
-                last_time: file.last_ms,
+                ranges: file.ranges,
             });
         }
         self.shards.push(ShardRow {
@@ -119,15 +123,17 @@ pub fn metric_counts(metrics: &MetricMap, names: &Names) -> Vec<MetricCount> {
     metrics.iter().map(count).collect()
 }
 
-/// Writes the catalogue and the views.
+/// Writes the catalogue, the views and the Delta logs.
 ///
 /// # Errors
-/// The store's.
+/// The store's; [`delta_logs::write`]'s.
 pub fn write(
     threads: &Threads,
     writer: &BackupWriter,
     names: &Names,
     results: &[TableResult],
+    started_ms: i64,
+    append_only: bool,
 ) -> Result<Vec<HashedFile>, FlowError> {
     let mut files = TableWriter::new(FileKind::Files, Vec::new(), Vec::new())?;
     let mut shards = TableWriter::new(FileKind::Shards, Vec::new(), Vec::new())?;
@@ -137,31 +143,61 @@ pub fn write(
         shards.write(TableRows::Shards(&result.shards))?;
         metrics.write(TableRows::Metrics(&metric_table(result, names)))?;
     }
-    let mut kinds: Vec<FileKind> = results.iter().flat_map(|r| &r.files).map(|file| file.kind).collect();
-    kinds.extend([FileKind::Files, FileKind::Shards, FileKind::Metrics]);
-    kinds.sort();
-    kinds.dedup();
-    let views = views_sql(&kinds).into_bytes();
-    let start = |path: String, bytes: Vec<u8>| {
-        let mut upload = threads.upload(writer.store(), path);
-        upload.write(bytes);
-        upload
-    };
     // Each waits for the disk: they wait together.
     let mut uploads = Vec::new();
     for (kind, table) in [(FileKind::Files, files), (FileKind::Shards, shards), (FileKind::Metrics, metrics)] {
-        let (bytes, _) = table.finish()?;
-        uploads.push(start(writer.paths().catalogue(kind, writer.attempt(), 0), bytes));
+        let (bytes, summary) = table.finish()?;
+        let mut upload = threads.upload(writer.store(), writer.paths().catalogue(kind, writer.attempt(), 0));
+        upload.write(bytes);
+        uploads.push((kind, summary.rows, upload));
     }
-    uploads.push(start(views_path(threads, writer, &views)?, views));
-    uploads.into_iter().map(|upload| Ok(upload.finish()?.into())).collect()
+    let mut stored: Vec<(FileKind, u64, HashedFile)> = Vec::new();
+    for (kind, rows, upload) in uploads {
+        stored.push((kind, rows, upload.finish()?.into()));
+    }
+    let mut logged: BTreeMap<FileKind, Vec<LoggedFile<'_>>> = BTreeMap::new();
+    for row in results.iter().flat_map(|result| &result.files) {
+        let known = Some((row.table.as_str(), &row.ranges));
+        let file = LoggedFile { path: &row.path, size: row.size, rows: row.rows, known };
+        logged.entry(row.kind).or_default().push(file);
+    }
+    for (kind, rows, file) in &stored {
+        let file = LoggedFile { path: &file.path, size: file.size, rows: *rows, known: None };
+        logged.entry(*kind).or_default().push(file);
+    }
+    let logs = delta_logs::write(threads, writer, started_ms, append_only, &logged)?;
+    let views = write_views(threads, writer, &logged, append_only)?;
+    Ok(stored.into_iter().map(|(.., file)| file).chain([views]).chain(logs).collect())
 }
 
-/// Where the views go: an earlier run of the same backup may have left others under the plain name.
-fn views_path(threads: &Threads, writer: &BackupWriter, views: &[u8]) -> Result<String, FlowError> {
+fn write_views(
+    threads: &Threads,
+    writer: &BackupWriter,
+    logged: &BTreeMap<FileKind, Vec<LoggedFile<'_>>>,
+    append_only: bool,
+) -> Result<HashedFile, FlowError> {
+    let folder = format!("{}/", writer.paths().folder());
+    let inside = |file: &LoggedFile<'_>| file.path.strip_prefix(&folder).unwrap_or(file.path).to_owned();
+    let files = logged.iter().map(|(kind, files)| (*kind, files.iter().map(inside).collect())).collect();
+    let views = views_sql(
+        &files,
+        &["Run inside the folder of the backup: duckdb -init views.sql", "From elsewhere: tsdb-ark show --views"],
+    )
+    .into_bytes();
+    let mut upload = threads.upload(writer.store(), views_path(threads, writer, &views, append_only)?);
+    upload.write(views);
+    Ok(upload.finish()?.into())
+}
+
+/// Where the views go. An earlier run that ended right before its manifest left others under the plain name: they are
+/// removed, or, where that may not be, the new ones get a name of their own.
+fn views_path(threads: &Threads, writer: &BackupWriter, views: &[u8], append_only: bool) -> Result<String, FlowError> {
     let plain = writer.paths().views();
     match threads.wait(writer.store().get(&plain)) {
-        Ok(stored) if stored != views => Ok(writer.paths().views_of(writer.attempt())),
+        Ok(stored) if stored != views => {
+            let removed = !append_only && threads.wait(writer.store().delete(&plain)).is_ok();
+            Ok(if removed { plain } else { writer.paths().views_of(writer.attempt()) })
+        }
         Err(error) if !error.is_not_found() => Err(error.into()),
         _ => Ok(plain),
     }

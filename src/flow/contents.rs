@@ -10,7 +10,7 @@ use crate::parquet_file::{CellReader, PointsReader};
 /// Bytes of rebuilt cells that are handed on together.
 const BLOCK_BYTES: usize = 4 << 20;
 
-/// Hands the cells of a Parquet file to `each`, block by block. A catalogue file has none.
+/// Hands the cells of a Parquet file of so many `rows` to `each`, block by block. A catalogue file has none.
 ///
 /// Points that are marked as not exact are passed over: their cells are in the raw table.
 ///
@@ -19,14 +19,15 @@ const BLOCK_BYTES: usize = 4 << 20;
 pub fn cells_of(
     file: Bytes,
     kind: FileKind,
+    rows: u64,
     layout: &KeyLayout,
     each: &mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
 ) -> Result<(), FlowError> {
     match kind {
-        FileKind::Points => cells_of_points(file, layout, each),
+        FileKind::Points => cells_of_points(file, rows, layout, each),
         kind if kind.is_catalogue() => Ok(()),
         _ => {
-            let mut reader = CellReader::open(file)?;
+            let mut reader = CellReader::open(file, rows)?;
             let mut block = CellBlock::new();
             while reader.next(&mut block)? {
                 each(&block)?;
@@ -39,10 +40,11 @@ pub fn cells_of(
 
 fn cells_of_points(
     file: Bytes,
+    rows: u64,
     layout: &KeyLayout,
     each: &mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
 ) -> Result<(), FlowError> {
-    let mut reader = PointsReader::open(file)?;
+    let mut reader = PointsReader::open_recorded(file, rows)?;
     let mut block = CellBlock::new();
     let mut scratch = Scratch::default();
     while let Some(batch) = reader.next_group()? {

@@ -15,6 +15,7 @@ mod catalogue;
 mod check;
 mod compare;
 mod contents;
+mod delta_logs;
 mod descriptions;
 mod detect;
 mod error;
@@ -37,6 +38,7 @@ mod restore;
 mod resume;
 mod rss;
 mod store_check;
+mod strays;
 mod survey;
 mod tables;
 mod tally_scan;
@@ -52,7 +54,7 @@ pub use descriptions::read_descriptions;
 pub use error::FlowError;
 pub use inventory::{
     ListedBackup, MetricReport, ShowReport, StoredFileReport, UnfinishedBackup, list, show, stored_files, symlinks,
-    unfinished,
+    unfinished, views,
 };
 pub use open::{GatewaySettings, RepositorySettings, open_gateways, open_store, to_json};
 pub use opentsdb_conf::OpentsdbConf;

@@ -110,6 +110,8 @@ pub struct BackupPlan {
     pub max_versions: i32,
     /// Never try to delete anything, not even what is left of the own lock.
     pub append_only: bool,
+    /// Decode every file again after it was written, not one in 16.
+    pub verify_written: bool,
     /// Limits.
     pub resources: Resources,
     /// Go on with the newest unfinished backup that was begun in the same way.

@@ -65,6 +65,8 @@ pub struct BackupReport {
     pub bytes_read: u64,
     /// Bytes to the repository.
     pub bytes_written: u64,
+    /// Files that were decoded again after they were written.
+    pub files_read_back: u64,
     /// Most memory that the process held.
     pub peak_rss_bytes: u64,
     /// Seconds in which the run held back because a gateway was slow.

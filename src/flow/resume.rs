@@ -5,9 +5,9 @@
 //! covered is read again under numbers that no record has. Altered records and files stay where they are: nothing is
 //! overwritten, and a credential that may not delete is enough.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::flow::backup_files::difference;
+use crate::flow::backup_files::read_or_problem;
 use crate::flow::export::{MetricMap, ShardOutcome, count_metrics};
 use crate::flow::lock::RepositoryLock;
 use crate::flow::queue::WorkQueue;
@@ -24,8 +24,8 @@ use crate::parquet_file::PointsReader;
 pub struct KeptTable {
     /// Shards that are done, by their first keys, without overlaps.
     pub shards: Vec<ShardOutcome>,
-    /// A number that no record of the table has, and no greater one either.
-    pub next_shard: u32,
+    /// Numbers that new shards cannot have, because a record lies there.
+    pub taken: BTreeSet<u32>,
 }
 
 impl KeptTable {
@@ -104,8 +104,7 @@ pub fn look_at(
     let mut resumed = Resumed { writer, plan, tables: BTreeMap::new(), problems: Vec::new() };
     for (path, _) in &records {
         if let Some((table, shard)) = parse_shard_record(path) {
-            let kept = resumed.tables.entry(table).or_default();
-            kept.next_shard = kept.next_shard.max(shard.saturating_add(1));
+            resumed.tables.entry(table).or_default().taken.insert(shard);
         }
     }
     let queue = WorkQueue::new(records);
@@ -149,17 +148,14 @@ fn kept_shard(
 ) -> Result<Result<ShardOutcome, String>, FlowError> {
     let mut metrics = MetricMap::new();
     for file in &record.files {
-        let bytes = match threads.wait(repository.store().get(&file.path)) {
+        let read = read_or_problem(repository.store(), &file.path, file.size, &file.blake3);
+        let bytes = match threads.wait(read)? {
             Ok(bytes) => bytes,
-            Err(error) if error.is_not_found() => return Ok(Err(format!("{} is missing", file.path))),
-            Err(error) => return Err(error.into()),
+            Err(problem) => return Ok(Err(format!("{} {problem}", file.path))),
         };
-        if let Some(problem) = difference(&bytes, file.size, &file.blake3) {
-            return Ok(Err(format!("{} {problem}", file.path)));
-        }
         // The record names only the greatest metrics; the catalogue needs all.
         if record.metrics_left_out > 0 && file.kind == FileKind::Points {
-            let mut reader = PointsReader::open(bytes)?;
+            let mut reader = PointsReader::open_recorded(bytes, file.rows)?;
             while let Some(batch) = reader.next_group()? {
                 count_metrics(&mut metrics, &batch, metric_width);
             }
@@ -228,7 +224,7 @@ mod tests {
     #[test]
     fn of_two_that_overlap_one_counts() {
         let shards = vec![shard(2, "c", ""), shard(0, "", "b"), shard(1, "a", "d"), shard(3, "x", "z")];
-        let mut kept = KeptTable { shards, next_shard: 4 };
+        let mut kept = KeptTable { shards, taken: BTreeSet::new() };
         assert_eq!(drop_overlaps(&mut kept).len(), 2);
         assert_eq!(kept.ranges(), [KeyRange::new("", "b"), KeyRange::new("c", "")]);
     }

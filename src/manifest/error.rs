@@ -39,6 +39,19 @@ pub enum RepositoryError {
         /// The newest one known here.
         known: u32,
     },
+    /// Written by an earlier version.
+    #[error(
+        "{path} has format {found}, this version reads format {known} alone; restore it with the tsdb-ark that wrote it \
+         (tool_version in that file), or begin a new repository in another place"
+    )]
+    OlderFormat {
+        /// Path of the file.
+        path: String,
+        /// Its format.
+        found: u64,
+        /// The one known here.
+        known: u32,
+    },
     /// The content does not have the hash that it carries.
     #[error(
         "{path} was changed after it was written (its own hash does not fit): do not trust this backup; restore the file from a copy"
@@ -119,7 +132,9 @@ impl RepositoryError {
     /// What kind of end this is.
     pub fn kind(&self) -> RepositoryErrorKind {
         match self {
-            Self::NotARepository { .. } | Self::NewerFormat { .. } => RepositoryErrorKind::NotOurs,
+            Self::NotARepository { .. } | Self::NewerFormat { .. } | Self::OlderFormat { .. } => {
+                RepositoryErrorKind::NotOurs
+            }
             Self::NoBackup { .. } | Self::Ambiguous { .. } => RepositoryErrorKind::NoBackup,
             Self::Store(error) if error.is_denied() => RepositoryErrorKind::Denied,
             Self::Store(StoreError::NotFound { path, .. }) if path.is_empty() => RepositoryErrorKind::NotOurs,

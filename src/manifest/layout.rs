@@ -76,26 +76,36 @@ impl BackupPaths {
         format!("{}/shards/{}-{shard:05}.json", self.folder, escape_table(table))
     }
 
-    /// The folder of the Parquet files of a kind.
+    /// The folder of the Parquet files of a kind, which is a Delta Lake table.
     pub fn files(&self, kind: FileKind) -> String {
-        format!("{}/{}", self.folder, kind.name())
+        match kind {
+            FileKind::Files | FileKind::Shards | FileKind::Metrics => {
+                format!("{}/catalogue/{}", self.folder, kind.name())
+            }
+            _ => format!("{}/{}", self.folder, kind.name()),
+        }
+    }
+
+    /// The folder of the Delta log of a kind.
+    pub fn delta_logs(&self, kind: FileKind) -> String {
+        format!("{}/_delta_log", self.files(kind))
+    }
+
+    /// A version of the Delta log of a kind.
+    pub fn delta_log(&self, kind: FileKind, version: u64) -> String {
+        format!("{}/{version:020}.json", self.delta_logs(kind))
     }
 
     /// A Parquet file of a shard: `<table>-<shard>-<attempt>-<n>.parquet`.
     pub fn file(&self, kind: FileKind, name: &FileName) -> String {
         let table = escape_table(&name.table);
         let FileName { shard, attempt, number, .. } = name;
-        format!("{}/{}/{table}-{shard:05}-{attempt}-{number}.parquet", self.folder, kind.name())
+        format!("{}/{table}-{shard:05}-{attempt}-{number}.parquet", self.files(kind))
     }
 
-    /// The folder of the catalogue.
-    pub fn catalogue_folder(&self) -> String {
-        format!("{}/catalogue", self.folder)
-    }
-
-    /// A Parquet file of the catalogue: `catalogue/<kind>-<attempt>-<n>.parquet`.
+    /// A Parquet file of the catalogue: `catalogue/<kind>/<attempt>-<n>.parquet`.
     pub fn catalogue(&self, kind: FileKind, attempt: &str, number: u32) -> String {
-        format!("{}/catalogue/{}-{attempt}-{number}.parquet", self.folder, kind.name())
+        format!("{}/{attempt}-{number}.parquet", self.files(kind))
     }
 
     /// The SQL that names every table for DuckDB.

@@ -13,15 +13,19 @@
 //!     shards/<table>-<shard>.json                     one record per finished shard; written once
 //!     points/ series/ rollups/ annotations/ histograms/ uids/ meta/ tree/ cells/
 //!       <table>-<shard>-<attempt>-<n>.parquet
-//!     catalogue/<files|shards|metrics>-<attempt>-<n>.parquet
-//!     views.sql                                       one view per Parquet table, for DuckDB
+//!       _delta_log/<version>.json                     the committed files as a Delta Lake table
+//!     catalogue/files/ shards/ metrics/
+//!       <attempt>-<n>.parquet
+//!       _delta_log/<version>.json
+//!     views.sql                                       one view per Parquet table over the committed files, for DuckDB;
+//!                                                     views-<attempt>.sql where a plain one of an earlier run had to stay
 //!   restores/<id>/                                    progress of a restore: plan.json, files/, finished.json
 //!   locks/<kind>-<token>-<beat>.json                  who is at work; no part of a backup
 //!   drills/                                           no part of a backup
 //! ```
 //!
 //! `<shard>` is decimal, at least 5 digits. `<attempt>` is 12 lower-case hex digits, new for each try at a shard.
-//! `<n>` counts the files of an attempt. `<table>` is escaped as [`layout`] says. Every path inside a JSON file is
+//! `<n>` counts the files of an attempt. `<version>` is 20 decimal digits. `<table>` is escaped as [`layout`] says. Every path inside a JSON file is
 //! relative to the repository.
 //!
 //! # What counts
@@ -29,11 +33,12 @@
 //! - A backup exists when its `manifest.json` exists. A folder without one is running or was interrupted.
 //! - A shard counts when `catalogue/shards` names its number and attempt, a Parquet file when `catalogue/files` names it.
 //!   Records and files beside these are strays of attempts that were lost or altered; a reader skips them, so it goes by
-//!   the catalogue, never by a listing.
+//!   the catalogue, the Delta logs or `views.sql`, never by a listing. The process that commits removes them afterwards
+//!   where it may delete.
 //! - A backup without manifest can be resumed. A shard of it is done when its record has its own hash and every
 //!   file that it names is there with its size and hash; everything else is read again under new numbers. UIDs are read
 //!   again whenever other tables were, since they come last.
-//! - Only prune deletes: the record of the plan first, then the manifest, then the rest of the folder. Before, it puts
+//! - Besides that only prune deletes: the record of the plan first, then the manifest, then the rest of the folder. Before, it puts
 //!   an empty `pruning` into the folder, so that a folder which a prune did not finish is told from an unfinished backup.
 //! - Nothing is ever changed or overwritten. `repository.json`, manifests and shard records are created with a
 //!   create-only put (`If-None-Match: *`, or a hard link on disk). Of two attempts that race the loser reads the
@@ -49,8 +54,9 @@
 //!
 //! UTF-8, indented by two spaces, one line feed at the end. Numbers are integers below 2^63 except where said. Times
 //! whose names end in `_ms` are milliseconds since 1970, UTC. Keys of rows are lower-case hex without prefix. A reader
-//! looks at `format` first and refuses a greater number than it knows; fields that it does not know it skips. A field
-//! that may be missing a value holds `null`.
+//! looks at `format` first and refuses a number that it does not know; fields that it does not know it skips. A field
+//! that may be missing a value holds `null`. Format 1, of development versions, had other columns and no Delta logs; no
+//! version reads both.
 //!
 //! **Own hash.** All JSON files end with the field `self_blake3`: the BLAKE3 (64 lower-case hex
 //! digits) of all bytes of the file without these 64 digits. The file therefore ends with `"self_blake3": "`, the
@@ -74,7 +80,7 @@
 //!
 //! | field | meaning |
 //! |---|---|
-//! | `format` | 1 |
+//! | `format` | 2 |
 //! | `what` | `tsdb-ark repository` |
 //! | `id` | 32 random hex digits |
 //! | `created`, `created_ms` | RFC 3339 and ms |
@@ -96,7 +102,7 @@
 //!
 //! | field | meaning |
 //! |---|---|
-//! | `format` | 1 |
+//! | `format` | 2 |
 //! | `repository`, `backup` | ids; `backup` is the folder's name |
 //! | `attempt` | unique to the process that committed |
 //! | `tool_version`, `kind`, `parent` | version that committed; `full`; `null`, or the id of the backup that this one adds to |
@@ -110,7 +116,7 @@
 //! | `opentsdb_conf` | the keys of the TSD's configuration that matter, with their values |
 //! | `rollup_config` | the TSD's rollup configuration, JSON as text, or `null` |
 //! | `tables` | one object per table, below |
-//! | `catalogue` | `path`, `size`, `blake3` of each file of the catalogue and of `views.sql` |
+//! | `catalogue` | `path`, `size`, `blake3` of each file of the catalogue, of `views.sql` and of each version of each Delta log |
 //! | `totals` | `seconds` (a fraction), `bytes_read`, `bytes_written`, `peak_rss_bytes` |
 //! | `self_blake3` | own hash |
 //!
@@ -138,13 +144,14 @@
 //!
 //! | field | meaning |
 //! |---|---|
-//! | `format`, `backup` | 1; the backup's id |
+//! | `format`, `backup` | 2; the backup's id |
 //! | `attempt` | the attempt that finished the shard, part of its files' names |
 //! | `table`, `shard` | table, unescaped; number from 0 |
 //! | `start`, `stop` | keys, hex: first inclusive, last exclusive; an empty `stop` is the table's end |
 //! | `started_ms`, `finished_ms` | ms |
 //! | `tally`, `raw_cells` | as in the manifest |
-//! | `files` | `path`, `kind` (the folder's name), `size`, `blake3`, `rows` (of Parquet), `tally` (cells that restore takes from here), `first_row`, `last_row` (hex or `null`), `first_ms`, `last_ms` (or `null`) |
+//! | `files` | `path`, `kind` (the folder's name), `size`, `blake3`, `rows` (of Parquet), `tally` (cells that restore takes from here), `first_row`, `last_row` (hex or `null`), `ranges` |
+//! | | `ranges`: `first_metric`, `last_metric` (least and greatest `metric` by bytes, or `null`), `metric_nulls` (rows without one), `first_ms`, `last_ms`, `timestamp_nulls` (the same of `timestamp`) |
 //! | `metrics` | the up to 1,000 metrics with most points, by name: `metric`, `uid` (hex), `points`, `first_ms`, `last_ms` |
 //! | `metrics_left_out` | how many more there are; the catalogue has all |
 //! | `self_blake3` | own hash |
@@ -159,7 +166,7 @@
 //!
 //! | field | meaning |
 //! |---|---|
-//! | `format` | 1 |
+//! | `format` | 2 |
 //! | `kind`, `token` | `backup`, `restore`, `verify` or `prune`; 16 random hex digits |
 //! | `host`, `boot`, `pid_space`, `pid`, `process_start` | the owner: host, boot id, name space of process ids, process id, start in ticks since boot |
 //! | `command`, `backup` | the owner's command line; the backup that it works on, or `null` |
@@ -170,21 +177,37 @@
 //! Beats count from 0; the newest counts. The lock is over when `<kind>-<token>-released.json` exists, when the newest
 //! beat was stored more than 5 minutes ago by the store's clock, or when the owner's host knows that its process is gone.
 //!
+//! # Delta logs
+//!
+//! Each folder of Parquet files that has committed ones is a table of the [Delta protocol](https://github.com/delta-io/delta/blob/master/PROTOCOL.md),
+//! reader version 1, writer version 2, that no writer but this program changes. Version 0 has `protocol`, `metaData` and
+//! one `add` per committed file, by name; paths are relative, `modificationTime` and `createdTime` are when the backup
+//! began, `id` is made from the backup's id and the folder. `stats` has `numRecords` and, outside the catalogue, least,
+//! greatest and number of missing values of `table`, `metric` and `timestamp`, where the folder has them. A folder
+//! without committed files has no log. Logs are written before the manifest, which names them with their hashes. A run
+//! that is interrupted in between leaves logs; the one that goes on writes the same bytes, or a further version that
+//! removes and adds what differs (all of it, when the folder has no committed files any more). A version that the
+//! manifest does not name is damage.
+//!
 //! # Parquet tables
 //!
-//! Columns are self-describing; which tables there are:
+//! Columns are self-describing; none is unsigned. Which tables there are:
 //!
 //! | folder | rows | source for restore |
 //! |---|---|---|
 //! | `points` | decoded points | those marked `exact` |
-//! | `series` | series: number, TSUID, metric, tags as a map | no |
+//! | `series` | series: number, TSUID, metric, tags as a map; one row per series and points file | no |
 //! | `rollups`, `annotations`, `histograms`, `uids`, `meta`, `tree` | decoded cells beside their exact bytes | yes |
 //! | `cells` | cells kept as bytes, with the reason | yes |
 //! | `catalogue/files` | one row per Parquet file: what the shard records say | no |
 //! | `catalogue/shards` | one row per shard | no |
 //! | `catalogue/metrics` | one row per metric: points, first and last time | no |
+//!
+//! A series number is 64 bits: 0, the first 37 bits of the attempt's name, 26 bits that count from 0 in the attempt.
+//! Attempts of a backup differ in these 37 bits, so `series_id` is unique in a backup.
 
 mod begun;
+mod delta;
 mod error;
 mod hex;
 mod id;
@@ -195,6 +218,7 @@ mod repository;
 mod sealed;
 
 pub use begun::{PlanRecord, PlannedTable, RestorePlanRecord, RestoreProgress, RestoreTarget, RestoredFile};
+pub use delta::{DeltaFile, DeltaState, DeltaTable};
 pub use error::{RepositoryError, RepositoryErrorKind};
 pub use hex::HexBytes;
 pub use id::new_attempt;
@@ -206,8 +230,8 @@ pub use record::{
 };
 pub use repository::{BackupWriter, Repository, ShardOutcome};
 
-/// The format that this program writes, and the newest one that it reads.
-pub const FORMAT: u32 = 1;
+/// The format that this program writes, and the only one that it reads.
+pub const FORMAT: u32 = 2;
 /// How `repository.json` tells itself apart from other files of that name.
 pub const WHAT: &str = "tsdb-ark repository";
 const TOOL_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::hex::{HexBytes, escape, unescape};
-use crate::model::{DescriptorSource, FamilyDescriptor, FileKind, KeyLayout, TableDescriptor, TableKind, Tally};
+use crate::model::{
+    ColumnRanges, DescriptorSource, FamilyDescriptor, FileKind, KeyLayout, TableDescriptor, TableKind, Tally,
+};
 use crate::store::StoredFile;
 
 /// How many metrics a shard record counts one by one; the rest is left to the catalogue.
@@ -281,10 +283,8 @@ pub struct FileRecord {
     pub first_row: Option<HexBytes>,
     /// Greatest row key.
     pub last_row: Option<HexBytes>,
-    /// Smallest time, ms UTC.
-    pub first_ms: Option<i64>,
-    /// Greatest time, ms UTC.
-    pub last_ms: Option<i64>,
+    /// Smallest and greatest `metric` and `timestamp`.
+    pub ranges: ColumnRanges,
 }
 
 /// Points of a metric in a shard.

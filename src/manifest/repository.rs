@@ -453,6 +453,15 @@ impl BackupWriter {
         Ok(stored)
     }
 
+    /// Creates a small file that may be the work of another process as well. `None`: created, or there already with this
+    /// content. Otherwise what is there instead.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn create(&self, path: &str, text: Bytes) -> Result<Option<Bytes>, RepositoryError> {
+        Ok(self.put_once(path, text, RECORD_WAIT).await?)
+    }
+
     /// Creates a file. `None`: created. Otherwise what is there instead.
     async fn put_once(&self, path: &str, text: Bytes, wait: Duration) -> Result<Option<Bytes>, StoreError> {
         match self.repository.rule {

@@ -47,7 +47,7 @@ fn hash_fits(text: &[u8]) -> bool {
     hash.to_hex().as_bytes() == digits
 }
 
-/// Refuses a text whose `format` is newer than this program.
+/// Refuses a text whose `format` is not this program's.
 pub(super) fn check_format(text: &[u8], path: &str) -> Result<(), RepositoryError> {
     #[derive(Deserialize)]
     struct Version {
@@ -57,6 +57,10 @@ pub(super) fn check_format(text: &[u8], path: &str) -> Result<(), RepositoryErro
     if version.format > u64::from(FORMAT) {
         let (path, found) = (path.to_owned(), version.format);
         return Err(RepositoryError::NewerFormat { path, found, known: FORMAT });
+    }
+    if version.format < u64::from(FORMAT) {
+        let (path, found) = (path.to_owned(), version.format);
+        return Err(RepositoryError::OlderFormat { path, found, known: FORMAT });
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::model::{FamilyDescriptor, FileKind, KeyLayout, Retry, TableDescriptor, TableKind, Tally};
+use crate::model::{ColumnRanges, FamilyDescriptor, FileKind, KeyLayout, Retry, TableDescriptor, TableKind, Tally};
 use crate::store::{Store, StoreError};
 
 async fn repository() -> Repository {
@@ -52,7 +52,7 @@ fn manifest() -> Manifest {
         rollup_config: Some("{\"a\": 1}".into()),
         tables: vec![table],
         catalogue: vec![HashedFile {
-            path: "backups/x/catalogue/files-a-0.parquet".into(),
+            path: "backups/x/catalogue/files/a-0.parquet".into(),
             size: 5,
             blake3: "ab".into(),
         }],
@@ -77,8 +77,7 @@ fn shard(attempt: &str) -> ShardRecord {
             tally: tally(7),
             first_row: Some(HexBytes(vec![1, 2])),
             last_row: None,
-            first_ms: Some(1),
-            last_ms: Some(2),
+            ranges: ColumnRanges { first_ms: Some(1), last_ms: Some(2), ..ColumnRanges::default() },
         }],
         ..ShardRecord::default()
     }
@@ -121,8 +120,8 @@ async fn what_is_not_ours_is_refused() {
 }
 
 #[tokio::test]
-async fn a_newer_repository_is_refused_and_a_later_field_is_not() {
-    for (format, opens) in [(FORMAT, true), (FORMAT + 1, false)] {
+async fn a_repository_of_another_format_is_refused_and_a_later_field_is_not() {
+    for (format, opens) in [(FORMAT, true), (FORMAT + 1, false), (FORMAT - 1, false)] {
         let store = Store::in_memory();
         #[derive(serde::Serialize)]
         struct Later {
@@ -152,7 +151,11 @@ async fn a_newer_repository_is_refused_and_a_later_field_is_not() {
         match Repository::open(store).await {
             Ok(_) => assert!(opens),
             Err(error) => {
-                assert!(!opens && matches!(error, RepositoryError::NewerFormat { .. }), "{error}");
+                let fits = match format < FORMAT {
+                    true => matches!(error, RepositoryError::OlderFormat { .. }),
+                    false => matches!(error, RepositoryError::NewerFormat { .. }),
+                };
+                assert!(!opens && fits, "{error}");
                 assert_eq!(error.kind(), RepositoryErrorKind::NotOurs);
             }
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{SeriesLabel, Tally};
+use crate::model::{ColumnRanges, SeriesLabel, Tally};
 
 macro_rules! file_kinds {
     ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
@@ -96,10 +96,8 @@ pub struct FileRow {
     pub first_key: Option<Vec<u8>>,
     /// Highest row key; `None` without cells.
     pub last_key: Option<Vec<u8>>,
-    /// Earliest point in ms UTC; `None` without points.
-    pub first_time: Option<i64>,
-    /// Latest point in ms UTC; `None` without points.
-    pub last_time: Option<i64>,
+    /// Smallest and greatest `metric` and `timestamp`.
+    pub ranges: ColumnRanges,
 }
 
 /// A shard of the backup: one key range of one table.

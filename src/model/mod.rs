@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod cell;
+mod columns;
 mod hex;
 mod key_range;
 mod layout;
@@ -20,6 +21,7 @@ mod uid;
 
 pub use catalogue::{FileKind, FileRow, MetricRow, SeriesRow, ShardRow};
 pub use cell::{Cell, CellBlock, CellRef, OutOfSpace, OwnedCell, RowView, Span, kind};
+pub use columns::{Column, ColumnRanges, ColumnType};
 pub use hex::{hex, unhex};
 pub use key_range::{KeyRange, successor};
 pub use layout::{KeyLayout, LayoutError};
@@ -28,6 +30,6 @@ pub use raw::{RawCell, RawReason};
 pub use retry::Retry;
 pub use series::{SeriesLabel, SeriesLabels};
 pub use table::{DescriptorSource, FOREVER, FamilyDescriptor, Region, TableDescriptor, TableKind};
-pub use tally::{CellHasher, Tally};
+pub use tally::{CellHasher, Tally, saturating_sum};
 pub use typed::{Annotation, Histogram, HistogramBucket, MetaRow, Rollup, RollupValue, TreeRow, TypedRows, UidRow};
 pub use uid::{UidKind, UidNames};

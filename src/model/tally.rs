@@ -33,9 +33,8 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds another set.
+    /// Adds another set. Recorded numbers may be anything: they end at the greatest one instead of wrapping.
     pub fn add(&mut self, other: &Tally) {
-        // Recorded numbers may be anything.
         self.rows = self.rows.saturating_add(other.rows);
         self.cells = self.cells.saturating_add(other.cells);
         self.points = self.points.saturating_add(other.points);
@@ -55,6 +54,11 @@ impl Tally {
     pub fn same_cells(&self, other: &Tally) -> bool {
         (self.cells, self.bytes, self.checksum) == (other.cells, other.bytes, other.checksum)
     }
+}
+
+/// The sum of recorded numbers, which may be anything.
+pub fn saturating_sum(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(0, u64::saturating_add)
 }
 
 /// Hashes cells; keeps the encoded row key between the cells of one row.

@@ -31,6 +31,16 @@ pub enum FileError {
     /// The Parquet library gave up on the bytes.
     #[error("the Parquet file cannot be read: the decoder gave up on it; verify its hash and restore it from a copy")]
     Undecodable,
+    /// More or fewer rows than were recorded when the file was written.
+    #[error(
+        "the Parquet file claims {found} rows, but {recorded} were recorded; verify its hash and restore it from a copy"
+    )]
+    Rows {
+        /// What the file claims.
+        found: u64,
+        /// What it should have, or what its size allows.
+        recorded: u64,
+    },
     /// A Parquet file with other columns or values than this program writes.
     #[error("the Parquet file is none of this program's: {0}")]
     Foreign(#[from] ColumnError),

@@ -1,5 +1,36 @@
 //! Parquet files: points, the other tables and the catalogue, written and read. The only door to `parquet`.
 //!
+//! # The tables
+//!
+//! Every column is signed, and every name and type is in the file; `*` may be null. Compression is zstd. Times are
+//! INT64 TIMESTAMP(MILLIS, UTC), texts are UTF-8, keys and cells BYTE_ARRAY. TSUIDs are upper-case hex without salt and
+//! time. What a column means to OpenTSDB is told beside the types of [`crate::model`].
+//!
+//! `points`, one row per point:
+//!
+//! | column | type | meaning |
+//! | --- | --- | --- |
+//! | `table` | text | HBase table |
+//! | `metric`* , `tags` | text | names; tags as one JSON object with sorted keys. UIDs without a name are null and hex |
+//! | `series_id` | INT64 | joins `series`; unique to the attempt |
+//! | `tsuid` | text | the series |
+//! | `form` | INT32 | 0 a cell of its own, 1 compacted, 2 compacted without the trailing byte, 3 append cell `05 00 00`, 4 append cell `00 00 05`, 5 and 6 like 1 and 2, told apart from a neighbouring cell of the same row and write time |
+//! | `timestamp` | time | of the point |
+//! | `value_int`*, `value_float`* | INT64, DOUBLE | exactly one is set |
+//! | `flags` | INT32 | bits 0-2 length of the value less 1, bit 3 float, bit 4 qualifier in milliseconds |
+//! | `exact` | BOOLEAN | the columns rebuild the cell; otherwise it is in `cells` |
+//! | `superseded` | BOOLEAN | a query of OpenTSDB shows another cell for this instant |
+//! | `written`* | time | of the whole cell, for forms 1 to 6 |
+//! | `write_delay`* | INT64 | write time less `timestamp` in ms, for form 0 |
+//!
+//! Rows of one cell are neighbours: they agree in `tsuid`, hour, `form`, `exact` and `written`, and their order is that of
+//! the points in the cell. `rollups`, `annotations`, `histograms`, `uids`, `meta` and `tree` have one row per cell, first
+//! what it decodes to, at the end the cell: `row`, `family`, `qualifier`, `value`, and its timestamp `written`. `cells` has
+//! `table`, `row`, `family`, `qualifier`, `timestamp` (INT64, ms), `type` (INT32, HBase's number), `value`, `reason`.
+//! `series` has `series_id`, `tsuid`, `metric`*, `tags`, `tag` (MAP of text to text), `complete`. The catalogue's `files` and
+//! `shards` repeat the shard records, `metrics` counts points by table and metric. `rows` is the only number that a reader
+//! needs from outside: a file must have as many as the catalogue says. No page is larger than 1 GiB when it is decompressed.
+//!
 //! # What points cost
 //!
 //! `cargo bench --bench points`: 10 metrics (2 counters, 3 small integer walks, 3 two-decimal gauges, 1 nearly constant
@@ -25,8 +56,11 @@
 //! 6 bytes of TSUID once, which shows only where series are short-lived; the TSUID stays nevertheless, because the
 //! points must be restorable without the catalogue.
 
+mod cell_reader;
+mod column;
 mod error;
 mod page_chunk;
+mod pages;
 mod points_reader;
 mod points_schema;
 mod points_writer;
@@ -37,11 +71,14 @@ mod table_writer;
 mod value_column;
 mod views;
 
+pub use cell_reader::CellReader;
 pub use error::FileError;
+#[cfg(test)]
+pub(crate) use pages::page_bodies;
 pub use points_reader::PointsReader;
 pub use points_writer::PointsWriter;
 pub use sink::FileSummary;
-pub use table_reader::{CellReader, read_files, read_metrics, read_series, read_shards};
+pub use table_reader::{read_files, read_metrics, read_series, read_shards};
 pub use table_writer::TableWriter;
 pub use views::views_sql;
 

@@ -1,14 +1,12 @@
 //! Points out of a file.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use parquet::column::reader::{ColumnReaderImpl, get_typed_column_reader};
-use parquet::data_type::{BoolType, ByteArrayType, DataType, DoubleType, Int32Type, Int64Type};
-use parquet::errors::ParquetError;
+use parquet::data_type::{BoolType, ByteArrayType, DoubleType, Int32Type, Int64Type};
 use parquet::file::reader::{ChunkReader, FileReader, RowGroupReader, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
 
 use super::FileError;
+use super::column::{Column, check_rows, ended_early, guarded};
+use super::pages::check_pages;
 use super::points_schema::{at, schema};
 use crate::columnar::{ColumnError, PointRow, PointValue, Regroup, Written};
 use crate::model::{FileKind, PointBatch};
@@ -23,7 +21,19 @@ pub struct PointsReader {
 }
 
 impl PointsReader {
-    /// Opens a file, for example a [`bytes::Bytes`] or a [`std::fs::File`].
+    /// Opens a file that has so many rows, for example a [`bytes::Bytes`] or a [`std::fs::File`].
+    ///
+    /// # Errors
+    /// [`FileError`] when it is damaged, holds something else or has another number of rows.
+    pub fn open_recorded<R: ChunkReader + Clone + 'static>(source: R, rows: u64) -> Result<Self, FileError> {
+        let reader = Self::open(source.clone())?;
+        check_rows(reader.file.metadata(), rows)?;
+        let restored = |place| !matches!(place, at::TABLE | at::METRIC | at::TAGS | at::SERIES_ID);
+        guarded(|| check_pages(&source, reader.file.metadata(), restored))?;
+        Ok(reader)
+    }
+
+    /// Opens a file whose number of rows nobody knows; it must come from a writer that is trusted.
     ///
     /// # Errors
     /// [`FileError`] when it is damaged or holds something else.
@@ -62,13 +72,6 @@ impl PointsReader {
     }
 }
 
-/// The library checks most of what it reads but promises no more than that; should it panic on damaged pages, that is an
-/// error of this file like the rest.
-pub(super) fn guarded<T>(read: impl FnOnce() -> Result<T, FileError>) -> Result<T, FileError> {
-    // Nothing of a panicked read is used again: the caller gets the error alone.
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or(Err(FileError::Undecodable))
-}
-
 fn check_schema(found: &SchemaDescriptor) -> Result<(), FileError> {
     let expected = SchemaDescriptor::new(schema()?);
     for (place, column) in expected.columns().iter().enumerate() {
@@ -100,10 +103,6 @@ fn read_group(group: &dyn RowGroupReader) -> Result<PointBatch, FileError> {
         done += step;
     }
     Ok(regroup.finish())
-}
-
-fn ended_early() -> FileError {
-    FileError::Damaged(ParquetError::EOF("a column ends before its row group".into()))
 }
 
 /// The columns that rebuild cells, a step of rows at a time.
@@ -172,49 +171,5 @@ impl PointColumns {
             written,
             tsuid: self.tsuid.required()?.data(),
         })
-    }
-}
-
-/// A column and the values of the current step.
-struct Column<T: DataType> {
-    reader: ColumnReaderImpl<T>,
-    values: Vec<T::T>,
-    levels: Vec<i16>,
-    optional: bool,
-    value: usize,
-    level: usize,
-}
-
-impl<T: DataType> Column<T> {
-    fn open(group: &dyn RowGroupReader, place: usize) -> Result<Self, FileError> {
-        let reader = group.get_column_reader(place).map_err(FileError::Damaged)?;
-        let optional = group.metadata().column(place).column_descr().max_def_level() > 0;
-        let reader = get_typed_column_reader::<T>(reader);
-        Ok(Self { reader, values: Vec::new(), levels: Vec::new(), optional, value: 0, level: 0 })
-    }
-
-    fn fill(&mut self, rows: usize) -> Result<(), FileError> {
-        self.values.clear();
-        self.levels.clear();
-        (self.value, self.level) = (0, 0);
-        let levels = self.optional.then_some(&mut self.levels);
-        let (read, ..) = self.reader.read_records(rows, levels, None, &mut self.values).map_err(FileError::Damaged)?;
-        if read == rows { Ok(()) } else { Err(ended_early()) }
-    }
-
-    /// The next row of an optional column.
-    #[inline]
-    fn next(&mut self) -> Result<Option<&T::T>, FileError> {
-        let level = self.levels.get(self.level).ok_or_else(ended_early)?;
-        self.level += 1;
-        if *level == 0 { Ok(None) } else { self.required().map(Some) }
-    }
-
-    /// The next value.
-    #[inline]
-    fn required(&mut self) -> Result<&T::T, FileError> {
-        let value = self.values.get(self.value).ok_or_else(ended_early)?;
-        self.value += 1;
-        Ok(value)
     }
 }

@@ -38,15 +38,17 @@ pub struct PointsWriter<W: Write + Send> {
     properties: ChunkProperties,
     compressor: Compressor,
     metric_width: usize,
+    table: String,
     summary: FileSummary,
 }
 
 impl<W: Write + Send> PointsWriter<W> {
-    /// Starts a file. `footer` becomes key-value metadata; `metric_width` is the width of metric UIDs in bytes.
+    /// Starts a file of points of one HBase table. `footer` becomes key-value metadata; `metric_width` is the width of
+    /// metric UIDs in bytes.
     ///
     /// # Errors
     /// [`FileError`] when the sink fails.
-    pub fn new(sink: W, metric_width: u8, footer: Vec<(String, String)>) -> Result<Self, FileError> {
+    pub fn new(sink: W, metric_width: u8, table: &str, footer: Vec<(String, String)>) -> Result<Self, FileError> {
         let entries = footer.into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
         let properties = WriterProperties::builder().set_key_value_metadata(Some(entries)).build();
         let file = SerializedFileWriter::new(Counted::new(sink), schema()?, Arc::new(properties))
@@ -57,6 +59,7 @@ impl<W: Write + Send> PointsWriter<W> {
             properties: ChunkProperties::new()?,
             compressor: Compressor::new(ZSTD_LEVEL).map_err(FileError::Sink)?,
             metric_width: usize::from(metric_width),
+            table: table.to_owned(),
             summary: FileSummary::default(),
         })
     }
@@ -72,6 +75,11 @@ impl<W: Write + Send> PointsWriter<W> {
         for segments in groups(batch, self.metric_width) {
             let group = Group::take(batch, segments, &mut next)?;
             self.write_group(&group, &series)?;
+        }
+        for same in batch.segments.chunk_by(|a, b| a.series == b.series) {
+            let label = same.first().and_then(|segment| labels.get(segment.series as usize));
+            let rows = same.iter().map(|segment| segment.len as u64).sum();
+            self.summary.ranges.add_metric(label.and_then(|label| label.metric.as_deref()), rows);
         }
         Ok(())
     }
@@ -110,7 +118,7 @@ impl<W: Write + Send> PointsWriter<W> {
         self.file.flush().map_err(FileError::Sink)?;
         self.summary.rows += group.timestamps.len() as u64;
         self.summary.row_groups += 1;
-        self.summary.add_times(times);
+        self.summary.ranges.add_times(times);
         Ok(())
     }
 
@@ -120,7 +128,10 @@ impl<W: Write + Send> PointsWriter<W> {
         let column = |at: usize| self.columns.get(at).ok_or(FileError::Batch("a column has no description"));
         let (properties, compressor) = (&mut self.properties, &mut self.compressor);
         let (int_levels, float_levels) = group.levels();
+        let mut table = RunColumn::new();
+        table.push_once(self.table.as_str(), rows);
         Ok(vec![
+            table.encode(column(at::TABLE)?, compressor)?,
             runs.metric.encode(column(at::METRIC)?, compressor)?,
             runs.tags.encode(column(at::TAGS)?, compressor)?,
             encode_i64_runs(&runs.series_id, column(at::SERIES_ID)?, properties, compressor)?,

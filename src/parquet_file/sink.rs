@@ -2,8 +2,10 @@
 
 use std::io::Write;
 
+use crate::model::ColumnRanges;
+
 /// A finished file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FileSummary {
     /// Rows.
     pub rows: u64,
@@ -11,16 +13,8 @@ pub struct FileSummary {
     pub row_groups: u64,
     /// Size in bytes, footer included.
     pub bytes: u64,
-    /// Earliest and latest point in ms UTC; `None` without points and for other tables.
-    pub times: Option<(i64, i64)>,
-}
-
-impl FileSummary {
-    pub(super) fn add_times(&mut self, times: Option<(i64, i64)>) {
-        let Some((first, last)) = times else { return };
-        let (low, high) = self.times.unwrap_or((first, last));
-        self.times = Some((low.min(first), high.max(last)));
-    }
+    /// Smallest and greatest `metric` and `timestamp`.
+    pub ranges: ColumnRanges,
 }
 
 /// Counts the bytes that pass to the caller's sink.

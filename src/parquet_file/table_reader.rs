@@ -1,31 +1,35 @@
-//! The smaller tables and the catalogue out of files.
+//! The catalogue out of files.
 
-use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::ChunkReader;
 
 use super::FileError;
-use super::points_reader::guarded;
-use crate::columnar::{self, CELL_COLUMNS, ColumnError, Table};
-use crate::model::{CellBlock, FileRow, MetricRow, RawReason, SeriesRow, ShardRow};
+use super::column::{guarded, rows_of};
+use super::pages::check_pages;
+use crate::columnar::{self, ColumnError, Table};
+use crate::model::{FileRow, MetricRow, SeriesRow, ShardRow};
 
 /// Rows that are decoded at once, unless they are long.
 const STEP: usize = 4096;
 /// Bytes that are decoded at once, about.
 const STEP_BYTES: u64 = 4 << 20;
 
-/// Opens the named columns; an empty list means all.
-fn open<R: ChunkReader + 'static>(source: R, columns: &[&str]) -> Result<ParquetRecordBatchReader, FileError> {
+/// Rows of a catalogue that a byte of its file can stand for: each has a hash, a number or a name of its own.
+const ROWS_PER_BYTE: u64 = 16;
+
+fn open<R: ChunkReader + Clone + 'static>(source: R) -> Result<ParquetRecordBatchReader, FileError> {
     guarded(|| {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(source).map_err(FileError::Damaged)?;
-        let mask = match columns {
-            [] => ProjectionMask::all(),
-            names => ProjectionMask::columns(builder.parquet_schema(), names.iter().copied()),
-        };
+        let bytes = source.len();
+        let builder = ParquetRecordBatchReaderBuilder::try_new(source.clone()).map_err(FileError::Damaged)?;
+        let (found, recorded) = (rows_of(builder.metadata()).unwrap_or(u64::MAX), bytes.saturating_mul(ROWS_PER_BYTE));
+        if found > recorded {
+            return Err(FileError::Rows { found, recorded });
+        }
+        check_pages(&source, builder.metadata(), |_| true)?;
         let step = step(builder.metadata());
-        builder.with_projection(mask).with_batch_size(step).build().map_err(FileError::Damaged)
+        builder.with_batch_size(step).build().map_err(FileError::Damaged)
     })
 }
 
@@ -51,54 +55,14 @@ fn next<T>(
     })
 }
 
-/// Reads the exact cells of any file but points and the catalogue.
-pub struct CellReader {
-    batches: ParquetRecordBatchReader,
-    reasons: Vec<RawReason>,
-    failed: bool,
-}
-
-impl CellReader {
-    /// Opens a file.
-    ///
-    /// # Errors
-    /// [`FileError`] when it is damaged.
-    pub fn open<R: ChunkReader + 'static>(source: R) -> Result<Self, FileError> {
-        Ok(Self { batches: open(source, CELL_COLUMNS)?, reasons: Vec::new(), failed: false })
-    }
-
-    /// Appends the next cells, in file order, to `block`; false at the end. Some thousand cells at a time.
-    ///
-    /// # Errors
-    /// [`FileError`] when the file is damaged or the block is full; nothing more can be read then.
-    pub fn next(&mut self, block: &mut CellBlock) -> Result<bool, FileError> {
-        if self.failed {
-            return Ok(false);
-        }
-        self.reasons.clear();
-        let reasons = &mut self.reasons;
-        let read = next(&mut self.batches, |table| {
-            *reasons = columnar::reasons(table)?;
-            columnar::append_cells(table, block)
-        });
-        self.failed = read.is_err();
-        Ok(read?.is_some())
-    }
-
-    /// Why the cells of the last call are raw, one per cell; empty for typed tables.
-    pub fn reasons(&self) -> &[RawReason] {
-        &self.reasons
-    }
-}
-
 macro_rules! catalogue_readers {
     ($($(#[$doc:meta])* $name:ident($row:ty) = $convert:path;)*) => {$(
         $(#[$doc])*
         ///
         /// # Errors
         /// [`FileError`] when the file is damaged or of another table.
-        pub fn $name<R: ChunkReader + 'static>(source: R) -> Result<Vec<$row>, FileError> {
-            let mut batches = open(source, &[])?;
+        pub fn $name<R: ChunkReader + Clone + 'static>(source: R) -> Result<Vec<$row>, FileError> {
+            let mut batches = open(source)?;
             let mut rows = Vec::new();
             while let Some(more) = next(&mut batches, $convert)? {
                 rows.extend(more);

@@ -10,8 +10,8 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use super::page_chunk::zstd_level;
 use super::sink::{Counted, FileSummary};
 use super::{FileError, ROWS_PER_PAGE};
-use crate::columnar::{TableRows, empty_table};
-use crate::model::FileKind;
+use crate::columnar::{TableRows, empty_table, widen};
+use crate::model::{ColumnRanges, FileKind};
 
 /// Rows of a row group: these tables hold JSON and names, 10 to 1,000 bytes a row.
 const GROUP_ROWS: usize = 100_000;
@@ -23,6 +23,7 @@ pub struct TableWriter<W: Write + Send> {
     file: ArrowWriter<Counted<W>>,
     kind: FileKind,
     rows: u64,
+    ranges: ColumnRanges,
 }
 
 impl<W: Write + Send> TableWriter<W> {
@@ -45,7 +46,7 @@ impl<W: Write + Send> TableWriter<W> {
         let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
         let file = ArrowWriter::try_new_with_options(Counted::new(sink), table.schema(), options)
             .map_err(FileError::writing)?;
-        Ok(Self { file, kind, rows: 0 })
+        Ok(Self { file, kind, rows: 0, ranges: ColumnRanges::default() })
     }
 
     /// Writes rows; a row group goes to the sink when it is full.
@@ -56,7 +57,9 @@ impl<W: Write + Send> TableWriter<W> {
         if rows.kind() != self.kind {
             return Err(FileError::wrong_kind(self.kind, rows.kind()));
         }
-        self.file.write(&rows.to_table()?).map_err(FileError::writing)?;
+        let table = rows.to_table()?;
+        widen(&mut self.ranges, &table);
+        self.file.write(&table).map_err(FileError::writing)?;
         self.rows += rows.len() as u64;
         Ok(())
     }
@@ -85,7 +88,7 @@ impl<W: Write + Send> TableWriter<W> {
         let row_groups = self.file.flushed_row_groups().len() as u64;
         let mut sink = self.file.into_inner().map_err(FileError::writing)?;
         sink.flush().map_err(FileError::Sink)?;
-        let summary = FileSummary { rows: self.rows, row_groups, bytes: sink.bytes, times: None };
+        let summary = FileSummary { rows: self.rows, row_groups, bytes: sink.bytes, ranges: self.ranges };
         Ok((sink.inner, summary))
     }
 }

@@ -1,5 +1,7 @@
 //! Points and tables go out and come back; the library itself reads every column with the page index required.
 
+mod cells;
+
 use std::collections::HashMap;
 
 use bytes::Bytes;
@@ -103,7 +105,7 @@ fn points(batch: &PointBatch) -> Vec<Point> {
 }
 
 fn write(batches: &[PointBatch]) -> (Bytes, FileSummary) {
-    let mut writer = PointsWriter::new(Vec::new(), 3, vec![("format".into(), "1".into())]).unwrap();
+    let mut writer = PointsWriter::new(Vec::new(), 3, "tsdb", vec![("format".into(), "1".into())]).unwrap();
     for batch in batches {
         let labels: Vec<SeriesLabel> = (0..batch.series.len()).map(label).collect();
         let ids: Vec<i64> = (0..batch.series.len() as i64).map(|id| id + (7 << 40)).collect();
@@ -271,7 +273,7 @@ fn every_kind_of_value_takes_its_own_encoding() {
 #[test]
 fn an_empty_file_is_a_file() {
     let (bytes, summary) = write(&[PointBatch::default()]);
-    assert_eq!((summary.rows, summary.row_groups, summary.times), (0, 0, None));
+    assert_eq!((summary.rows, summary.row_groups, summary.ranges), (0, 0, ColumnRanges::default()));
     assert!(read(bytes).is_empty());
 }
 
@@ -282,7 +284,10 @@ fn a_group_ends_where_a_large_metric_ends() {
     assert_eq!(summary.row_groups, 5);
     let groups = read(bytes);
     assert!(groups.iter().all(|group| group.series.iter().all(|s| s[..3] == group.series[0][..3])));
-    assert_eq!(summary.times, Some((sorted.timestamps[0], *sorted.timestamps.iter().max().unwrap())));
+    let times = (summary.ranges.first_ms, summary.ranges.last_ms);
+    assert_eq!(times, (Some(sorted.timestamps[0]), sorted.timestamps.iter().max().copied()));
+    assert_eq!((summary.ranges.first_metric.as_deref(), summary.ranges.metric_nulls), (Some("metric.1"), 110_000));
+    assert_eq!(summary.ranges.last_metric.as_deref(), Some("metric.4"));
 }
 
 #[test]
@@ -296,7 +301,7 @@ fn a_batch_that_is_not_laid_out_is_refused() {
     let mut unsorted = batch(3, 3, 3);
     unsorted.segments.reverse();
     let labels: Vec<SeriesLabel> = (0..3).map(label).collect();
-    let mut writer = PointsWriter::new(Vec::new(), 3, Vec::new()).unwrap();
+    let mut writer = PointsWriter::new(Vec::new(), 3, "tsdb", Vec::new()).unwrap();
     assert!(matches!(writer.write(&unsorted, &labels, &[1, 2, 3]), Err(FileError::Batch(_))));
     assert!(matches!(writer.write(&sort_points(unsorted, 3), &labels, &[1]), Err(FileError::Batch(_))));
 }
@@ -312,7 +317,7 @@ fn the_sink_error_is_named_and_transient() {
             Ok(())
         }
     }
-    let mut writer = PointsWriter::new(Full, 3, Vec::new()).unwrap();
+    let mut writer = PointsWriter::new(Full, 3, "tsdb", Vec::new()).unwrap();
     let labels: Vec<SeriesLabel> = (0..3).map(label).collect();
     let error = writer.write(&sort_points(batch(3, 3, 500), 3), &labels, &[1, 2, 3]).unwrap_err();
     assert!(error.to_string().contains("disk full"), "{error}");
@@ -369,7 +374,7 @@ fn cells_come_back(rows: TableRows<'_>, expected: &[OwnedCell]) {
     writer.write(rows).unwrap();
     let (bytes, summary) = writer.finish().unwrap();
     assert_eq!((summary.rows, summary.bytes), (rows.len() as u64, bytes.len() as u64));
-    let mut reader = CellReader::open(Bytes::from(bytes)).unwrap();
+    let mut reader = CellReader::open(Bytes::from(bytes), rows.len() as u64).unwrap();
     let mut block = CellBlock::new();
     let mut reasons = 0;
     while reader.next(&mut block).unwrap() {
@@ -436,8 +441,14 @@ fn the_catalogue_comes_back() {
         tally,
         first_key: Some(vec![0, 1]),
         last_key: None,
-        first_time: Some(-5),
-        last_time: None,
+        ranges: ColumnRanges {
+            first_metric: Some("a".into()),
+            last_metric: Some("b".into()),
+            metric_nulls: 3,
+            first_ms: Some(-5),
+            last_ms: None,
+            timestamp_nulls: 4,
+        },
     };
     assert_eq!(read_files(catalogue(TableRows::Files(std::slice::from_ref(&file)))).unwrap(), [file]);
     let shard = ShardRow {

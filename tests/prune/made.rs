@@ -10,7 +10,7 @@ use tsdb_ark::manifest::{
     BackupPaths, BackupWriter, FileName, FileRecord, HashedFile, LockKind, LockRecord, Manifest, PlanRecord,
     ShardRecord, TableRecord,
 };
-use tsdb_ark::model::{FileKind, FileRow, ShardRow, TableKind, Tally};
+use tsdb_ark::model::{ColumnRanges, FileKind, FileRow, ShardRow, TableKind, Tally};
 use tsdb_ark::parquet_file::TableWriter;
 use tsdb_ark::store::{Store, StoreOptions};
 
@@ -78,10 +78,10 @@ impl Made {
 
     /// The files of a kind of a backup.
     pub fn files_of(&self, id: &str, kind: &str) -> Vec<PathBuf> {
-        let part = format!("/{kind}/");
+        let part = format!("backups/{id}/{kind}/");
         self.files_below(id)
             .into_iter()
-            .filter(|file| file.contains(&part))
+            .filter(|file| file.starts_with(&part))
             .map(|file| self.repository.path().join(file))
             .collect()
     }
@@ -187,8 +187,7 @@ impl Made {
                 tally,
                 first_key: None,
                 last_key: None,
-                first_time: None,
-                last_time: None,
+                ranges: ColumnRanges::default(),
             });
             records.push(FileRecord {
                 path: file.path,
@@ -199,8 +198,7 @@ impl Made {
                 tally,
                 first_row: None,
                 last_row: None,
-                first_ms: None,
-                last_ms: None,
+                ranges: ColumnRanges::default(),
             });
         }
         let record = ShardRecord {

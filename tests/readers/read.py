@@ -1,4 +1,4 @@
-"""Reads a folder of Parquet files with DuckDB, pyarrow, Polars and, when asked, Spark, and compares with expected.json.
+"""Reads a folder of Parquet files with DuckDB, pyarrow, Polars, ClickHouse and, when asked, Spark, and compares with expected.json.
 
 Ends with a count of comparisons; any difference, or none at all compared, is a failure.
 """
@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+import chdb
 import duckdb
 import polars as pl
 import pyarrow as pa
@@ -25,7 +26,7 @@ NUMBERS = {
     "metric_set": "count(metric)",
     "metric_distinct": "count(distinct metric)",
     "tags_distinct": "count(distinct tags)",
-    "tags_length": "sum(length(tags))",
+    "tags_length": "sum({length}(tags))",
     "tsuid_distinct": "count(distinct tsuid)",
     "series_id_sum": "sum(series_id)",
     "form_sum": "sum(form)",
@@ -52,8 +53,8 @@ def same(reader, what, found, wanted):
         sys.exit(f"{reader}: {what}: read {found!r}, written {wanted!r}")
 
 
-def sql_points(reader, run, name, path, wanted, ms):
-    columns = ", ".join(sql.format(ms=ms) for sql in NUMBERS.values())
+def sql_points(reader, run, name, path, wanted, ms, length="length"):
+    columns = ", ".join(f"{sql.format(ms=ms, length=length)} as c{n}" for n, sql in enumerate(NUMBERS.values()))
     for key, found in zip(NUMBERS, run(f"select {columns} from {path}")):
         same(reader, f"{name} {key}", found, wanted[key])
     for column in ("metric", "tsuid", "tags"):
@@ -69,6 +70,14 @@ def sql_points(reader, run, name, path, wanted, ms):
 def duckdb_points(name, path, wanted):
     run = lambda sql: duckdb.sql(sql).fetchall()[0]
     sql_points("duckdb", run, name, f"'{path}'", wanted, "epoch_ms")
+
+
+def clickhouse(sql):
+    return tuple(chdb.query(sql, "ArrowTable").to_pylist()[0].values())
+
+
+def clickhouse_points(name, path, wanted):
+    sql_points("clickhouse", clickhouse, name, f"file('{path}', Parquet)", wanted, "toUnixTimestamp64Milli", "lengthUTF8")
 
 
 def pyarrow_points(name, path, wanted):
@@ -149,6 +158,10 @@ def tables(name, path, wanted):
     p = pl.read_parquet(path)
     size = lambda column: p[column].bin.size().cast(pl.Int64).sum()
     same("polars", name, [p.height, size("row"), size("value")], [rows, row_bytes, value_bytes])
+    sizes = "count(*), sum(length(\"row\")), sum(length(value))"
+    same("clickhouse", name, list(map(int, clickhouse(f"select {sizes} from file('{path}', Parquet)"))), [rows, row_bytes, value_bytes])
+    every = f"select count(ignore(*)) from (select * from file('{path}', Parquet))"
+    same("clickhouse", f"{name} all columns", clickhouse(every)[0], rows)
     same("all", f"{name} columns", sorted(p.columns), sorted(t.column_names))
 
 
@@ -187,9 +200,10 @@ for name, wanted in expected["points"].items():
     duckdb_points(name, path, wanted)
     pyarrow_points(name, path, wanted)
     polars_points(name, path, wanted)
+    clickhouse_points(name, path, wanted)
 for name, wanted in expected["tables"].items():
     tables(name, str(folder / name), wanted)
 if os.environ.get("TSDB_ARK_SPARK") == "1":
     spark()
 views(expected["views"])
-print(f"{compared} comparisons, duckdb {duckdb.__version__}, pyarrow {pa.__version__}, polars {pl.__version__}")
+print(f"{compared} comparisons, duckdb {duckdb.__version__}, pyarrow {pa.__version__}, polars {pl.__version__}, chdb {chdb.__version__}")

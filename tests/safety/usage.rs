@@ -106,7 +106,7 @@ fn a_folder_of_somebody_else_is_not_taken_over() {
 }
 
 #[test]
-fn a_newer_format_is_refused() {
+fn another_format_is_refused() {
     let bed = Bed::shared();
     let tables = Synthetic::default().load(bed, &[]);
     let repository = Repository::default();
@@ -116,13 +116,15 @@ fn a_newer_format_is_refused() {
         let path = repository.path().join(file);
         let text = std::fs::read(&path).unwrap();
         let mut value: Value = serde_json::from_slice(&text).unwrap();
-        value["format"] = 2.into();
-        std::fs::write(&path, sealed(&value)).unwrap();
-        for verb in ["verify", "list", "show"] {
-            assert_told(repository.run(verb, &[]), 10, &[file, "format 2", "newer tsdb-ark"]);
-        }
-        if file == "repository.json" {
-            assert_told(backup_to(bed, &tables, &repository.path()), 10, &[file, "newer tsdb-ark"]);
+        for (format, advice) in [(3, "newer tsdb-ark"), (1, "the tsdb-ark that wrote it")] {
+            value["format"] = format.into();
+            std::fs::write(&path, sealed(&value)).unwrap();
+            for verb in ["verify", "list", "show"] {
+                assert_told(repository.run(verb, &[]), 10, &[file, &format!("format {format}"), advice]);
+            }
+            if file == "repository.json" {
+                assert_told(backup_to(bed, &tables, &repository.path()), 10, &[file, advice]);
+            }
         }
         std::fs::write(&path, text).unwrap();
     }

@@ -118,8 +118,11 @@ impl Repository {
 
     /// The only backup's files of a kind, as full paths.
     pub fn files_of(&self, kind: &str) -> Vec<PathBuf> {
-        let part = format!("/{kind}/");
-        self.files().into_iter().filter(|path| path.contains(&part)).map(|path| self.path().join(path)).collect()
+        let inside = |path: &String| {
+            let parts: Vec<&str> = path.split('/').collect();
+            matches!(parts.as_slice(), ["backups", _, folder, _] if *folder == kind)
+        };
+        self.files().into_iter().filter(inside).map(|path| self.path().join(path)).collect()
     }
 }
 

@@ -128,6 +128,7 @@ fn report(kind: TableKind, reasons: &[(&str, u64)]) -> BackupReport {
         seconds: 1.25,
         bytes_read: 4096,
         bytes_written: 1024,
+        files_read_back: 1,
         peak_rss_bytes: 1 << 20,
         back_off_seconds: 0.0,
     }

@@ -13,6 +13,7 @@ use crate::model::{
 };
 use crate::parquet_file::{PointsWriter, TableWriter};
 
+use super::attempts::next_number;
 use super::chunk_buffer::ChunkBuffer;
 use super::decode::{Batch, ROW_BYTES};
 use super::metrics::{MetricMap, count_metrics};
@@ -39,7 +40,8 @@ pub struct ShardEncoder {
     numbers: BTreeMap<FileKind, u32>,
     /// Series that the open points file names, with their numbers.
     series: HashMap<Vec<u8>, i64>,
-    next_series: u32,
+    /// The next series number; `None` when the attempt has no more.
+    next_series: Option<i64>,
     done: Vec<FileRecord>,
     metrics: MetricMap,
     raw_reasons: BTreeMap<RawReason, u64>,
@@ -62,7 +64,12 @@ pub struct Encoded {
 
 impl ShardEncoder {
     /// An encoder without files.
-    pub fn new(context: Arc<ExportContext>, shard: u32, attempt: String, spare: PointBatch) -> Self {
+    pub fn new(
+        context: Arc<ExportContext>,
+        shard: u32,
+        (attempt, first_series): (String, i64),
+        spare: PointBatch,
+    ) -> Self {
         Self {
             context,
             shard,
@@ -71,7 +78,7 @@ impl ShardEncoder {
             tables: BTreeMap::new(),
             numbers: BTreeMap::new(),
             series: HashMap::new(),
-            next_series: 0,
+            next_series: Some(first_series),
             done: Vec::new(),
             metrics: MetricMap::new(),
             raw_reasons: BTreeMap::new(),
@@ -124,7 +131,7 @@ impl ShardEncoder {
                 let (path, footer) =
                     self.context.new_file(FileKind::Points, self.shard, &self.attempt, &mut self.numbers);
                 let sink = ChunkBuffer::default();
-                let writer = PointsWriter::new(sink.clone(), layout.metric_width, footer)?;
+                let writer = PointsWriter::new(sink.clone(), layout.metric_width, &self.context.table, footer)?;
                 let file = OpenFile::new(path, FileKind::Points, sink, &self.context);
                 self.points.insert(Growing { writer, file })
             }
@@ -147,12 +154,10 @@ impl ShardEncoder {
                 ids.push(*id);
                 continue;
             }
-            let id =
-                i64::from(self.context.table_number) << 56 | i64::from(self.shard) << 32 | i64::from(self.next_series);
-            self.next_series = self
-                .next_series
-                .checked_add(1)
-                .ok_or_else(|| FlowError::damaged("a shard holds more than 2^32 series entries; use smaller shards"))?;
+            let id = self.next_series.ok_or_else(|| {
+                FlowError::damaged("a shard holds more than 2^26 entries of series; this is a defect, please report it")
+            })?;
+            self.next_series = next_number(id);
             self.series.insert(tsuid.clone(), id);
             fresh.push(SeriesRow { series_id: id, tsuid: hex(tsuid), label: label.clone() });
             ids.push(id);
@@ -261,7 +266,7 @@ impl ShardEncoder {
         self.series.clear();
         if let Some(Growing { writer, file }) = self.points.take() {
             let (_, summary) = writer.finish()?;
-            self.done.push(file.finish(summary)?);
+            self.done.push(file.finish(summary, &self.context)?);
         }
         self.close_table(FileKind::Series)
     }
@@ -269,7 +274,7 @@ impl ShardEncoder {
     fn close_table(&mut self, kind: FileKind) -> Result<(), FlowError> {
         if let Some(Growing { writer, file }) = self.tables.remove(&kind) {
             let (_, summary) = writer.finish()?;
-            self.done.push(file.finish(summary)?);
+            self.done.push(file.finish(summary, &self.context)?);
         }
         Ok(())
     }

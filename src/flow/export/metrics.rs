@@ -22,7 +22,7 @@ pub struct MetricTally {
 impl MetricTally {
     /// Adds the points of another tally.
     pub fn add(&mut self, other: &Self) {
-        self.points += other.points;
+        self.points = self.points.saturating_add(other.points);
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
     }

@@ -1,5 +1,7 @@
 //! A file of the repository that is growing.
 
+use bytes::Bytes;
+
 use crate::flow::FlowError;
 use crate::flow::threads::Upload;
 use crate::manifest::{FileRecord, HexBytes};
@@ -7,6 +9,7 @@ use crate::model::{FileKind, Tally};
 use crate::parquet_file::FileSummary;
 
 use super::chunk_buffer::ChunkBuffer;
+use super::read_back::Expected;
 use super::shard::ExportContext;
 
 /// A Parquet writer with the file that its bytes go to.
@@ -25,19 +28,25 @@ pub struct OpenFile {
     bytes: u64,
     tally: Tally,
     rows: Option<(Vec<u8>, Vec<u8>)>,
+    /// What was sent, for the files that are read back.
+    copy: Option<Vec<u8>>,
 }
 
 impl OpenFile {
     /// Starts the upload.
     pub fn new(path: String, kind: FileKind, sink: ChunkBuffer, context: &ExportContext) -> Self {
         let upload = context.threads.upload(&context.store, path);
-        Self { upload, sink, kind, bytes: 0, tally: Tally::default(), rows: None }
+        let copy = context.read_back.chooses(&context.table, kind).then(Vec::new);
+        Self { upload, sink, kind, bytes: 0, tally: Tally::default(), rows: None, copy }
     }
 
     /// Hands what the writer has put out to the store.
     pub fn send(&mut self) {
         let bytes = self.sink.take();
         self.bytes += bytes.len() as u64;
+        if let Some(copy) = &mut self.copy {
+            copy.extend_from_slice(&bytes);
+        }
         self.upload.write(bytes);
     }
 
@@ -66,13 +75,18 @@ impl OpenFile {
         self.bytes
     }
 
-    /// Waits until the store has everything.
+    /// Waits until the store has everything, and reads it back where that file was chosen.
     ///
     /// # Errors
-    /// The store's.
-    pub fn finish(mut self, summary: FileSummary) -> Result<FileRecord, FlowError> {
+    /// The store's; [`FlowError::Damaged`] for a file that does not read back.
+    pub fn finish(mut self, summary: FileSummary, context: &ExportContext) -> Result<FileRecord, FlowError> {
         self.send();
+        let copy = self.copy.take();
         let stored = self.upload.finish()?;
+        if let Some(copy) = copy {
+            let expected = Expected { path: &stored.path, kind: self.kind, rows: summary.rows, tally: &self.tally };
+            context.read_back.check(Bytes::from(copy), &context.layout, &expected)?;
+        }
         let (first, last) = self.rows.map_or((None, None), |(first, last)| (Some(first), Some(last)));
         Ok(FileRecord {
             path: stored.path,
@@ -83,8 +97,7 @@ impl OpenFile {
             tally: self.tally,
             first_row: first.map(HexBytes::from),
             last_row: last.map(HexBytes::from),
-            first_ms: summary.times.map(|(first, _)| first),
-            last_ms: summary.times.map(|(_, last)| last),
+            ranges: summary.ranges,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The life of one shard: scan, decode, encode, and what is left for others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,22 +12,22 @@ use crate::flow::names::Names;
 use crate::flow::pace::Pace;
 use crate::flow::threads::{Pending, Threads};
 use crate::flow::{Cancel, FlowError, Progress};
-use crate::manifest::{BackupPaths, FileName, FileRecord, new_attempt};
+use crate::manifest::{BackupPaths, FileName, FileRecord};
 use crate::model::{CellBlock, FileKind, KeyLayout, KeyRange, PointBatch, RawReason, Region, TableKind, Tally};
 use crate::scan::{ScanOptions, ShardScan};
 use crate::shard::{host_of, last_row, split_rest};
 use crate::store::Store;
 
+use super::attempts::Attempts;
 use super::decode::ShardDecoder;
 use super::encode::ShardEncoder;
 use super::metrics::MetricMap;
+use super::read_back::ReadBack;
 
 /// Wire bytes after which a shard ends, so that an interruption loses minutes at most.
 const SHARD_BYTES: u64 = 1 << 30;
 /// The same for slow clusters and small rates.
 const SHARD_TIME: Duration = Duration::from_secs(180);
-/// Shards of a table: their number has 24 bits of a series' number.
-const MAX_SHARDS: u32 = 1 << 24;
 /// A page that takes this many times the bytes that were aimed at is no longer read beside another one.
 const OVERSIZE: usize = 4;
 /// Wire bytes that a shard has read at least before it shares its rest with idle connections.
@@ -61,10 +61,14 @@ pub struct ExportContext {
     pub spare_batches: Mutex<Vec<PointBatch>>,
     /// Key-value pairs for the footer of every file.
     pub footer: Vec<(String, String)>,
-    /// Number of the next shard.
+    /// Number of the next shard, unless it is taken.
     pub next_shard: AtomicU32,
-    /// Position of the table in the backup, 0..=127: keeps series numbers apart, whatever becomes of shards.
-    pub table_number: u8,
+    /// Numbers of shards whose records an earlier run left.
+    pub taken_shards: BTreeSet<u32>,
+    /// All attempts of the backup.
+    pub attempts: Arc<Attempts>,
+    /// Which finished files are decoded again.
+    pub read_back: Arc<ReadBack>,
     /// Where the regions of the table are, in key order.
     pub regions: Vec<Region>,
     /// How fast to go.
@@ -80,6 +84,16 @@ pub struct ExportContext {
 impl ExportContext {
     fn spare_batch(&self) -> PointBatch {
         self.spare_batches.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// A number that no shard of the table has.
+    fn new_shard(&self) -> u32 {
+        loop {
+            let shard = self.next_shard.fetch_add(1, Ordering::SeqCst);
+            if !self.taken_shards.contains(&shard) {
+                return shard;
+            }
+        }
     }
 
     /// Path and footer of the next file of a kind.
@@ -137,13 +151,10 @@ pub fn export_shard(
     task: ShardTask,
     hungry: &dyn Fn() -> usize,
 ) -> Result<ShardOutcome, FlowError> {
-    let shard = context.next_shard.fetch_add(1, Ordering::SeqCst);
-    if shard >= MAX_SHARDS {
-        return Err(FlowError::damaged(format!("a table of more than {MAX_SHARDS} shards cannot be backed up")));
-    }
+    let shard = context.new_shard();
     let begun = Instant::now();
-    let attempt = new_attempt();
-    let mut stages = Stages::new(context, shard, attempt.clone());
+    let (attempt, first_series) = context.attempts.next();
+    let mut stages = Stages::new(context, shard, (attempt.clone(), first_series));
     client.go_near(host_of(&context.regions, &task.range.start));
     let mut scan = ShardScan::new(client, &context.table, task.range.clone(), context.scan.clone());
     let mut read = 0;
@@ -213,7 +224,7 @@ struct Stages<'a> {
 const GONE: &str = "a CPU thread died; this is a defect, please report it";
 
 impl<'a> Stages<'a> {
-    fn new(context: &'a Arc<ExportContext>, shard: u32, attempt: String) -> Self {
+    fn new(context: &'a Arc<ExportContext>, shard: u32, attempt: (String, i64)) -> Self {
         let decoder = Decoder::new(context.kind, context.layout, context.rollups.clone());
         Self {
             context,

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::flow::backup_files::{BackupContents, read_catalogue};
+use crate::flow::strays;
 use crate::flow::threads::Threads;
 use crate::flow::{Cancel, FlowError, Progress};
 use crate::manifest::layout::{BACKUPS, RESTORES};
 use crate::manifest::{BackupPaths, Repository, RepositoryError};
-use crate::model::FileKind;
 use crate::store::{StoreEntry, StoreError};
 
 /// A folder in figures.
@@ -167,22 +167,10 @@ fn compared(backup: Committed, contents: &BackupContents, entries: &[StoreEntry]
     let of_shard = |shard: &crate::model::ShardRow| Some(paths.shard(&shard.table, shard.shard.parse().ok()?));
     let records: Vec<String> = contents.shards.iter().filter_map(of_shard).collect();
     let known: HashSet<&str> = named.iter().map(|(path, _)| *path).chain(records.iter().map(String::as_str)).collect();
-    let stray = |entry: &&StoreEntry| !known.contains(entry.path.as_str()) && is_of_an_attempt(&paths, &entry.path);
+    let stray =
+        |entry: &&StoreEntry| !known.contains(entry.path.as_str()) && strays::is_of_an_attempt(&paths, &entry.path);
     let unnamed = entries.iter().filter(stray).cloned().collect();
     Committed { broken, unnamed, records, ..backup }
-}
-
-/// True for what attempts write: Parquet files, views and shard records. Whatever else lies in a folder is left alone, except the
-/// mark of a prune that did not get as far as the manifest.
-fn is_of_an_attempt(paths: &BackupPaths, path: &str) -> bool {
-    let within = |folder: String| path.strip_prefix(&folder).and_then(|rest| rest.strip_prefix('/'));
-    let parquet = FileKind::ALL.iter().map(|kind| paths.files(*kind)).chain([paths.catalogue_folder()]);
-    let file = |name: &str, ending: &str| !name.contains('/') && name.ends_with(ending);
-    let views = |name: &str| file(name, ".sql") && name.starts_with("views");
-    path == paths.pruning()
-        || within(paths.folder().to_owned()).is_some_and(views)
-        || parquet.filter_map(within).any(|name| file(name, ".parquet"))
-        || within(paths.shards()).is_some_and(|name| file(name, ".json"))
 }
 
 /// Ids begin with their time.
@@ -202,27 +190,5 @@ mod tests {
         for other in ["latest", "20250102-x", ""] {
             assert_eq!(started_by_id(other), None, "{other}");
         }
-    }
-
-    #[test]
-    fn only_what_attempts_write_can_be_a_stray() {
-        let paths = BackupPaths::new("b");
-        for yes in
-            ["points/t-1-a-0.parquet", "shards/t-00001.json", "catalogue/files-a-0.parquet", "views-a.sql", "pruning"]
-        {
-            assert!(is_of_an_attempt(&paths, &format!("backups/b/{yes}")), "{yes}");
-        }
-        for no in [
-            "manifest.json",
-            "plan.json",
-            "notes.sql",
-            "notes.txt",
-            "points/x/t.parquet",
-            "other/t.parquet",
-            "points/t.md",
-        ] {
-            assert!(!is_of_an_attempt(&paths, &format!("backups/b/{no}")), "{no}");
-        }
-        assert!(!is_of_an_attempt(&paths, "backups/bb/points/t.parquet"));
     }
 }

@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::flow::backup_files::{BackupContents, difference, read_catalogue};
+use crate::flow::backup_files::{BackupContents, read_catalogue, read_or_problem};
 use crate::flow::budget::ByteBudget;
 use crate::flow::contents::cells_of;
 use crate::flow::queue::WorkQueue;
+use crate::flow::strays;
 use crate::flow::tally_scan::tally_block;
 use crate::flow::threads::Threads;
 use crate::flow::workers::work_through;
 use crate::flow::{Cancel, FileProblem, FlowError, Progress, VerifyLevel, VerifyPlan, VerifyReport};
 use crate::manifest::{BackupPaths, Repository, RepositoryError, ShardRecord};
 use crate::model::{CellHasher, FileKind, FileRow, KeyLayout, ShardRow, Tally};
-use crate::store::StoreError;
 
 /// Reads manifest, shard records, catalogue and views. `None` when the catalogue is too damaged to go on; the report
 /// then says so.
@@ -146,17 +146,12 @@ fn check_bytes(
     progress: &Progress,
     problems: &mut Vec<FileProblem>,
 ) -> Result<Option<Bytes>, FlowError> {
-    let problem = match threads.wait(plan.store.get_at_most(path, size)) {
-        Ok(bytes) => {
+    let problem = match threads.wait(read_or_problem(&plan.store, path, size, hash)) {
+        Ok(Ok(bytes)) => {
             progress.fetched(bytes.len() as u64);
-            match difference(&bytes, size, hash) {
-                None => return Ok(Some(bytes)),
-                Some(problem) => problem,
-            }
+            return Ok(Some(bytes));
         }
-        Err(StoreError::TooLarge { size: found, .. }) => format!("has {found} bytes instead of {size}"),
-        Err(error) if error.is_not_found() => "is missing".into(),
-        Err(StoreError::Symlink { source, .. }) => source.to_string(),
+        Ok(Err(problem)) => problem,
         Err(error) if error.is_archived() => "is archived: restore the object first".into(),
         Err(error) => return Err(error.into()),
     };
@@ -222,7 +217,7 @@ fn check_file(
     };
     let mut hasher = CellHasher::new();
     let mut tally = Tally::default();
-    let read = cells_of(bytes, file.kind, layout, &mut |block| {
+    let read = cells_of(bytes, file.kind, file.rows, layout, &mut |block| {
         tally.add(&tally_block(block, &mut hasher));
         progress.counted(block.cell_count() as u64, 0);
         if cancel.is_set() { Err(FlowError::Interrupted) } else { Ok(()) }
@@ -242,7 +237,7 @@ fn check_file(
 
 fn is_kind_folder(paths: &BackupPaths, path: &str) -> bool {
     path == paths.shards()
-        || path == paths.catalogue_folder()
+        || path == format!("{}/catalogue", paths.folder())
         || FileKind::ALL.iter().any(|kind| path == paths.files(*kind))
 }
 
@@ -254,31 +249,26 @@ fn warn_of_strays(
     report: &mut VerifyReport,
 ) -> Result<(), FlowError> {
     let paths = BackupPaths::new(&contents.manifest.backup);
-    let known: BTreeSet<&str> = contents
-        .files
-        .iter()
-        .map(|file| file.path.as_str())
-        .chain(contents.manifest.catalogue.iter().map(|file| file.path.as_str()))
-        .collect();
-    let (own, records) = ([paths.manifest(), paths.plan()], format!("{}/", paths.shards()));
-    let strays = threads
-        .wait(plan.store.list(paths.folder()))?
-        .into_iter()
-        .filter(|entry| {
-            // A web console makes empty objects for folders.
-            let folder = entry.size == 0 && (entry.path == paths.folder() || is_kind_folder(&paths, &entry.path));
-            !folder
-                && !own.contains(&entry.path)
-                && !entry.path.starts_with(&records)
-                && !known.contains(entry.path.as_str())
-        })
-        .count();
+    let named = strays::named(&contents.manifest, contents.files.iter(), contents.shards.iter());
+    let mut strays = threads.wait(plan.store.list(paths.folder()))?;
+    strays.retain(|entry| {
+        // A web console makes empty objects for folders.
+        let folder = entry.size == 0 && (entry.path == paths.folder() || is_kind_folder(&paths, &entry.path));
+        !folder && !named.contains(&entry.path)
+    });
     let below = format!("{}/", paths.folder());
     for link in plan.store.observed().symlinks.iter().filter(|link| link.starts_with(&below)) {
         report.warnings.push(format!("{link} is a symbolic link, which is never followed inside a repository"));
     }
-    if strays > 0 {
-        report.warnings.push(format!("{strays} files in the backup's folder belong to no shard; they are not used"));
+    let (logs, strays): (Vec<_>, Vec<_>) = strays.into_iter().partition(|entry| entry.path.contains("/_delta_log/"));
+    let problem = "is a Delta log that the backup did not write: readers of the table may see other files";
+    report.problems.extend(logs.into_iter().map(|log| FileProblem { path: log.path, problem: problem.into() }));
+    if !strays.is_empty() {
+        report.warnings.push(format!(
+            "{} files in the backup's folder are not part of it: neither a restore nor the Delta logs nor views.sql use \
+             them, but a reader that takes all files of a folder does; prune removes them",
+            strays.len()
+        ));
     }
     Ok(())
 }
