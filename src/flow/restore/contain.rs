@@ -172,6 +172,8 @@ fn place(cell: &OwnedCell) -> Place<'_> {
 }
 
 type Column<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+/// Row, family and qualifier.
+pub type OwnedColumn = (Vec<u8>, Vec<u8>, Vec<u8>);
 
 fn column(cell: &OwnedCell) -> Column<'_> {
     (&cell.row, &cell.family, &cell.qualifier)
@@ -207,7 +209,7 @@ impl Mask {
 pub fn split(mut cells: Vec<OwnedCell>, versions: &dyn Fn(&[u8]) -> usize) -> (Vec<OwnedCell>, Vec<OwnedCell>) {
     cells.sort_unstable();
     let mut families: BTreeMap<(Vec<u8>, Vec<u8>), Mask> = BTreeMap::new();
-    let mut columns: BTreeMap<(Vec<u8>, Vec<u8>, Vec<u8>), Mask> = BTreeMap::new();
+    let mut columns: BTreeMap<OwnedColumn, Mask> = BTreeMap::new();
     for cell in cells.iter().filter(|cell| cell.kind != kind::PUT) {
         let family = || (cell.row.clone(), cell.family.clone());
         match cell.kind {
@@ -222,7 +224,7 @@ pub fn split(mut cells: Vec<OwnedCell>, versions: &dyn Fn(&[u8]) -> usize) -> (V
         }
     }
     let (mut seen, mut hidden) = (Vec::new(), Vec::new());
-    let mut counted: Option<((Vec<u8>, Vec<u8>, Vec<u8>), usize)> = None;
+    let mut counted: Option<(OwnedColumn, usize)> = None;
     // Backwards, so that the newest version of a column comes first.
     for cell in cells.into_iter().rev() {
         let key = owned(column(&cell));
@@ -241,6 +243,6 @@ pub fn split(mut cells: Vec<OwnedCell>, versions: &dyn Fn(&[u8]) -> usize) -> (V
     (seen, hidden)
 }
 
-fn owned(column: Column<'_>) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+fn owned(column: Column<'_>) -> OwnedColumn {
     (column.0.to_vec(), column.1.to_vec(), column.2.to_vec())
 }

@@ -280,6 +280,9 @@ pub fn differences(asked: &TableDescriptor, found: &TableDescriptor, partial: bo
     (grave, slight)
 }
 
+/// A name and its value, with the family that they belong to.
+type Attribute<'a> = (Option<&'a Vec<u8>>, &'a (Vec<u8>, Vec<u8>));
+
 /// The attribute that HBase most likely refuses a table for: `[FAMILY:]NAME`.
 pub fn blamed(table: &TableDescriptor, message: &str) -> Option<(String, String)> {
     let text = message.to_ascii_lowercase();
@@ -287,7 +290,7 @@ pub fn blamed(table: &TableDescriptor, message: &str) -> Option<(String, String)
         let own = table.attributes.iter().map(|pair| (None, pair));
         own.chain(table.families.iter().flat_map(|f| f.attributes.iter().map(move |pair| (Some(&f.name), pair))))
     };
-    let told = |(family, (name, value)): (Option<&Vec<u8>>, &(Vec<u8>, Vec<u8>))| {
+    let told = |(family, (name, value)): Attribute<'_>| {
         let of = family.map(|family| format!("{}:", String::from_utf8_lossy(family))).unwrap_or_default();
         (of + &String::from_utf8_lossy(name), value.escape_ascii().to_string())
     };

@@ -33,7 +33,7 @@ use crate::model::{
 };
 use crate::scan::{ScanOptions, ShardScan};
 
-use super::contain::Mask;
+use super::contain::{Mask, OwnedColumn};
 use super::target::Target;
 
 /// Markers that are held at once.
@@ -286,7 +286,7 @@ impl MarkerGroup {
 pub struct NewTimestamps<'g> {
     group: &'g MarkerGroup,
     /// Of versions that move; `None` where every column has one.
-    moved: Option<HashMap<(Vec<u8>, Vec<u8>, Vec<u8>, i64), i64>>,
+    moved: Option<HashMap<(OwnedColumn, i64), i64>>,
 }
 
 impl<'g> NewTimestamps<'g> {
@@ -297,7 +297,7 @@ impl<'g> NewTimestamps<'g> {
 
     /// Gives every covered version the lowest free timestamp above its markers. The versions of a column keep their
     /// order, so that one that is not covered moves as well when it would no longer be above those before it.
-    pub fn assign(group: &'g MarkerGroup, columns: BTreeMap<(Vec<u8>, Vec<u8>, Vec<u8>), BTreeSet<i64>>) -> Self {
+    pub fn assign(group: &'g MarkerGroup, columns: BTreeMap<OwnedColumn, BTreeSet<i64>>) -> Self {
         let mut moved = HashMap::new();
         for ((row, family, qualifier), versions) in columns {
             let Some(markers) = group.rows.get(&row) else { continue };
@@ -307,7 +307,7 @@ impl<'g> NewTimestamps<'g> {
                 let timestamp = if moves { markers.free(&family, &qualifier, version.max(least)) } else { version };
                 least = timestamp.saturating_add(1);
                 if timestamp != version {
-                    moved.insert((row.clone(), family.clone(), qualifier.clone(), version), timestamp);
+                    moved.insert(((row.clone(), family.clone(), qualifier.clone()), version), timestamp);
                 }
             }
         }
@@ -325,7 +325,8 @@ impl<'g> NewTimestamps<'g> {
             }
             None => cell.timestamp,
             Some(moved) => {
-                let key = (cell.row.to_vec(), cell.family.to_vec(), cell.qualifier.to_vec(), cell.timestamp);
+                let column = (cell.row.to_vec(), cell.family.to_vec(), cell.qualifier.to_vec());
+                let key = (column, cell.timestamp);
                 moved.get(&key).copied().unwrap_or(cell.timestamp)
             }
         }
