@@ -108,6 +108,7 @@ fn push_segment(batch: &mut PointBatch, shape: &Shape, number: usize, row: usize
         int_start,
         float_start,
         form,
+        layout: 0,
         exact: row % 3 != 1,
         write_time: if form == Form::Single { WriteTime::Delays(delays) } else { shared },
         checksum: 0,

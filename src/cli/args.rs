@@ -8,6 +8,7 @@ use tsdb_ark::flow::{
     Checksum, Encryption, GatewaySettings, LayoutFlags, OpentsdbConf, RepositorySettings, Resources, StoreOptions,
     TableNames,
 };
+use tsdb_ark::model::{NameCharset, RawReason};
 
 use crate::cli::exit::{Usage, usage};
 use crate::cli::units;
@@ -297,12 +298,21 @@ pub struct OpentsdbArgs {
     /// The TSD's configuration: table names, UID widths, salt, rollups
     #[arg(long, value_name = "FILE")]
     pub opentsdb_conf: Option<PathBuf>,
-    /// The data table (default: the configuration's, else tsdb)
-    #[arg(long, value_name = "TABLE")]
-    pub data_table: Option<String>,
+    /// The rollup configuration (default: the file or text that the TSD's configuration names)
+    #[arg(long, value_name = "FILE")]
+    pub rollup_config: Option<PathBuf>,
+    /// The data table (default: the configuration's, else tsdb); repeat it for several, the main one first
+    #[arg(long, value_name = "TABLE", value_delimiter = ',')]
+    pub data_table: Vec<String>,
     /// The UID table (default: the configuration's, else tsdb-uid)
     #[arg(long, value_name = "TABLE")]
     pub uid_table: Option<String>,
+    /// There is no UID table any more: back up the rest, with UIDs in place of names
+    #[arg(long, conflicts_with = "uid_table")]
+    pub no_uid_table: bool,
+    /// How the bytes of names are read: iso-8859-1, as OpenTSDB writes them, or utf-8, as patched builds do
+    #[arg(long, value_name = "CHARSET", value_parser = parse_charset)]
+    pub name_charset: Option<NameCharset>,
     /// The meta table (default: the configuration's, else tsdb-meta if it exists)
     #[arg(long, value_name = "TABLE")]
     pub meta_table: Option<String>,
@@ -328,9 +338,9 @@ pub struct OpentsdbArgs {
     /// Salt bytes in front of a row key; 0 is no salt
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u8).range(0..=8))]
     pub salt_width: Option<u8>,
-    /// Salt buckets
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
-    pub salt_buckets: Option<u32>,
+    /// Salt buckets; with commas the number in use, then earlier ones that old rows were written with
+    #[arg(long, value_name = "COUNT", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    pub salt_buckets: Vec<u32>,
 }
 
 impl OpentsdbArgs {
@@ -339,7 +349,12 @@ impl OpentsdbArgs {
     /// # Errors
     /// The file cannot be read or used.
     pub fn conf(&self) -> anyhow::Result<Option<OpentsdbConf>> {
-        Ok(self.opentsdb_conf.as_deref().map(OpentsdbConf::read).transpose()?)
+        let rollups = self.rollup_config.as_deref();
+        Ok(match (self.opentsdb_conf.as_deref(), rollups) {
+            (Some(path), rollups) => Some(OpentsdbConf::read(path, rollups)?),
+            (None, Some(rollups)) => Some(OpentsdbConf::of_rollups(rollups)?),
+            (None, None) => None,
+        })
     }
 
     /// Table names.
@@ -347,6 +362,7 @@ impl OpentsdbArgs {
         TableNames {
             data: self.data_table.clone(),
             uid: self.uid_table.clone(),
+            no_uid: self.no_uid_table,
             meta: self.meta_table.clone(),
             tree: self.tree_table.clone(),
             extra: self.table.clone(),
@@ -360,8 +376,51 @@ impl OpentsdbArgs {
             tagk_width: self.uid_width_tagk,
             tagv_width: self.uid_width_tagv,
             salt_width: self.salt_width,
-            salt_buckets: self.salt_buckets,
+            salt_buckets: self.salt_buckets.clone(),
         }
+    }
+}
+
+fn parse_charset(text: &str) -> Result<NameCharset, String> {
+    let all = [NameCharset::Latin1, NameCharset::Utf8];
+    let found = all.into_iter().find(|charset| charset.name().eq_ignore_ascii_case(text));
+    found.ok_or_else(|| format!("known are {}", all.map(NameCharset::name).join(" and ")))
+}
+
+/// Raw cells that are no news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpectedRaw {
+    /// Whatever the reason.
+    All,
+    /// None of them.
+    Nothing,
+    /// Those of one reason.
+    Reason(RawReason),
+}
+
+impl ExpectedRaw {
+    /// Reads `all`, `none` or the name of a reason; a configuration file may say true and false.
+    ///
+    /// # Errors
+    /// Anything else, with the names that there are.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "all" | "true" => Ok(Self::All),
+            "none" | "false" => Ok(Self::Nothing),
+            name => RawReason::from_name(name).map(Self::Reason).ok_or_else(|| {
+                let names: Vec<&str> = RawReason::ALL.iter().map(|reason| reason.name()).collect();
+                format!("no cell is kept raw for that reason; reasons are {}", names.join(", "))
+            }),
+        }
+    }
+
+    /// Whether a reason is among those that are expected.
+    pub fn covers(expected: &[Self], reason: Option<RawReason>) -> bool {
+        expected.iter().any(|one| match one {
+            Self::All => true,
+            Self::Nothing => false,
+            Self::Reason(known) => Some(*known) == reason,
+        })
     }
 }
 

@@ -7,9 +7,9 @@ use tsdb_ark::flow::{
     self, BackupPlan, BackupReport, Cancel, GatewaySettings, LayoutFlags, Manners, OpentsdbConf, RepositorySettings,
     Resources, Source, TableNames, TableReport,
 };
-use tsdb_ark::model::{KeyLayout, RawReason, TableDescriptor, TableKind};
+use tsdb_ark::model::{KeyLayout, NameCharset, RawReason, TableDescriptor, TableKind};
 
-use crate::cli::args::{GatewayArgs, OpentsdbArgs, RepositoryArgs, ResourceArgs};
+use crate::cli::args::{ExpectedRaw, GatewayArgs, OpentsdbArgs, RepositoryArgs, ResourceArgs};
 use crate::cli::columns::{Columns, Side};
 use crate::cli::command::EXIT_CODES;
 use crate::cli::exit::usage;
@@ -30,9 +30,10 @@ pub struct BackupArgs {
     /// With --raw: versions per column at most (default: all)
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i32).range(1..))]
     pub max_versions: Option<i32>,
-    /// Cells that do not decode are no reason to exit with 3
-    #[arg(long)]
-    pub expect_raw_cells: bool,
+    /// Cells that do not decode are no reason to exit with 3; with reasons, such as wrong_salt,bad_row_key, only those
+    #[arg(long, value_name = "REASON", num_args = 0..=1, require_equals = true, value_delimiter = ',',
+        default_missing_value = "all", value_parser = ExpectedRaw::parse)]
+    pub expect_raw_cells: Vec<ExpectedRaw>,
     /// Go on with the newest backup that was begun in the same way and is not finished
     #[arg(long)]
     pub resume: bool,
@@ -69,6 +70,7 @@ struct BackupRequest {
     names: TableNames,
     conf: Option<OpentsdbConf>,
     layout: LayoutFlags,
+    charset: Option<NameCharset>,
     descriptions: Vec<TableDescriptor>,
     weak_commit: bool,
     raw: bool,
@@ -91,7 +93,7 @@ impl BackupArgs {
         let repository = request.repository.url.clone();
         let plan = request.open(&running.cancel)?;
         let report = flow::backup(&plan, &running.progress, &running.cancel)?;
-        Ok(outcome(&report, &repository, self.expect_raw_cells))
+        Ok(outcome(&report, &repository, &self.expect_raw_cells))
     }
 
     fn request(&self) -> anyhow::Result<BackupRequest> {
@@ -109,6 +111,7 @@ impl BackupArgs {
             gateways: self.gateway.settings()?,
             names: self.opentsdb.names(),
             layout: self.opentsdb.layout(),
+            charset: self.opentsdb.name_charset,
             descriptions: flow::read_descriptions(&self.opentsdb.table_description)?,
             weak_commit: self.weak_commit,
             raw: self.raw,
@@ -136,6 +139,7 @@ impl BackupRequest {
                 names: self.names,
                 conf: self.conf,
                 layout: self.layout,
+                charset: self.charset,
                 descriptions: self.descriptions,
             },
             store,
@@ -152,35 +156,42 @@ impl BackupRequest {
     }
 }
 
-fn outcome(report: &BackupReport, repository: &str, raw_cells_expected: bool) -> Outcome {
+fn outcome(report: &BackupReport, repository: &str, expected: &[ExpectedRaw]) -> Outcome {
     let id = report.backup.as_ref().map_or(String::new(), |id| format!("{id}\n"));
     let done = Outcome { quiet_text: id, ..Outcome::done(text(report, repository), flow::to_json(report)) };
     if report.backup.is_some() && report.tables.iter().all(|table| table.tally.cells == 0) {
         return done
             .must_read("the backup is complete and empty: the tables hold no cell; are they the right ones?".into());
     }
-    let unexpected = unexpected_raw_cells(&report.tables);
-    if unexpected.is_empty() || raw_cells_expected {
+    let unexpected = unexpected_raw_cells(&report.tables, expected);
+    if unexpected.is_empty() {
         return done;
     }
     done.must_read(format!(
-        "the backup is complete, but cells that do not decode were kept raw: {}; --expect-raw-cells if that is known",
-        reasons_text(&unexpected)
+        "the backup is complete, but cells that do not decode were kept raw: {}; --expect-raw-cells={} if that is known",
+        reasons_text(&unexpected),
+        unexpected.keys().cloned().collect::<Vec<_>>().join(",")
     ))
 }
 
 /// Raw cells that hint at damage or at wrong settings, by reason: all but those that were asked for (old versions and
-/// deletes) and those of tables that are no OpenTSDB's.
-fn unexpected_raw_cells(tables: &[TableReport]) -> BTreeMap<String, u64> {
+/// deletes), those of tables that are no OpenTSDB's, those of buckets whose number was changed, which are only warned
+/// of, and those that are expected.
+fn unexpected_raw_cells(tables: &[TableReport], known: &[ExpectedRaw]) -> BTreeMap<String, u64> {
     let mut found = BTreeMap::new();
     for table in tables {
         for (name, count) in &table.raw_reasons {
-            let expected = match RawReason::from_name(name) {
+            let reason = RawReason::from_name(name);
+            let expected = match reason {
                 Some(
-                    RawReason::DeleteMarker | RawReason::Deleted | RawReason::OldVersion | RawReason::ForeignTable,
+                    RawReason::DeleteMarker
+                    | RawReason::Deleted
+                    | RawReason::OldVersion
+                    | RawReason::ForeignTable
+                    | RawReason::OtherSalt,
                 ) => true,
                 Some(RawReason::OtherFamily) => table.kind == TableKind::Other,
-                _ => false,
+                _ => ExpectedRaw::covers(known, reason),
             };
             if !expected && *count > 0 {
                 *found.entry(name.clone()).or_default() += count;
@@ -218,6 +229,13 @@ fn text(report: &BackupReport, repository: &str) -> String {
     );
     text += &limits::held_back(report.back_off_seconds);
     text += &format!("{}\n", layout_text(&report.layout, &report.layout_from));
+    for table in &report.tables {
+        for (number, cells) in &table.cells_by_layout {
+            let layout = usize::from(*number).checked_sub(1).and_then(|at| report.older_layouts.get(at));
+            let salt = layout.map_or("an unknown salt".into(), salt_text);
+            text += &format!("{} cells of {} are in rows with {salt}\n", units::count(*cells), table.table);
+        }
+    }
     for table in report.tables.iter().filter(|table| !table.raw_reasons.is_empty()) {
         text += &format!("raw cells of {}: {}\n", table.table, reasons_text(&table.raw_reasons));
     }
@@ -272,14 +290,20 @@ pub fn table_columns(tables: &[TableReport]) -> Columns {
 
 /// UID widths and salt in one line.
 pub fn layout_text(layout: &KeyLayout, from: &str) -> String {
-    let salt = match layout.salt_width {
+    format!(
+        "row keys: metric {}, tagk {}, tagv {} bytes, {} ({from})",
+        layout.metric_width,
+        layout.tagk_width,
+        layout.tagv_width,
+        salt_text(layout)
+    )
+}
+
+fn salt_text(layout: &KeyLayout) -> String {
+    match layout.salt_width {
         0 => "no salt".to_string(),
         width => format!("salt {width} with {} buckets", layout.salt_buckets),
-    };
-    format!(
-        "row keys: metric {}, tagk {}, tagv {} bytes, {salt} ({from})",
-        layout.metric_width, layout.tagk_width, layout.tagv_width
-    )
+    }
 }
 
 #[cfg(test)]

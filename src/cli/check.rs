@@ -36,8 +36,8 @@ impl CheckArgs {
         let repository = self.repository.given().then(|| self.repository.settings()).transpose()?;
         let descriptions = flow::read_descriptions(&self.opentsdb.table_description)?;
         let gateways = flow::open_gateways(&settings, &running.cancel)?;
-        let source =
-            Source { gateways, names: self.opentsdb.names(), conf, layout: self.opentsdb.layout(), descriptions };
+        let (names, layout) = (self.opentsdb.names(), self.opentsdb.layout());
+        let source = Source { gateways, names, conf, layout, charset: self.opentsdb.name_charset, descriptions };
         Ok(outcome(&flow::check(&source, repository.as_ref(), &running.progress, &running.cancel)?))
     }
 }
@@ -74,6 +74,7 @@ fn text(report: &CheckReport) -> String {
     );
     text += &remarks("not there", &report.absent_tables);
     text += &remarks("sure", &report.sure);
+    text += &remarks("assumed", &report.guessed);
     text += &remarks("warning", &report.warnings);
     text += &remarks("would be lost", &report.would_be_lost);
     text
@@ -108,10 +109,12 @@ mod tests {
             }],
             absent_tables: vec!["tsdb-tree".into()],
             layout: KeyLayout::default(),
+            older_layouts: vec![],
             layout_from: "detected".into(),
             keys_sampled: 1000,
             keys_fitting: 999,
             sure: vec![],
+            guessed: vec![],
             warnings: vec!["one key does not fit".into()],
             would_be_lost: vec![],
         }

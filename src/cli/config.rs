@@ -247,6 +247,18 @@ mod tests {
     }
 
     #[test]
+    fn expected_raw_cells_are_a_switch_or_a_list_of_reasons() {
+        use crate::cli::args::ExpectedRaw;
+        use tsdb_ark::model::RawReason;
+        assert_eq!(backup("expect-raw-cells = true\n", &["backup"]).expect_raw_cells, [ExpectedRaw::All]);
+        let args = backup("expect-raw-cells = ['wrong_salt', 'bad_row_key']\n", &["backup"]);
+        let reasons = [RawReason::WrongSalt, RawReason::BadRowKey].map(ExpectedRaw::Reason);
+        assert_eq!(args.expect_raw_cells, reasons);
+        let args = backup("expect-raw-cells = true\n", &["backup", "--expect-raw-cells=false"]);
+        assert_eq!(args.expect_raw_cells, [ExpectedRaw::Nothing]);
+    }
+
+    #[test]
     fn a_key_of_another_verb_does_not_matter() {
         let text = "into-existing = true\nlevel = 'source'\n[restore]\nrename-table = ['a=b']\n";
         assert!(!backup(text, &["backup"]).raw);

@@ -131,7 +131,7 @@ impl RestoreArgs {
         if self.resume && self.dry_run {
             return Err(usage("--resume goes on with a restore, --dry-run writes nothing: leave one of them out"));
         }
-        let conf = self.opentsdb_conf.as_deref().map(OpentsdbConf::read).transpose();
+        let conf = self.opentsdb_conf.as_deref().map(OpentsdbConf::read_keys).transpose();
         let conf = conf.map_err(|error| usage(error.to_string()))?;
         let configured = conf.and_then(|conf| conf.get("tsd.storage.hbase.uid_table").map(str::to_string));
         Ok(RestoreRequest {

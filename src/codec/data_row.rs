@@ -7,7 +7,7 @@
 use crate::codec::decoder::{Decoder, Enough, OpenRow, PART, Sink, before};
 use crate::codec::entries::{self, Ending, Entry};
 use crate::codec::qualifier::{self, FLAG_FLOAT, PointQualifier};
-use crate::codec::row_key::RowKey;
+use crate::codec::row_key::{Found, find};
 use crate::codec::segments::{Damage, Row, push_column, push_seconds, push_single};
 use crate::codec::{POINT_FAMILY, annotation, duplicates, histogram, is_storable, rollup, value};
 use crate::model::{Annotation, Cell, CellRef, Form, RawReason, RowView, TableKind};
@@ -22,15 +22,8 @@ pub fn decode(
     sink: &mut Sink<'_>,
     enough: Enough<'_>,
 ) -> Option<usize> {
-    let Some(key) = RowKey::parse(view.key, &decoder.layout) else {
+    let Some(Found { key, layout, problem }) = find(view.key, &decoder.layouts) else {
         return all_raw(decoder, view, cells, from, sink, enough);
-    };
-    let problem = if !key.has_own_salt(&decoder.layout) {
-        Some(RawReason::WrongSalt)
-    } else if !key.base.is_multiple_of(3600) {
-        Some(RawReason::OddBaseTime)
-    } else {
-        None
     };
     if from == 0 {
         let first_segment = sink.out.points.segments.len();
@@ -38,7 +31,7 @@ pub fn decode(
     }
     let base_ms = i64::from(key.base) * 1000;
     let OpenRow { series, first_segment, last_time, growing } = decoder.open;
-    let mut row = Row { key, base_ms, problem, series, first_segment, last_time, growing };
+    let mut row = Row { key, layout, base_ms, problem, series, first_segment, last_time, growing };
     let mut previous = before(view, cells, from);
     for (at, cell) in cells.iter().enumerate().skip(from) {
         if (at - from) % PART == PART - 1 && enough(sink.out, sink.tally) {

@@ -6,7 +6,8 @@ use crate::codec::entries::Entry;
 use crate::codec::rebuild::Scratch;
 use crate::codec::{RollupTable, data_row, is_storable, meta_table, tree_table, uid_table, visibility};
 use crate::model::{
-    Cell, CellHasher, CellRef, KeyLayout, PointBatch, RawCell, RawReason, RowView, TableKind, Tally, TypedRows, kind,
+    Cell, CellHasher, CellRef, KeyLayouts, NameCharset, PointBatch, RawCell, RawReason, RowView, TableKind, Tally,
+    TypedRows, kind,
 };
 
 /// Decodes the rows of one table, as one shard delivers them.
@@ -16,7 +17,8 @@ use crate::model::{
 #[derive(Debug)]
 pub struct Decoder {
     pub(super) kind: TableKind,
-    pub(super) layout: KeyLayout,
+    pub(super) layouts: KeyLayouts,
+    charset: NameCharset,
     pub(super) rollups: Option<RollupTable>,
     pub(super) hasher: CellHasher,
     pub(super) entries: Vec<Entry>,
@@ -66,10 +68,11 @@ pub(super) fn before<'a>(row: RowView<'a>, cells: &[CellRef], at: usize) -> Opti
 
 impl Decoder {
     /// A decoder for one table. `rollups` names aggregators and gives the interval; without it those columns stay empty.
-    pub fn new(kind: TableKind, layout: KeyLayout, rollups: Option<RollupTable>) -> Self {
+    pub fn new(kind: TableKind, layouts: impl Into<KeyLayouts>, rollups: Option<RollupTable>) -> Self {
         Self {
             kind,
-            layout,
+            layouts: layouts.into(),
+            charset: NameCharset::default(),
             rollups,
             hasher: CellHasher::new(),
             entries: Vec::new(),
@@ -82,6 +85,13 @@ impl Decoder {
             hidden: Vec::new(),
             open: OpenRow::default(),
         }
+    }
+
+    /// Reads names in this charset instead of ISO-8859-1.
+    #[must_use]
+    pub fn with_charset(mut self, charset: NameCharset) -> Self {
+        self.charset = charset;
+        self
     }
 
     /// Decodes one whole row into `out` and adds all its cells to `tally`.
@@ -183,8 +193,8 @@ impl Decoder {
             return Err(RawReason::OddTimestamp);
         }
         match self.kind {
-            TableKind::Uid => out.uids.push(uid_table::read(cell)?),
-            TableKind::Meta => out.meta.push(meta_table::read(cell, &self.layout)?),
+            TableKind::Uid => out.uids.push(uid_table::read(cell, self.charset)?),
+            TableKind::Meta => out.meta.push(meta_table::read(cell, self.layouts.main())?),
             _ => out.tree.push(tree_table::read(cell)?),
         }
         Ok(())

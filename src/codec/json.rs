@@ -15,8 +15,3 @@ pub fn text(bytes: &[u8]) -> Option<String> {
     object(bytes)?;
     String::from_utf8(bytes.to_vec()).ok()
 }
-
-/// Bytes as ISO-8859-1, the character set of OpenTSDB's names.
-pub fn latin1(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| char::from(*b)).collect()
-}

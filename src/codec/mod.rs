@@ -40,7 +40,7 @@ pub use prove::{Proof, ProofError, merged_segments, prove};
 pub use rebuild::{RebuildError, Scratch, rebuild_segment};
 pub use rollup_config::{RollupConfig, RollupConfigError, RollupTable};
 pub use series::describe_series;
-pub use uid_table::read_uid_row;
+pub use uid_table::{UidEntry, read_uid_row};
 
 /// The family of points, annotations, histograms, rollups and trees.
 pub const POINT_FAMILY: &[u8] = b"t";

@@ -2,7 +2,7 @@
 
 use crate::codec::POINT_FAMILY;
 use crate::codec::rebuild::{self, RebuildError, Scratch};
-use crate::model::{CellHasher, KeyLayout, PointBatch, Retry, Segment, WriteTime, kind};
+use crate::model::{CellHasher, KeyLayouts, PointBatch, Retry, Segment, WriteTime, kind};
 
 /// What was proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,8 +42,8 @@ impl ProofError {
     }
 }
 
-/// The segments as a reader of the columns sees them: neighbours of equal series, base, form, exactness and write time
-/// are one. Their checksums add up.
+/// The segments as a reader of the columns sees them: neighbours of equal series, base, form, layout, exactness and
+/// write time are one. Their checksums add up.
 pub fn merged_segments(batch: &PointBatch) -> Vec<Segment> {
     let mut merged: Vec<Segment> = Vec::with_capacity(batch.segments.len());
     for segment in &batch.segments {
@@ -68,18 +68,21 @@ pub(crate) fn continues(last: &Segment, next: &Segment) -> bool {
     same_time
         && last.start + last.len == next.start
         && (last.series, last.base, last.form, last.exact) == (next.series, next.base, next.form, next.exact)
+        && last.layout == next.layout
 }
 
 /// Rebuilds every exact segment and compares the hashes of its cells with those of the cells that were read.
 ///
 /// # Errors
 /// [`ProofError`] at the first row that does not come back.
-pub fn prove(batch: &PointBatch, layout: &KeyLayout) -> Result<Proof, ProofError> {
+pub fn prove(batch: &PointBatch, layouts: &KeyLayouts) -> Result<Proof, ProofError> {
     let (mut proof, mut scratch, mut hasher) = (Proof::default(), Scratch::default(), CellHasher::new());
     let mut row = None;
     for segment in merged_segments(batch).iter().filter(|segment| segment.exact) {
-        if row.replace((segment.series, segment.base)) != Some((segment.series, segment.base)) {
-            rebuild::row_key(batch, segment, layout, &mut scratch.key)?;
+        if row.replace((segment.series, segment.base, segment.layout))
+            != Some((segment.series, segment.base, segment.layout))
+        {
+            rebuild::row_key(batch, segment, layouts, &mut scratch.key)?;
             hasher.row(&scratch.key);
         }
         let (mut cells, mut checksum) = (0, 0_u64);

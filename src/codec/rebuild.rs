@@ -2,7 +2,7 @@
 
 use crate::codec::qualifier::{self, FLAG_FLOAT};
 use crate::codec::{POINT_FAMILY, row_key, value};
-use crate::model::{Cell, FLAG_MILLISECONDS, Form, KeyLayout, PointBatch, Retry, Segment, WriteTime, kind};
+use crate::model::{Cell, FLAG_MILLISECONDS, Form, KeyLayouts, PointBatch, Retry, Segment, WriteTime, kind};
 
 /// Buffers that live across segments.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +26,11 @@ pub enum RebuildError {
     /// No such series, or a TSUID too short.
     #[error("series {0} of a segment has no usable TSUID; the file is damaged, verify the backup")]
     Series(u32),
+    /// No such layout of row keys.
+    #[error(
+        "a segment has row keys of layout {0}, which the backup does not know; the file is damaged, verify the backup"
+    )]
+    Layout(u8),
     /// A time outside the row's hour or not on the second.
     #[error("a point at {timestamp} ms does not belong in the row of {base} s; the file is damaged, verify the backup")]
     Timestamp {
@@ -63,11 +68,11 @@ impl RebuildError {
 pub fn rebuild_segment<F: FnMut(Cell<'_>)>(
     batch: &PointBatch,
     segment: &Segment,
-    layout: &KeyLayout,
+    layouts: &KeyLayouts,
     scratch: &mut Scratch,
     sink: &mut F,
 ) -> Result<(), RebuildError> {
-    row_key(batch, segment, layout, &mut scratch.key)?;
+    row_key(batch, segment, layouts, &mut scratch.key)?;
     let Scratch { key, qualifier, value } = scratch;
     rebuild_cells(batch, segment, qualifier, value, |qualifier, timestamp, value| {
         sink(Cell { row: key, family: POINT_FAMILY, qualifier, timestamp, kind: kind::PUT, value });
@@ -78,10 +83,11 @@ pub fn rebuild_segment<F: FnMut(Cell<'_>)>(
 pub(crate) fn row_key(
     batch: &PointBatch,
     segment: &Segment,
-    layout: &KeyLayout,
+    layouts: &KeyLayouts,
     key: &mut Vec<u8>,
 ) -> Result<(), RebuildError> {
     let tsuid = batch.series.get(segment.series as usize).ok_or(RebuildError::Series(segment.series))?;
+    let layout = layouts.get(segment.layout).ok_or(RebuildError::Layout(segment.layout))?;
     if row_key::build(tsuid, segment.base, layout, key) { Ok(()) } else { Err(RebuildError::Series(segment.series)) }
 }
 

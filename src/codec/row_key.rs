@@ -5,9 +5,12 @@
 //! ```
 //!
 //! The TSUID is the key without salt and base time. `N` is 0 only in rows of global annotations.
+//!
+//! A table can hold rows of several salts ([`KeyLayouts`]): the salt that belongs to the series, or a length that fits no
+//! other layout, says which one a row has.
 
 use crate::codec::salt;
-use crate::model::{KeyLayout, hex};
+use crate::model::{KeyLayout, KeyLayouts, RawReason, hex};
 
 /// A row key taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +58,55 @@ impl<'a> RowKey<'a> {
     pub fn tsuid_hex(&self) -> String {
         [hex(self.metric), hex(self.tags)].concat()
     }
+}
+
+/// A key and the layout it was read in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// The key.
+    pub key: RowKey<'a>,
+    /// Number of the layout.
+    pub layout: u8,
+    /// Why the key cannot be built from series and base time.
+    pub problem: Option<RawReason>,
+}
+
+/// Takes a key apart in the layout that explains it: the main one where that gives the row its salt, else an older one
+/// that does and has a whole hour. A key that none explains is read in the first layout whose length fits; `None`
+/// when there is none.
+#[inline]
+pub fn find<'a>(key: &'a [u8], layouts: &KeyLayouts) -> Option<Found<'a>> {
+    let main = RowKey::parse(key, layouts.main());
+    match main.filter(|key| key.has_own_salt(layouts.main())) {
+        Some(key) => Some(Found { key, layout: 0, problem: odd_base(&key) }),
+        None => find_older(key, main, layouts),
+    }
+}
+
+#[cold]
+fn find_older<'a>(key: &'a [u8], main: Option<RowKey<'a>>, layouts: &KeyLayouts) -> Option<Found<'a>> {
+    let mut fitting = None;
+    for (layout, number) in layouts.older().iter().zip(1..) {
+        let Some(found) = RowKey::parse(key, layout) else { continue };
+        let own = found.has_own_salt(layout);
+        if own && odd_base(&found).is_none() {
+            return Some(Found { key: found, layout: number, problem: None });
+        }
+        let problem = if own { odd_base(&found) } else { Some(foreign_salt(&found, layouts)) };
+        fitting = fitting.or(Some(Found { key: found, layout: number, problem }));
+    }
+    let main = main.map(|key| Found { key, layout: 0, problem: Some(foreign_salt(&key, layouts)) });
+    main.or(fitting)
+}
+
+fn odd_base(key: &RowKey<'_>) -> Option<RawReason> {
+    (!key.base.is_multiple_of(3600)).then_some(RawReason::OddBaseTime)
+}
+
+/// A salt below the greatest number of buckets is one that a TSD wrote under a number that is not known.
+fn foreign_salt(key: &RowKey<'_>, layouts: &KeyLayouts) -> RawReason {
+    let number = key.salt.iter().fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
+    if number < u64::from(layouts.most_buckets()) { RawReason::OtherSalt } else { RawReason::WrongSalt }
 }
 
 /// Builds the key of a series' row, salt computed. False, and an unusable buffer, when the TSUID is too short.

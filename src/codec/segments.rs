@@ -10,6 +10,8 @@ use crate::model::{Cell, Form, PointBatch, RawReason, Segment, WriteTime};
 /// What the cells of one row share.
 pub struct Row<'a> {
     pub key: RowKey<'a>,
+    /// Number of the key's layout.
+    pub layout: u8,
     pub base_ms: i64,
     /// Why no point of the row can be rebuilt.
     pub problem: Option<RawReason>,
@@ -92,6 +94,7 @@ fn open_segment(
         int_start: batch.ints.len(),
         float_start: batch.floats.len(),
         form,
+        layout: row.layout,
         exact,
         write_time,
         checksum: 0,

@@ -7,7 +7,7 @@ use crate::model::{KeyLayout, SeriesLabel, UidKind, UidNames, hex};
 /// Names the series; UIDs without a name appear in hex and make the label incomplete.
 pub fn describe_series(tsuid: &[u8], layout: &KeyLayout, names: &UidNames) -> SeriesLabel {
     let (metric, tags) = tsuid.split_at_checked(usize::from(layout.metric_width)).unwrap_or((tsuid, &[]));
-    // Names are looked up by number, so a UID cut short would find the name of another.
+    // `tsdb-uid` may hold UIDs of other widths: a UID cut short would find the name of one of those.
     let whole = |kind: UidKind, uid: &[u8]| match kind {
         UidKind::Metric => uid.len() == usize::from(layout.metric_width),
         UidKind::Tagk => uid.len() == usize::from(layout.tagk_width),

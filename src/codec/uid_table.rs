@@ -3,14 +3,14 @@
 //! | row | column | content |
 //! | --- | --- | --- |
 //! | name | `id:metrics`, `id:tagk`, `id:tagv` | UID |
-//! | UID | `name:metrics`, `name:tagk`, `name:tagv` | name, ISO-8859-1 |
+//! | UID | `name:metrics`, `name:tagk`, `name:tagv` | name, ISO-8859-1 (UTF-8 of patched builds) |
 //! | UID | `name:metric_meta`, `name:tagk_meta`, `name:tagv_meta` | UIDMeta JSON |
 //! | `00` | `id:metrics`, `id:tagk`, `id:tagv` | i64, highest serial UID |
 //! | any | `name:ts_meta`, `name:ts_ctr` | left by an early 2.0 |
 
 use crate::codec::json;
 use crate::codec::visibility;
-use crate::model::{Cell, RawReason, RowView, UidKind, UidRow, hex, kind};
+use crate::model::{Cell, NameCharset, RawReason, RowView, UidKind, UidRow, hex, kind};
 
 fn kind_of_map(qualifier: &[u8]) -> Option<UidKind> {
     UidKind::ALL.into_iter().find(|kind| kind.qualifier().as_bytes() == qualifier)
@@ -29,20 +29,20 @@ fn kind_of_meta(qualifier: &[u8]) -> Option<UidKind> {
 ///
 /// # Errors
 /// The reason to keep it raw: another family, an empty or unknown qualifier, meta that is not JSON.
-pub fn read(cell: &Cell<'_>) -> Result<UidRow, RawReason> {
+pub fn read(cell: &Cell<'_>, charset: NameCharset) -> Result<UidRow, RawReason> {
     let mut row =
         UidRow { cell: cell.to_owned(), role: "other", kind: None, uid: None, name: None, counter: None, json: None };
     match (cell.family, cell.qualifier) {
         (b"id" | b"name", b"") => return Err(RawReason::EmptyQualifier),
         (b"id", map) => {
             row.kind = Some(kind_of_map(map).ok_or(RawReason::UnknownQualifier)?);
-            read_id(cell, &mut row);
+            read_id(cell, charset, &mut row);
         }
         (b"name", b"ts_meta" | b"ts_ctr") => row.uid = Some(hex(cell.row)),
         (b"name", column) => {
             row.uid = Some(hex(cell.row));
             if let Some(kind) = kind_of_map(column) {
-                (row.kind, row.role, row.name) = (Some(kind), "reverse", Some(json::latin1(cell.value)));
+                (row.kind, row.role, row.name) = (Some(kind), "reverse", Some(charset.decode(cell.value)));
             } else {
                 row.kind = Some(kind_of_meta(column).ok_or(RawReason::UnknownQualifier)?);
                 (row.role, row.json) = ("meta", Some(json::text(cell.value).ok_or(RawReason::BadJson)?));
@@ -53,7 +53,7 @@ pub fn read(cell: &Cell<'_>) -> Result<UidRow, RawReason> {
     Ok(row)
 }
 
-fn read_id(cell: &Cell<'_>, row: &mut UidRow) {
+fn read_id(cell: &Cell<'_>, charset: NameCharset, row: &mut UidRow) {
     if cell.row == [0] {
         // A counter of other than 8 bytes is a known corruption: the cell stays, the number is not read.
         row.role = "counter";
@@ -61,21 +61,61 @@ fn read_id(cell: &Cell<'_>, row: &mut UidRow) {
     } else if !cell.value.is_empty() {
         row.role = "forward";
         row.uid = Some(hex(cell.value));
-        row.name = Some(json::latin1(cell.row));
+        row.name = Some(charset.decode(cell.row));
     }
 }
 
-/// The names that a row of `tsdb-uid` gives to its UID: the newest visible reverse map of each kind.
-pub fn read_uid_row(row: RowView<'_>) -> impl Iterator<Item = (UidKind, &[u8], String)> {
+/// What a row of `tsdb-uid` says about names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UidEntry<'a> {
+    /// The row is a UID and has this name.
+    Reverse {
+        /// Of what.
+        kind: UidKind,
+        /// The row key.
+        uid: &'a [u8],
+        /// Bytes of the name.
+        name: &'a [u8],
+    },
+    /// The row is a name and belongs to this UID.
+    Forward {
+        /// Of what.
+        kind: UidKind,
+        /// The UID.
+        uid: &'a [u8],
+        /// The row key: bytes of the name.
+        name: &'a [u8],
+    },
+    /// The row `00` counts the UIDs that were given out; the bytes of the counter, eight where it is whole.
+    Counter {
+        /// Of what.
+        kind: UidKind,
+        /// The cell's value.
+        value: &'a [u8],
+    },
+}
+
+/// The newest visible maps of a row, one of each family and kind.
+pub fn read_uid_row(row: RowView<'_>) -> impl Iterator<Item = UidEntry<'_>> {
     let mut live = row.cells.to_vec();
     if visibility::has_markers(row.cells) {
         visibility::split(row, &mut live, &mut Vec::new());
     }
-    let mut seen = [false; 3];
+    let mut seen = [[false; 3]; 2];
     live.into_iter().filter_map(move |cell| {
         let cell = row.cell(&cell);
-        let kind = kind_of_map(cell.qualifier).filter(|_| cell.family == b"name" && cell.kind == kind::PUT)?;
-        let first = !std::mem::replace(&mut seen[kind as usize], true);
-        first.then(|| (kind, row.key, json::latin1(cell.value)))
+        let kind = kind_of_map(cell.qualifier).filter(|_| cell.kind == kind::PUT)?;
+        let family = match cell.family {
+            b"name" => 0,
+            b"id" => 1,
+            _ => return None,
+        };
+        let first = !std::mem::replace(&mut seen[family][kind as usize], true);
+        let (uid, value) = (row.key, cell.value);
+        first.then_some(match (family, row.key) {
+            (0, _) => UidEntry::Reverse { kind, uid, name: value },
+            (_, [0]) => UidEntry::Counter { kind, value },
+            (_, name) => UidEntry::Forward { kind, uid: value, name },
+        })
     })
 }

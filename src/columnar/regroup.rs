@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::ColumnError;
-use crate::model::{FLAG_SUPERSEDED, Form, PointBatch, Segment, WriteTime, unhex};
+use crate::model::{FLAG_SUPERSEDED, Form, LAYOUT_UNIT, PointBatch, Segment, WriteTime, unhex};
 
 /// The float bit of the qualifier nibble.
 const FLOAT: u8 = 0x08;
@@ -33,7 +33,7 @@ pub enum Written {
 pub struct PointRow<'a> {
     /// TSUID in hex.
     pub tsuid: &'a [u8],
-    /// Number of the [`Form`].
+    /// Number of the [`Form`], and 16 times that of the row key's layout.
     pub form: i32,
     /// Milliseconds, UTC.
     pub timestamp: i64,
@@ -140,8 +140,9 @@ impl Regroup {
     }
 
     fn start_segment(&mut self, shared: Shared) -> Result<(), ColumnError> {
-        let form = u8::try_from(shared.form).ok().and_then(Form::from_number);
-        let form = form.ok_or_else(|| value("form", i64::from(shared.form)))?;
+        let stored = i8::try_from(shared.form).ok().and_then(|number| u8::try_from(number).ok());
+        let stored = stored.and_then(|number| Some((Form::from_number(number % LAYOUT_UNIT)?, number / LAYOUT_UNIT)));
+        let (form, layout) = stored.ok_or_else(|| value("form", i64::from(shared.form)))?;
         if (form == Form::Single) != shared.written.is_none() {
             return Err(ColumnError::Contradiction("write_delay belongs to single cells and written to all others"));
         }
@@ -153,6 +154,7 @@ impl Regroup {
             int_start: self.batch.ints.len(),
             float_start: self.batch.floats.len(),
             form,
+            layout,
             exact: shared.exact,
             write_time: shared.written.map_or(WriteTime::Delays(self.batch.delays.len()), WriteTime::Shared),
             checksum: 0,
@@ -212,6 +214,8 @@ mod tests {
             PointRow { tsuid: b"xx", ..row(1) },
             PointRow { form: 7, ..row(1) },
             PointRow { form: -1, ..row(1) },
+            PointRow { form: 0x17, ..row(1) },
+            PointRow { form: 0x81, ..row(1) },
             PointRow { flags: 0x20, ..row(1) },
             PointRow { flags: 0x08, ..row(1) },
             PointRow { value: PointValue::Float(1.0), ..row(1) },

@@ -121,6 +121,7 @@ mod tests {
                 int_start: batch.ints.len(),
                 float_start: batch.floats.len(),
                 form: if single { Form::Single } else { Form::Compacted },
+                layout: 0,
                 exact: true,
                 write_time: if single { WriteTime::Delays(batch.delays.len()) } else { WriteTime::Shared(name) },
                 checksum: index as u64,

@@ -24,7 +24,7 @@ use crate::flow::queue::WorkQueue;
 use crate::flow::resume::{self, KeptTable, Resumed};
 use crate::flow::rss::peak_rss_bytes;
 use crate::flow::strays;
-use crate::flow::survey::Survey;
+use crate::flow::survey::{Survey, reach};
 use crate::flow::tables::SourceTable;
 use crate::flow::tally_scan::even_ranges;
 use crate::flow::threads::Threads;
@@ -62,12 +62,11 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
     let cluster = ClusterSection::ask(&plan.source.gateways)?;
     let (manners, sparing) = considerate(&plan.source.gateways, &plan.manners)?;
     let pace = Pace::new(&manners, plan.resources.connections, progress, cancel);
-    let survey = Survey::make(&plan.source, progress, &pace)?;
-    if plan.raw {
-        let mut client = plan.source.gateways.client();
-        client.require_thrift2("read delete markers and hidden versions (--raw)")?;
-        survey.found.tables.iter().try_for_each(|table| client.require_types(&table.name))?;
-        survey.refuse_new_version_behavior()?;
+    let begun_earlier = plan.resume.then(|| find_begun(plan, &threads)).transpose()?;
+    let record = begun_earlier.as_ref().map(|begun| &begun.record);
+    let survey = Survey::make(plan, record, progress, &pace)?;
+    if survey.raw {
+        require_raw(plan, &survey)?;
     }
     let mut report = new_report(plan, &survey);
     report.warnings.extend(cluster.section.warnings);
@@ -78,27 +77,27 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
         report.seconds = begun.elapsed().as_secs_f64();
         return Ok(report);
     }
-    let repository = threads.wait(open_repository(plan))?;
+    let (start, repository, lock) = match begun_earlier {
+        Some(Begun { repository, lock, writer, record }) => {
+            let found = (writer, record);
+            let resumed = resume::look_at(&threads, &repository, found, plan.resources.connections, progress, cancel)?;
+            (resumed, repository, lock)
+        }
+        None => {
+            let repository = threads.wait(open_repository(plan))?;
+            let found = preflight::store_section(&threads, &repository, survey.server.cluster_id.as_deref())?;
+            report.warnings.extend(found.warnings);
+            let lock = RepositoryLock::backup(&threads, &repository, plan.append_only)?;
+            report.warnings.extend(unfinished(&threads, &repository)?);
+            let (writer, asked) = (repository.begin_backup(), survey.plan_record(plan, time::now_ms()));
+            lock.works_on(writer.id())?;
+            threads.wait(writer.put_plan(asked.clone()))?;
+            (Resumed { writer, plan: asked, tables: BTreeMap::new(), problems: Vec::new() }, repository, lock)
+        }
+    };
     if repository.commit_rule() == CommitRule::ReadBack {
         report.warnings.push(WEAK_COMMIT.into());
     }
-    let found = preflight::store_section(&threads, &repository, survey.server.cluster_id.as_deref())?;
-    report.warnings.extend(found.warnings);
-    let lock = RepositoryLock::backup(&threads, &repository, plan.append_only)?;
-    let asked = survey.plan_record(plan, time::now_ms());
-    let start = match plan.resume {
-        true => {
-            let found = resume::find(&threads, &repository, &lock, &asked)?;
-            resume::look_at(&threads, &repository, found, plan.resources.connections, progress, cancel)?
-        }
-        false => {
-            report.warnings.extend(unfinished(&threads, &repository)?);
-            let writer = repository.begin_backup();
-            lock.works_on(writer.id())?;
-            threads.wait(writer.put_plan(asked.clone()))?;
-            Resumed { writer, plan: asked, tables: BTreeMap::new(), problems: Vec::new() }
-        }
-    };
     let Resumed { writer, plan: PlanRecord { started_ms, .. }, tables: mut kept, problems } = start;
     report.resumed = plan.resume.then(|| ResumedReport { problems, ..ResumedReport::default() });
     let _canary = pace.watch(&plan.source.gateways, survey.found.tables.first().map(|table| table.name.as_str()));
@@ -125,6 +124,7 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
     let manifest = run.commit(&results, started_ms, begun).map_err(unfinished)?;
     report.warnings.extend(run.remove_strays(&results, &manifest));
     report.files_read_back = run.read_back.files_read();
+    report.warnings.extend(catalogue::other_salts(&manifest.tables));
     report.backup = Some(manifest.backup);
     report.tables = manifest.tables.iter().map(table_report).collect();
     report.seconds = begun.elapsed().as_secs_f64();
@@ -135,6 +135,31 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
     Ok(report)
 }
 
+/// Refuses what a raw backup needs and does not get.
+fn require_raw(plan: &BackupPlan, survey: &Survey) -> Result<(), FlowError> {
+    let mut client = plan.source.gateways.client();
+    client.require_thrift2("read delete markers and hidden versions (--raw)")?;
+    survey.found.tables.iter().try_for_each(|table| client.require_types(&table.name))?;
+    survey.refuse_new_version_behavior()
+}
+
+/// A backup that is to be resumed.
+struct Begun {
+    repository: Repository,
+    lock: RepositoryLock,
+    writer: BackupWriter,
+    record: PlanRecord,
+}
+
+/// Finds the backup that is to be resumed before the source is looked at: its plan says how.
+fn find_begun(plan: &BackupPlan, threads: &Threads) -> Result<Begun, FlowError> {
+    let reached = reach(&plan.source)?;
+    let repository = threads.wait(open_repository(plan))?;
+    let lock = RepositoryLock::backup(threads, &repository, plan.append_only)?;
+    let (writer, record) = resume::find(threads, &repository, &lock, plan, &reached)?;
+    Ok(Begun { repository, lock, writer, record })
+}
+
 /// A report of nothing yet.
 fn new_report(plan: &BackupPlan, survey: &Survey) -> BackupReport {
     let mut report = BackupReport {
@@ -142,12 +167,13 @@ fn new_report(plan: &BackupPlan, survey: &Survey) -> BackupReport {
         resumed: None,
         tables: Vec::new(),
         absent_tables: survey.found.absent.clone(),
-        layout: survey.detection.layout,
+        layout: *survey.detection.layouts.main(),
+        older_layouts: survey.detection.layouts.older().to_vec(),
         layout_from: survey.detection.source.name().into(),
         warnings: not_carried(&survey.found.tables)
             .into_iter()
             .map(|lost| format!("the backup does not hold {lost}"))
-            .chain(survey.detection.warnings.clone())
+            .chain(survey.detection.warnings.iter().chain(&survey.detection.guessed).cloned())
             .collect(),
         seconds: 0.0,
         bytes_read: 0,
@@ -268,11 +294,12 @@ impl Run<'_> {
             table: table.name.clone(),
             kind: table.kind,
             rollups: table.rollups.clone(),
-            layout: self.survey.detection.layout,
+            layouts: self.survey.detection.layouts.clone(),
+            charset: self.survey.charset,
             names: Arc::clone(&self.survey.names),
             scan: self.pace.pages(ScanOptions {
                 max_versions: self.survey.versions(self.plan, table),
-                raw: self.plan.raw,
+                raw: self.survey.raw,
                 page_bytes: page_bytes as usize,
                 ..ScanOptions::default()
             }),
@@ -334,6 +361,7 @@ impl Run<'_> {
             finished_ms: time::now_ms(),
             tally: outcome.tally,
             raw_cells: by_name(&outcome.raw_reasons),
+            cells_by_layout: outcome.by_layout.clone(),
             files: outcome.files.clone(),
             ..ShardRecord::default()
         };
@@ -403,13 +431,16 @@ impl Run<'_> {
     }
 
     fn manifest(&self, results: &[TableResult], started_ms: i64) -> Manifest {
-        let conf = self.plan.source.conf.as_ref();
+        let conf = self.survey.conf.as_ref();
+        let layouts = &self.survey.detection.layouts;
         Manifest {
             started_ms,
-            raw: self.plan.raw,
+            raw: self.survey.raw,
             exactness: if self.survey.thrift1 { EXACTNESS_THRIFT1 } else { EXACTNESS }.into(),
-            layout: self.survey.detection.layout,
+            layout: *layouts.main(),
+            older_layouts: layouts.older().to_vec(),
             layout_source: self.survey.detection.source,
+            name_charset: self.survey.charset,
             server: self.survey.server.clone(),
             opentsdb_conf: conf.map(OpentsdbConf::kept).unwrap_or_default(),
             rollup_config: conf.and_then(OpentsdbConf::rollup_text).map(str::to_string),

@@ -14,7 +14,7 @@ use crate::flow::names::Names;
 use crate::flow::tables::SourceTable;
 use crate::flow::threads::Threads;
 use crate::manifest::{BackupWriter, HashedFile, MetricCount, TableRecord};
-use crate::model::{FileKind, FileRow, MetricRow, ShardRow, hex};
+use crate::model::{FileKind, FileRow, MetricRow, RawReason, ShardRow, hex};
 use crate::parquet_file::{TableWriter, read_metrics, views_sql};
 use crate::store::Store;
 
@@ -44,6 +44,7 @@ impl TableResult {
             shards: 0,
             tally: Default::default(),
             raw_cells: BTreeMap::new(),
+            cells_by_layout: BTreeMap::new(),
             rows_by_kind: BTreeMap::new(),
             files: 0,
             bytes_written: 0,
@@ -61,6 +62,9 @@ impl TableResult {
         for (reason, count) in by_name(&outcome.raw_reasons) {
             let cells = record.raw_cells.entry(reason).or_default();
             *cells = cells.saturating_add(count);
+        }
+        for (layout, cells) in outcome.by_layout {
+            *record.cells_by_layout.entry(layout).or_default() += cells;
         }
         for file in outcome.files {
             record.files += 1;
@@ -109,6 +113,21 @@ fn earliest(a: Option<i64>, b: Option<i64>) -> Option<i64> {
 /// A table as a dry run reports it.
 pub fn planned_table(table: &SourceTable, versions: i32) -> TableReport {
     table_report(&TableResult::new(table, versions).record)
+}
+
+/// What to say about rows whose salt fits no number of buckets that is known.
+pub fn other_salts(tables: &[TableRecord]) -> Vec<String> {
+    let count =
+        |table: &TableRecord| table.raw_cells.get(RawReason::OtherSalt.name()).copied().filter(|count| *count > 0);
+    let warning = |(table, count): (&TableRecord, u64)| {
+        format!(
+            "{count} cells of {} are in rows whose salt is a bucket's, but fits no number of buckets that is known: their \
+             points are shown, and they are kept as bytes; --salt-buckets NOW,EARLIER,... names earlier numbers and saves \
+             space",
+            table.name
+        )
+    };
+    tables.iter().filter_map(|table| Some((table, count(table)?))).map(warning).collect()
 }
 
 /// Counts for a shard record.

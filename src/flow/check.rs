@@ -2,8 +2,8 @@
 
 use crate::cluster::Api;
 use crate::flow::descriptions::not_carried;
-use crate::flow::detect::{decide, sample_keys, words};
-use crate::flow::names::read_names;
+use crate::flow::detect::{decide, sample_keys};
+use crate::flow::names::{name_warnings, read_names, uid_warnings};
 use crate::flow::pace::Pace;
 use crate::flow::plan::Source;
 use crate::flow::preflight::{self, ClusterSection, Section};
@@ -51,18 +51,21 @@ pub fn check(
     if client.gateway()?.api == Api::Thrift2 && !client.manages_tables()? {
         warnings.push(BEFORE_2_2.into());
     }
+    let charset = source.charset.unwrap_or_default();
     let (names, facts) = match found.uid() {
-        Some(uid) => read_names(&mut client, &uid.name, &Pace::free(cancel))?,
+        Some(uid) => read_names(&mut client, &uid.name, charset, &Pace::free(cancel))?,
         None => Default::default(),
     };
-    let keys = match found.data() {
-        Some(data) => sample_keys(&mut client, data)?,
-        None => Vec::new(),
-    };
+    let mut keys = Vec::new();
+    for data in found.data() {
+        keys.extend(sample_keys(&mut client, data)?);
+    }
     let detection = decide(source.conf.as_ref(), &source.layout, &facts, &names, &keys)?;
     let mut sure = detection.sure;
-    sure.push(format!("the layout is {}", words(&detection.layout)));
+    sure.push(format!("row keys are read with {}", detection.layouts.main()));
     warnings.extend(detection.warnings);
+    warnings.extend(name_warnings(&facts));
+    warnings.extend(uid_warnings(&facts, detection.layouts.main(), charset));
     warnings.extend(unusual(&found.tables));
     if source.conf.is_none() {
         warnings.push(
@@ -77,11 +80,13 @@ pub fn check(
         store,
         tables: found.tables.iter().map(checked).collect(),
         absent_tables: found.absent,
-        layout: detection.layout,
+        layout: *detection.layouts.main(),
+        older_layouts: detection.layouts.older().to_vec(),
         layout_from: detection.source.name().into(),
         keys_sampled: detection.sampled,
         keys_fitting: detection.fitting,
         sure,
+        guessed: detection.guessed,
         warnings,
         would_be_lost: lost,
     })

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::codec::{Scratch, rebuild_segment};
 use crate::flow::FlowError;
-use crate::model::{Cell, CellBlock, FileKind, KeyLayout};
+use crate::model::{Cell, CellBlock, FileKind, KeyLayouts};
 use crate::parquet_file::{CellReader, PointsReader};
 
 /// Bytes of rebuilt cells that are handed on together.
@@ -20,11 +20,11 @@ pub fn cells_of(
     file: Bytes,
     kind: FileKind,
     rows: u64,
-    layout: &KeyLayout,
+    layouts: &KeyLayouts,
     each: &mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
 ) -> Result<(), FlowError> {
     match kind {
-        FileKind::Points => cells_of_points(file, rows, layout, each),
+        FileKind::Points => cells_of_points(file, rows, layouts, each),
         kind if kind.is_catalogue() => Ok(()),
         _ => {
             let mut reader = CellReader::open(file, rows)?;
@@ -41,7 +41,7 @@ pub fn cells_of(
 fn cells_of_points(
     file: Bytes,
     rows: u64,
-    layout: &KeyLayout,
+    layouts: &KeyLayouts,
     each: &mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
 ) -> Result<(), FlowError> {
     let mut reader = PointsReader::open_recorded(file, rows)?;
@@ -62,7 +62,7 @@ fn cells_of_points(
                 full = full
                     .and_then(|()| block.push_cell(cell.family, cell.qualifier, cell.timestamp, cell.kind, cell.value));
             };
-            rebuild_segment(&batch, segment, layout, &mut scratch, collect)
+            rebuild_segment(&batch, segment, layouts, &mut scratch, collect)
                 .map_err(|e| FlowError::damaged(e.to_string()))?;
             full.map_err(|e| FlowError::damaged(e.to_string()))?;
             if block.bytes().len() >= BLOCK_BYTES {

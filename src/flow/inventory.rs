@@ -11,7 +11,7 @@ use crate::flow::process::ProcessIdentity;
 use crate::flow::threads::Threads;
 use crate::flow::{FlowError, TableReport};
 use crate::manifest::{BackupPaths, Repository, TableRecord};
-use crate::model::{FileKind, KeyLayout, time::now_ms};
+use crate::model::{FileKind, KeyLayout, NameCharset, time::now_ms};
 use crate::parquet_file::views_sql;
 use crate::store::Store;
 
@@ -78,6 +78,10 @@ pub struct ShowReport {
     pub exactness: String,
     /// UID widths and salt.
     pub layout: KeyLayout,
+    /// The same of rows under another salt.
+    pub older_layouts: Vec<KeyLayout>,
+    /// How the bytes of names were read.
+    pub name_charset: NameCharset,
     /// Where the layout comes from.
     pub layout_from: String,
     /// HBase's cluster id.
@@ -182,6 +186,8 @@ pub fn show(store: &Store, backup: &str) -> Result<ShowReport, FlowError> {
         raw: manifest.raw,
         exactness: manifest.exactness,
         layout: manifest.layout,
+        older_layouts: manifest.older_layouts,
+        name_charset: manifest.name_charset,
         layout_from: manifest.layout_source.name().into(),
         cluster_id: manifest.server.cluster_id,
         gateways: manifest.server.addresses,
@@ -256,6 +262,7 @@ pub fn table_report(table: &TableRecord) -> TableReport {
         tally: table.tally,
         raw_cells: table.raw_cells.values().copied().fold(0, u64::saturating_add),
         raw_reasons: table.raw_cells.clone(),
+        cells_by_layout: table.cells_by_layout.clone(),
         shards: table.shards,
         files: table.files,
         bytes_written: table.bytes_written,

@@ -6,6 +6,7 @@
 //!  cluster ◄─────────── put ◄─ codec ◄─ columnar ◄─ parquet_file ◄─ store ◄─ manifest     restore
 //! ```
 
+mod asked;
 mod attributes;
 mod backup;
 mod backup_files;
@@ -31,6 +32,7 @@ mod plan;
 mod preflight;
 mod process;
 mod progress;
+mod properties;
 mod prune;
 mod queue;
 mod report;

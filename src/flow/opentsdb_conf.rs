@@ -1,10 +1,10 @@
 //! What the configuration of a TSD says about its tables.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::codec::RollupConfig;
-use crate::flow::FlowError;
+use crate::flow::{FlowError, properties};
 use crate::model::KeyLayout;
 
 /// Keys whose values change bytes in HBase; they are kept in the manifest, because nothing in HBase records them.
@@ -50,33 +50,60 @@ pub struct OpentsdbConf {
 }
 
 impl OpentsdbConf {
-    /// Reads a file in the format of Java properties; a rollup configuration that it names is read too, relative to it.
+    /// Reads a file as Java's `Properties` does. The rollup configuration is `rollup_config` where that is given, else the
+    /// file that `tsd.rollups.config` names; a relative name is looked for beside the file and in the working directory.
     ///
     /// # Errors
     /// [`FlowError::Input`] when a file cannot be read or the rollup configuration is not what a TSD takes.
-    pub fn read(path: &Path) -> Result<Self, FlowError> {
-        let text = std::fs::read_to_string(path)
+    pub fn read(path: &Path, rollup_config: Option<&Path>) -> Result<Self, FlowError> {
+        let conf = Self::read_keys(path)?;
+        let named = conf.get("tsd.rollups.config").map(str::to_string);
+        let text = match (rollup_config, named) {
+            (Some(file), _) => Some(read_rollups(file)?),
+            (None, Some(name)) if name.ends_with(".json") => Some(find_rollups(path, &name)?),
+            (None, named) => named,
+        };
+        conf.with_rollups(text, &path.display().to_string())
+    }
+
+    /// Reads the file alone, not the rollup configuration that it names.
+    ///
+    /// # Errors
+    /// [`FlowError::Input`] when the file cannot be read.
+    pub fn read_keys(path: &Path) -> Result<Self, FlowError> {
+        let bytes = std::fs::read(path)
             .map_err(|e| FlowError::input(format!("cannot read the OpenTSDB configuration {}: {e}", path.display())))?;
-        let mut conf = Self { values: properties(&text), ..Self::default() };
-        if let Some(value) = conf.values.get("tsd.rollups.config").cloned() {
-            let text = if value.trim_end().ends_with(".json") {
-                let file = path.parent().unwrap_or(Path::new(".")).join(value.trim());
-                std::fs::read_to_string(&file).map_err(|e| {
-                    FlowError::input(format!(
-                        "cannot read the rollup configuration {} named by tsd.rollups.config: {e}",
-                        file.display()
-                    ))
-                })?
-            } else {
-                value
-            };
-            let config = RollupConfig::parse(&text).map_err(|e| {
-                FlowError::input(format!("tsd.rollups.config in {} is not usable: {e}", path.display()))
-            })?;
-            conf.rollups = Some(config);
-            conf.rollup_text = Some(text);
+        let values = properties::parse(&bytes).map_err(|problem| {
+            FlowError::input(format!("the OpenTSDB configuration {} is not usable: {problem}", path.display()))
+        })?;
+        Ok(Self { values, ..Self::default() })
+    }
+
+    /// A rollup configuration without the rest.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn of_rollups(file: &Path) -> Result<Self, FlowError> {
+        Self::default().with_rollups(Some(read_rollups(file)?), &file.display().to_string())
+    }
+
+    /// What [`kept`](Self::kept) and [`rollup_text`](Self::rollup_text) gave an earlier run.
+    ///
+    /// # Errors
+    /// [`FlowError::Input`] for a rollup configuration that an earlier run cannot have taken.
+    pub fn recorded(values: BTreeMap<String, String>, rollup_text: Option<String>) -> Result<Self, FlowError> {
+        Self { values, ..Self::default() }.with_rollups(rollup_text, "the plan of the backup")
+    }
+
+    fn with_rollups(mut self, text: Option<String>, place: &str) -> Result<Self, FlowError> {
+        if let Some(text) = text {
+            let config = RollupConfig::parse(&text);
+            let config = config
+                .map_err(|e| FlowError::input(format!("the rollup configuration in {place} is not usable: {e}")))?;
+            self.rollups = Some(config);
+            self.rollup_text = Some(text);
         }
-        Ok(conf)
+        Ok(self)
     }
 
     /// A value that is present and not blank.
@@ -124,53 +151,64 @@ impl OpentsdbConf {
     }
 }
 
-/// `key = value`, `key: value` and `key value` lines; `#` and `!` begin comments; a final backslash continues a line.
-fn properties(text: &str) -> BTreeMap<String, String> {
-    let mut values = BTreeMap::new();
-    let mut joined = String::new();
-    for line in text.lines() {
-        let line = line.trim_start();
-        if joined.is_empty() && (line.is_empty() || line.starts_with(['#', '!'])) {
-            continue;
-        }
-        joined.push_str(line);
-        let slashes = joined.len() - joined.trim_end_matches('\\').len();
-        if slashes % 2 == 1 {
-            joined.pop();
-            continue;
-        }
-        let line = std::mem::take(&mut joined);
-        let at = line.find(['=', ':', ' ', '\t']).unwrap_or(line.len());
-        let (key, rest) = line.split_at(at);
-        let rest = rest.trim_start();
-        let rest = rest.strip_prefix(['=', ':']).unwrap_or(rest);
-        values.insert(key.to_string(), rest.trim().to_string());
-    }
-    values
+fn read_rollups(file: &Path) -> Result<String, FlowError> {
+    std::fs::read_to_string(file)
+        .map_err(|e| FlowError::input(format!("cannot read the rollup configuration {}: {e}", file.display())))
+}
+
+/// Reads the file that `tsd.rollups.config` names. A TSD takes a relative name from its working directory, which nothing
+/// tells here.
+fn find_rollups(conf: &Path, name: &str) -> Result<String, FlowError> {
+    let beside = conf.parent().unwrap_or(Path::new(".")).join(name);
+    let places = [beside, PathBuf::from(name)];
+    let found = places.iter().find(|place| place.exists());
+    found.map_or_else(
+        || {
+            Err(FlowError::input(format!(
+                "{} names the rollup configuration {name}, which is neither at {} nor in the working directory; name it with \
+                 --rollup-config FILE",
+                conf.display(),
+                places[0].display()
+            )))
+        },
+        |place| read_rollups(place),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn conf(text: &str) -> OpentsdbConf {
+        OpentsdbConf { values: properties::parse(text.as_bytes()).unwrap(), ..OpentsdbConf::default() }
+    }
+
     #[test]
-    fn properties_are_read_as_java_does() {
-        let read = properties("# c\n a=1 \nb : 2\nc 3\nd = x\\\n  y\n! no\n\ne=\n");
-        let pairs: Vec<_> = read.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        assert_eq!(pairs, [("a", "1"), ("b", "2"), ("c", "3"), ("d", "xy"), ("e", "")]);
+    fn a_rollup_configuration_is_found_beside_the_file_or_where_it_is_said_to_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, json) = (folder.path().join("opentsdb.conf"), r#"{"aggregationIds": {"sum": 0}, "intervals": []}"#);
+        std::fs::write(&path, "tsd.rollups.config = ./src/r.json\n").unwrap();
+        let refused = OpentsdbConf::read(&path, None).unwrap_err().to_string();
+        assert!(refused.contains("--rollup-config") && refused.contains("./src/r.json"), "{refused}");
+        let elsewhere = folder.path().join("elsewhere.json");
+        std::fs::write(&elsewhere, json).unwrap();
+        assert_eq!(OpentsdbConf::read(&path, Some(&elsewhere)).unwrap().rollup_text(), Some(json));
+        assert_eq!(OpentsdbConf::of_rollups(&elsewhere).unwrap().rollup_text(), Some(json));
+        std::fs::create_dir(folder.path().join("src")).unwrap();
+        std::fs::write(folder.path().join("src/r.json"), json).unwrap();
+        let read = OpentsdbConf::read(&path, None).unwrap();
+        assert_eq!(read.rollups().unwrap().aggregation_ids["sum"], 0);
+        let again = OpentsdbConf::recorded(read.kept(), read.rollup_text().map(str::to_owned)).unwrap();
+        assert_eq!((again.kept(), again.rollups()), (read.kept(), read.rollups()));
     }
 
     #[test]
     fn widths_come_from_the_file_and_are_checked() {
-        let conf = OpentsdbConf {
-            values: properties("tsd.storage.uid.width.tagv=4\ntsd.storage.salt.width = 1\ntsd.storage.salt.buckets=8"),
-            ..OpentsdbConf::default()
-        };
+        let conf = conf("tsd.storage.uid.width.tagv=4\ntsd.storage.salt.width = 1\ntsd.storage.salt.buckets=8");
         let layout = conf.layout().unwrap();
         assert_eq!((layout.metric_width, layout.tagv_width, layout.salt_width, layout.salt_buckets), (3, 4, 1, 8));
         for bad in ["tsd.storage.uid.width.tagv=9", "tsd.storage.salt.width=x"] {
-            let conf = OpentsdbConf { values: properties(bad), ..OpentsdbConf::default() };
-            assert!(conf.layout().is_err(), "{bad}");
+            assert!(super::tests::conf(bad).layout().is_err(), "{bad}");
         }
     }
 }

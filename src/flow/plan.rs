@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::Gateways;
 use crate::flow::{AttributeEdit, Ceiling, OpentsdbConf, TableNames, TtlChoice};
-use crate::model::{KeyLayout, TableDescriptor};
+use crate::model::{KeyLayout, NameCharset, TableDescriptor};
 use crate::store::Store;
 
 /// How much of the machine and of the cluster a run may use.
@@ -50,7 +50,7 @@ impl Default for Manners {
 }
 
 /// UID widths and salt as given by flags; each overrides what the configuration or detection says.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayoutFlags {
     /// Bytes of a metric UID.
     pub metric_width: Option<u8>,
@@ -60,8 +60,8 @@ pub struct LayoutFlags {
     pub tagv_width: Option<u8>,
     /// Salt bytes.
     pub salt_width: Option<u8>,
-    /// Salt buckets.
-    pub salt_buckets: Option<u32>,
+    /// Salt buckets: the number that is in use, then those of older rows; empty: not given.
+    pub salt_buckets: Vec<u32>,
 }
 
 impl LayoutFlags {
@@ -77,7 +77,7 @@ impl LayoutFlags {
             tagk_width: self.tagk_width.unwrap_or(layout.tagk_width),
             tagv_width: self.tagv_width.unwrap_or(layout.tagv_width),
             salt_width: self.salt_width.unwrap_or(layout.salt_width),
-            salt_buckets: self.salt_buckets.unwrap_or(layout.salt_buckets),
+            salt_buckets: self.salt_buckets.first().copied().unwrap_or(layout.salt_buckets),
         }
     }
 }
@@ -92,6 +92,8 @@ pub struct Source {
     pub conf: Option<OpentsdbConf>,
     /// Widths and salt given by hand.
     pub layout: LayoutFlags,
+    /// How the bytes of names are read; `None`: not given.
+    pub charset: Option<NameCharset>,
     /// Descriptors of tables given by hand, for gateways that do not tell them.
     pub descriptions: Vec<TableDescriptor>,
 }

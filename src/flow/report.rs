@@ -21,6 +21,9 @@ pub struct TableReport {
     pub raw_cells: u64,
     /// Raw cells by reason.
     pub raw_reasons: BTreeMap<String, u64>,
+    /// Cells of points in rows under another salt, by number of the layout, from 1.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub cells_by_layout: BTreeMap<u8, u64>,
     /// Shards.
     pub shards: u64,
     /// Files.
@@ -55,6 +58,8 @@ pub struct BackupReport {
     pub absent_tables: Vec<String>,
     /// UID widths and salt.
     pub layout: KeyLayout,
+    /// The same of rows under another salt.
+    pub older_layouts: Vec<KeyLayout>,
     /// Where the layout comes from: `opentsdb.conf`, `flags` or `detected`.
     pub layout_from: String,
     /// Remarks that somebody should read.
@@ -277,6 +282,8 @@ pub struct CheckReport {
     pub absent_tables: Vec<String>,
     /// UID widths and salt.
     pub layout: KeyLayout,
+    /// The same of rows under another salt.
+    pub older_layouts: Vec<KeyLayout>,
     /// Where the layout comes from: `opentsdb.conf`, `flags` or `detected`.
     pub layout_from: String,
     /// Row keys sampled, and how many of them fit the layout.
@@ -285,6 +292,8 @@ pub struct CheckReport {
     pub keys_fitting: u64,
     /// What is sure.
     pub sure: Vec<String>,
+    /// What was assumed, because nothing contradicts it.
+    pub guessed: Vec<String>,
     /// What somebody should read.
     pub warnings: Vec<String>,
     /// What a backup would not carry.

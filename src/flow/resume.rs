@@ -7,13 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::flow::asked::{Reached, contradiction};
 use crate::flow::backup_files::read_or_problem;
 use crate::flow::export::{MetricMap, ShardOutcome, count_metrics};
 use crate::flow::lock::RepositoryLock;
 use crate::flow::queue::WorkQueue;
 use crate::flow::threads::Threads;
 use crate::flow::workers::work_through;
-use crate::flow::{Cancel, FlowError, Progress};
+use crate::flow::{BackupPlan, Cancel, FlowError, Progress};
 use crate::manifest::layout::parse_shard_record;
 use crate::manifest::{BackupWriter, PlanRecord, Repository, RepositoryError, ShardRecord};
 use crate::model::{FileKind, KeyRange, RawReason};
@@ -47,7 +48,7 @@ pub struct Resumed {
     pub problems: Vec<String>,
 }
 
-/// The newest backup that was begun with the same plan and is not finished.
+/// The newest backup that is not finished and that the command line does not contradict.
 ///
 /// # Errors
 /// [`FlowError::Input`] when there is none, saying why those that are there do not fit; the repository's.
@@ -55,13 +56,14 @@ pub fn find(
     threads: &Threads,
     repository: &Repository,
     lock: &RepositoryLock,
-    wanted: &PlanRecord,
+    asked: &BackupPlan,
+    reached: &Reached,
 ) -> Result<(BackupWriter, PlanRecord), FlowError> {
     let mut reasons = Vec::new();
     for backup in threads.wait(repository.unfinished())?.into_iter().rev() {
         let reason = match threads.wait(repository.plan(&backup)) {
             Ok(None) => "it has no plan.json".to_string(),
-            Ok(Some(plan)) => match plan.difference(wanted) {
+            Ok(Some(plan)) => match contradiction(&plan, asked, reached) {
                 None => {
                     if let Some(owner) = lock.claim(repository, &backup)? {
                         return Err(FlowError::Locked(format!(
@@ -180,6 +182,7 @@ fn kept_shard(
         range: KeyRange::new(record.start, record.stop),
         tally: record.tally,
         raw_reasons,
+        by_layout: record.cells_by_layout,
         files: record.files,
         metrics,
         rest: Vec::new(),
@@ -215,6 +218,7 @@ mod tests {
             range: KeyRange::new(start, stop),
             tally: Default::default(),
             raw_reasons: BTreeMap::new(),
+            by_layout: BTreeMap::new(),
             files: Vec::new(),
             metrics: MetricMap::new(),
             rest: Vec::new(),

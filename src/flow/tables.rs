@@ -8,15 +8,18 @@ use crate::cluster::{Client, ClusterError};
 use crate::codec::RollupTable;
 use crate::flow::descriptions::describe;
 use crate::flow::{FlowError, OpentsdbConf};
+use crate::manifest::PlannedTable;
 use crate::model::{DescriptorSource, Region, TableDescriptor, TableKind};
 
 /// Table names as a user gives them; what is `None` comes from the OpenTSDB configuration or is OpenTSDB's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableNames {
-    /// The data table.
-    pub data: Option<String>,
+    /// Data tables, the main one first; empty: not given.
+    pub data: Vec<String>,
     /// The UID table.
     pub uid: Option<String>,
+    /// There is no UID table.
+    pub no_uid: bool,
     /// The meta table.
     pub meta: Option<String>,
     /// The tree table.
@@ -87,16 +90,34 @@ impl SourceTables {
             } else if client.table_exists(&name)? {
                 return Err(hidden(name).into());
             } else if required {
-                let have: Vec<&str> = existing.iter().map(String::as_str).collect();
-                return Err(FlowError::input(format!(
-                    "table {name} does not exist on this cluster; it has: {}. Name the tables with --data-table, \
-                     --uid-table, --meta-table, --tree-table and --table, or give the TSD's configuration with \
-                     --opentsdb-conf",
-                    if have.is_empty() { "no table at all".to_string() } else { have.join(", ") }
-                )));
+                return Err(missing(&name, kind, &existing));
             } else {
                 found.absent.push(name);
             }
+        }
+        Ok(found)
+    }
+
+    /// The tables that an earlier run planned to read; all of them must exist.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn planned(
+        client: &mut Client,
+        tables: &[PlannedTable],
+        conf: Option<&OpentsdbConf>,
+        descriptions: &[TableDescriptor],
+    ) -> Result<Self, FlowError> {
+        let existing: BTreeSet<String> = client.table_names()?.into_iter().collect();
+        let mut found = Self { tables: Vec::new(), absent: Vec::new() };
+        for PlannedTable { name, kind, .. } in tables {
+            if !existing.contains(name) {
+                return Err(match client.table_exists(name)? {
+                    true => hidden(name.clone()).into(),
+                    false => missing(name, *kind, &existing),
+                });
+            }
+            found.tables.push(read_table(client, name.clone(), *kind, conf, descriptions)?);
         }
         Ok(found)
     }
@@ -106,10 +127,24 @@ impl SourceTables {
         self.tables.iter().find(|table| table.kind == TableKind::Uid)
     }
 
-    /// The first data table.
-    pub fn data(&self) -> Option<&SourceTable> {
-        self.tables.iter().find(|table| table.kind == TableKind::Data)
+    /// The data tables, the main one first.
+    pub fn data(&self) -> impl Iterator<Item = &SourceTable> {
+        self.tables.iter().filter(|table| table.kind == TableKind::Data)
     }
+}
+
+fn missing(name: &str, kind: TableKind, existing: &BTreeSet<String>) -> FlowError {
+    let have: Vec<&str> = existing.iter().map(String::as_str).collect();
+    let advice = match kind {
+        TableKind::Uid => " When the UID table is lost, --no-uid-table backs up the rest, with UIDs in place of names.",
+        _ => "",
+    };
+    FlowError::input(format!(
+        "table {name} does not exist on this cluster; it has: {}. Name the tables with --data-table, --uid-table, \
+         --meta-table, --tree-table and --table, or give the TSD's configuration with --opentsdb-conf{}{advice}",
+        if have.is_empty() { "no table at all".to_string() } else { have.join(", ") },
+        if advice.is_empty() { "" } else { "." }
+    ))
 }
 
 /// Names, kinds and whether the table must exist, in the order of a backup.
@@ -118,18 +153,23 @@ fn wanted(names: &TableNames, conf: Option<&OpentsdbConf>) -> Vec<(String, Table
         let name = flag.as_deref().or_else(|| conf.and_then(|c| c.get(key))).unwrap_or(default);
         (name.to_string(), flag.is_some())
     };
-    let (data, _) = pick(&names.data, "tsd.storage.hbase.data_table", "tsdb");
+    let data = match names.data.as_slice() {
+        [] => vec![pick(&None, "tsd.storage.hbase.data_table", "tsdb").0],
+        given => given.to_vec(),
+    };
     let (uid, _) = pick(&names.uid, "tsd.storage.hbase.uid_table", "tsdb-uid");
     let (meta, meta_required) = pick(&names.meta, "tsd.storage.hbase.meta_table", "tsdb-meta");
     let (tree, tree_required) = pick(&names.tree, "tsd.storage.hbase.tree_table", "tsdb-tree");
-    let mut list = vec![(data, TableKind::Data, true)];
+    let mut list: Vec<_> = data.into_iter().map(|name| (name, TableKind::Data, true)).collect();
     list.extend(names.extra.iter().map(|name| (name.clone(), TableKind::Rollup, true)));
     let rollups = conf.and_then(OpentsdbConf::rollups);
     let configured = rollups.iter().flat_map(|config| config.tables());
     list.extend(configured.map(|name| (name.to_string(), TableKind::Rollup, false)));
     list.push((meta, TableKind::Meta, meta_required));
     list.push((tree, TableKind::Tree, tree_required));
-    list.push((uid, TableKind::Uid, true));
+    if !names.no_uid {
+        list.push((uid, TableKind::Uid, true));
+    }
     let mut seen = BTreeSet::new();
     list.retain(|(name, _, _)| seen.insert(name.clone()));
     list

@@ -1,5 +1,7 @@
 //! What was begun and can be resumed: the plan of a backup, and the progress of a restore.
 
+use std::collections::BTreeMap;
+
 use futures_util::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +13,7 @@ use super::repository::{READS_AT_ONCE, Repository, read_small};
 use super::sealed::{seal, unseal};
 use super::{FORMAT, TOOL_VERSION};
 use crate::model::time::now_ms;
-use crate::model::{KeyLayout, TableKind, Tally};
+use crate::model::{KeyLayout, KeyLayouts, NameCharset, TableKind, Tally};
 
 /// One table of a [`PlanRecord`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +26,8 @@ pub struct PlannedTable {
     pub versions: i32,
 }
 
-/// `plan.json` of a backup: what was asked for. Shards of two runs make one backup only when both were asked the same.
+/// `plan.json` of a backup: what was asked for, and all that decoding depends on. A run that resumes it takes these from
+/// here, so that shards of two runs are decoded alike.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PlanRecord {
     /// [`super::FORMAT`]; filled in.
@@ -41,8 +44,20 @@ pub struct PlanRecord {
     pub raw: bool,
     /// UID widths and salt.
     pub layout: KeyLayout,
+    /// Layouts of rows under another salt, as in the manifest.
+    #[serde(default)]
+    pub older_layouts: Vec<KeyLayout>,
     /// How the layout became known.
     pub layout_source: LayoutSource,
+    /// How the bytes of names are read; `None` in the plans of programs that could not go on with their configuration.
+    #[serde(default)]
+    pub name_charset: Option<NameCharset>,
+    /// The keys of the TSD's configuration that matter; `None` when no configuration was given.
+    #[serde(default)]
+    pub opentsdb_conf: Option<BTreeMap<String, String>>,
+    /// The TSD's rollup configuration, JSON as text.
+    #[serde(default)]
+    pub rollup_config: Option<String>,
     /// HBase's cluster id, when the gateway tells it.
     pub cluster_id: Option<String>,
     /// `thrift2` or `thrift1`.
@@ -54,26 +69,9 @@ pub struct PlanRecord {
 }
 
 impl PlanRecord {
-    /// What another plan asks for differently, in words; `None` when shards of both fit together.
-    pub fn difference(&self, other: &Self) -> Option<String> {
-        let tables = |plan: &Self| {
-            let words = |t: &PlannedTable| format!("{} ({:?}, {} versions)", t.name, t.kind, t.versions);
-            plan.tables.iter().map(words).collect::<Vec<_>>().join(", ")
-        };
-        if self.cluster_id != other.cluster_id {
-            let id = |plan: &Self| plan.cluster_id.clone().unwrap_or_else(|| "unknown".into());
-            return Some(format!("it reads cluster {}, this is cluster {}", id(self), id(other)));
-        }
-        if self.raw != other.raw {
-            return Some(format!("it was begun {} --raw", if self.raw { "with" } else { "without" }));
-        }
-        if self.tables != other.tables {
-            return Some(format!("it reads the tables {}, now they are {}", tables(self), tables(other)));
-        }
-        if self.layout != other.layout {
-            return Some("it was begun with other UID widths or salt".into());
-        }
-        (self.api != other.api).then(|| format!("it was begun through a gateway of {}", self.api))
+    /// The layouts of all rows.
+    pub fn layouts(&self) -> KeyLayouts {
+        KeyLayouts::new(self.layout, self.older_layouts.iter().copied())
     }
 }
 

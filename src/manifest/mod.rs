@@ -93,7 +93,8 @@
 //! | field | meaning |
 //! |---|---|
 //! | `format`, `backup`, `tool_version`, `started`, `started_ms` | as in the manifest |
-//! | `raw`, `layout`, `layout_source` | as in the manifest |
+//! | `raw`, `layout`, `older_layouts`, `layout_source`, `name_charset`, `rollup_config` | as in the manifest |
+//! | `opentsdb_conf` | as in the manifest; `null` when no configuration was given |
 //! | `cluster_id`, `api` | as in the manifest's `server` |
 //! | `tables` | `name`, `kind`, `versions` of each table, in the order of reading |
 //! | `self_blake3` | own hash |
@@ -111,7 +112,9 @@
 //! | `raw` | true: delete markers and overwritten versions were read as well |
 //! | `exactness` | what is exact about it, one sentence for people |
 //! | `layout` | `metric_width`, `tagk_width`, `tagv_width` (bytes of a UID), `salt_width` (bytes, 0 none), `salt_buckets` |
-//! | `layout_source` | how it became known: `conf`, `flags` or `detected` |
+//! | `older_layouts` | further layouts of the same UID widths, for rows under another salt; their numbers count from 1, see `form` in `crate::parquet_file`; may be absent: none |
+//! | `layout_source` | how `layout` became known: `conf`, `flags` or `detected` |
+//! | `name_charset` | how the bytes of names were read: `iso-8859-1` or `utf-8`; may be absent: `iso-8859-1` |
 //! | `server` | `cluster_id`, `hbase_version` (or `null`), `api` (`thrift2`, `thrift1`), `transport`, `addresses` |
 //! | `opentsdb_conf` | the keys of the TSD's configuration that matter, with their values |
 //! | `rollup_config` | the TSD's rollup configuration, JSON as text, or `null` |
@@ -133,6 +136,7 @@
 //! | `shards` | number of shard records |
 //! | `tally` | what the scan read |
 //! | `raw_cells` | cells in `cells/` by reason |
+//! | `cells_by_layout` | cells of exact points in rows of each of `older_layouts`, by its number; may be absent: none |
 //! | `rows_by_kind` | Parquet rows by kind of file (the folder's name) |
 //! | `files`, `bytes_written` | Parquet files and their bytes |
 //! | `first_point_ms`, `last_point_ms` | times of the first and last point, or `null` |
@@ -149,7 +153,7 @@
 //! | `table`, `shard` | table, unescaped; number from 0 |
 //! | `start`, `stop` | keys, hex: first inclusive, last exclusive; an empty `stop` is the table's end |
 //! | `started_ms`, `finished_ms` | ms |
-//! | `tally`, `raw_cells` | as in the manifest |
+//! | `tally`, `raw_cells`, `cells_by_layout` | as in the manifest |
 //! | `files` | `path`, `kind` (the folder's name), `size`, `blake3`, `rows` (of Parquet), `tally` (cells that restore takes from here), `first_row`, `last_row` (hex or `null`), `ranges` |
 //! | | `ranges`: `first_metric`, `last_metric` (least and greatest `metric` by bytes, or `null`), `metric_nulls` (rows without one), `first_ms`, `last_ms`, `timestamp_nulls` (the same of `timestamp`) |
 //! | `metrics` | the up to 1,000 metrics with most points, by name: `metric`, `uid` (hex), `points`, `first_ms`, `last_ms` |

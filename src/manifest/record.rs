@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::hex::{HexBytes, escape, unescape};
 use crate::model::{
-    ColumnRanges, DescriptorSource, FamilyDescriptor, FileKind, KeyLayout, TableDescriptor, TableKind, Tally,
+    ColumnRanges, DescriptorSource, FamilyDescriptor, FileKind, KeyLayout, KeyLayouts, NameCharset, TableDescriptor,
+    TableKind, Tally,
 };
 use crate::store::StoredFile;
 
@@ -158,6 +159,9 @@ pub struct TableRecord {
     pub tally: Tally,
     /// Raw cells by the name of their reason.
     pub raw_cells: BTreeMap<String, u64>,
+    /// Cells of points in rows under another salt, by the number of the layout, from 1; see [`Manifest::older_layouts`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cells_by_layout: BTreeMap<u8, u64>,
     /// Parquet rows by kind of file.
     pub rows_by_kind: BTreeMap<FileKind, u64>,
     /// Parquet files.
@@ -246,8 +250,15 @@ pub struct Manifest {
     pub exactness: String,
     /// UID widths and salt.
     pub layout: KeyLayout,
+    /// Layouts of rows under another salt, in the order of their numbers, from 1: the points of such a row have their
+    /// `form` plus 16 times the number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub older_layouts: Vec<KeyLayout>,
     /// How the layout became known.
     pub layout_source: LayoutSource,
+    /// How the bytes of names were read.
+    #[serde(default)]
+    pub name_charset: NameCharset,
     /// What it was read from.
     pub server: ServerFacts,
     /// The keys of the TSD's configuration that matter, with their values.
@@ -262,6 +273,13 @@ pub struct Manifest {
     pub totals: Totals,
     /// Hash of the file without these digits; filled in by commit. Must stay the last field.
     pub self_blake3: String,
+}
+
+impl Manifest {
+    /// The layouts of all rows.
+    pub fn layouts(&self) -> KeyLayouts {
+        KeyLayouts::new(self.layout, self.older_layouts.iter().copied())
+    }
 }
 
 /// A Parquet file of a shard.
@@ -327,6 +345,9 @@ pub struct ShardRecord {
     pub tally: Tally,
     /// Raw cells by the name of their reason.
     pub raw_cells: BTreeMap<String, u64>,
+    /// Cells of points in rows under another salt, by the number of the layout, from 1; see [`Manifest::older_layouts`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cells_by_layout: BTreeMap<u8, u64>,
     /// Files; none for an empty shard.
     pub files: Vec<FileRecord>,
     /// The metrics with most points, [`METRICS_PER_RECORD`] at most, sorted by name.

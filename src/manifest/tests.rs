@@ -35,6 +35,7 @@ fn manifest() -> Manifest {
         versions: 1,
         shards: 3,
         tally: tally(7),
+        cells_by_layout: [(1, 2)].into(),
         raw_cells: [("old_version".to_owned(), 2)].into(),
         rows_by_kind: [(FileKind::Points, 2), (FileKind::Cells, 2)].into(),
         files: 4,

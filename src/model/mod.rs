@@ -24,12 +24,12 @@ pub use cell::{Cell, CellBlock, CellRef, OutOfSpace, OwnedCell, RowView, Span, k
 pub use columns::{Column, ColumnRanges, ColumnType};
 pub use hex::{hex, unhex};
 pub use key_range::{KeyRange, successor};
-pub use layout::{KeyLayout, LayoutError};
-pub use points::{FLAG_MILLISECONDS, FLAG_SUPERSEDED, Form, PointBatch, Segment, WriteTime};
+pub use layout::{KeyLayout, KeyLayouts, LayoutError};
+pub use points::{FLAG_MILLISECONDS, FLAG_SUPERSEDED, Form, LAYOUT_UNIT, PointBatch, Segment, WriteTime};
 pub use raw::{RawCell, RawReason};
 pub use retry::Retry;
 pub use series::{SeriesLabel, SeriesLabels};
 pub use table::{DescriptorSource, FOREVER, FamilyDescriptor, Region, TableDescriptor, TableKind};
 pub use tally::{CellHasher, Tally, saturating_sum};
 pub use typed::{Annotation, Histogram, HistogramBucket, MetaRow, Rollup, RollupValue, TreeRow, TypedRows, UidRow};
-pub use uid::{UidKind, UidNames};
+pub use uid::{NameCharset, UidKind, UidNames};

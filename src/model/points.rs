@@ -71,12 +71,25 @@ pub struct Segment {
     pub float_start: usize,
     /// How the points were stored.
     pub form: Form,
+    /// Number of the row key's layout, see [`KeyLayouts`](crate::model::KeyLayouts).
+    pub layout: u8,
     /// True when these columns alone rebuild the cells byte for byte; false: the raw table is the source for restore.
     pub exact: bool,
     /// Cell timestamps.
     pub write_time: WriteTime,
     /// Sum of the cell hashes (see [`crate::model::CellHasher`]) of the segment's cells; meaningful when `exact`.
     pub checksum: u64,
+}
+
+/// In the number that a point's form is stored under, the low part is the form's own and this many times the rest is the
+/// number of the row key's layout.
+pub const LAYOUT_UNIT: u8 = 16;
+
+impl Segment {
+    /// The number that form and layout are stored under.
+    pub fn stored_form(&self) -> u8 {
+        self.form as u8 + LAYOUT_UNIT * self.layout
+    }
 }
 
 /// Points of one table, from one shard.

@@ -42,8 +42,11 @@ reasons! {
     BadRowKey => "bad_row_key",
     /// Base time not a multiple of 3,600 s.
     OddBaseTime => "odd_base_time",
-    /// The salt is not the one that the series hashes to.
+    /// The salt is none of any bucket that is known, and not the one that the series hashes to.
     WrongSalt => "wrong_salt",
+    /// The salt of another bucket than the series hashes to, under every number of buckets that is known: the row was
+    /// written with yet another number.
+    OtherSalt => "other_salt",
     /// A point at or behind the end of the row's hour.
     OffsetOutsideHour => "offset_outside_hour",
     /// A value without bytes.

@@ -55,6 +55,11 @@
 //! cost 0.96 B as differences; runs that short would be larger. A series in a row group costs about 6 bytes of tags and
 //! 6 bytes of TSUID once, which shows only where series are short-lived; the TSUID stays nevertheless, because the
 //! points must be restorable without the catalogue.
+//!
+//! # Form
+//!
+//! `form` of a point is the number of its [`Form`](crate::model::Form), plus 16 times the number of the layout of its row
+//! key: 0 is the manifest's `layout`, the others are its `older_layouts`, counted from 1.
 
 mod cell_reader;
 mod column;

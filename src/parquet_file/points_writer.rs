@@ -294,7 +294,7 @@ impl<'a> GroupRuns<'a> {
             runs.push_series(series, index, rows).ok_or(FileError::Batch("a segment has no series"))?;
         }
         for segment in group.segments {
-            runs.form.push(Some(segment.form as i32), segment.len);
+            runs.form.push(Some(i32::from(segment.stored_form())), segment.len);
             runs.exact.push(segment.exact, segment.len);
             let written = match segment.write_time {
                 WriteTime::Shared(ms) => Some(ms),

@@ -73,6 +73,7 @@ fn push_segment(batch: &mut PointBatch, number: usize, row: usize, len: usize) {
         int_start,
         float_start,
         form,
+        layout: 0,
         exact: row % 3 != 1,
         write_time: if form == Form::Single { WriteTime::Delays(delays) } else { shared },
         checksum: 0,
@@ -243,6 +244,7 @@ fn every_kind_of_value_takes_its_own_encoding() {
         let segment = Segment {
             len: 30_000,
             form,
+            layout: 0,
             exact,
             write_time,
             series: 0,

@@ -37,6 +37,8 @@ pub struct ScanOptions {
     pub keys_only: bool,
     /// All cells, without their values.
     pub no_values: bool,
+    /// Only cells with this timestamp in ms or a later one; a Thrift1 gateway cannot, and returns all.
+    pub written_since: Option<i64>,
 }
 
 impl ScanOptions {
@@ -57,6 +59,7 @@ impl Default for ScanOptions {
             families: Vec::new(),
             keys_only: false,
             no_values: false,
+            written_since: None,
         }
     }
 }
@@ -179,6 +182,7 @@ impl<'c> ShardScan<'c> {
             request.raw = self.options.raw;
             request.families = &families;
             request.most_bytes = self.options.page_bytes.saturating_mul(OVERSIZE);
+            request.written_since = self.options.written_since;
             request.filter = match (self.options.keys_only, self.options.no_values) {
                 (true, _) => Some(PageRequest::KEYS_ONLY),
                 (false, true) => Some(PageRequest::NO_VALUES),

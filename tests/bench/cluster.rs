@@ -187,7 +187,7 @@ pub fn batches(backup: &Path, table: &str) -> Vec<Vec<u8>> {
                         out.push(batch.take(table));
                     }
                 };
-                rebuild_segment(&points, segment, &KeyLayout::default(), &mut scratch, push).expect("a segment");
+                rebuild_segment(&points, segment, &KeyLayout::default().into(), &mut scratch, push).expect("a segment");
             }
         }
         out.extend(open.values_mut().filter(|batch| batch.rows() > 0).map(|batch| batch.take(table)));

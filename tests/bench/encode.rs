@@ -123,7 +123,7 @@ impl Run {
         let layout = KeyLayout::default();
         let batch = sort_points(batch, layout.metric_width);
         self.lap(2);
-        prove(&batch, &layout).expect("the points rebuild");
+        prove(&batch, &layout.into()).expect("the points rebuild");
         self.lap(3);
         let labels: Vec<_> = batch.series.iter().map(|tsuid| describe_series(tsuid, &layout, names)).collect();
         let mut ids = Vec::with_capacity(labels.len());

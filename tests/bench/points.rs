@@ -176,6 +176,7 @@ fn push_row(
             (_, true) => Form::Appended,
             _ => Form::Compacted,
         },
+        layout: 0,
         exact: true,
         write_time: if case.single { WriteTime::Delays(delay_start) } else { WriteTime::Shared(written) },
         checksum: 0,

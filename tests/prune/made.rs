@@ -148,6 +148,7 @@ impl Made {
             versions: 1,
             shards: 1,
             tally,
+            cells_by_layout: Default::default(),
             raw_cells: Default::default(),
             rows_by_kind: Default::default(),
             files: u64::from(files),

@@ -1,4 +1,4 @@
-//! `check` finds out what a backup needs to know, and refuses what contradicts the data.
+//! `check` finds out what a backup needs to know, and tells what contradicts the data.
 
 use serde_json::Value;
 
@@ -32,7 +32,7 @@ fn layouts_of_real_tables_are_found() {
         if set == "salted" {
             assert_eq!(report["layout"]["salt_buckets"], 8);
             let sure = report["sure"].to_string();
-            assert!(sure.contains("1 salt byte(s) of 8 buckets"), "{report}");
+            assert!(sure.contains("1 salt byte(s), 8 buckets"), "{report}");
         }
         assert_eq!(report["layout_from"], "detected");
         let (sampled, fitting) = (report["keys_sampled"].as_u64().unwrap(), report["keys_fitting"].as_u64().unwrap());
@@ -50,7 +50,7 @@ fn layouts_of_real_tables_are_found() {
 }
 
 #[test]
-fn a_configuration_that_contradicts_the_data_is_refused() {
+fn a_configuration_that_contradicts_the_data_is_told() {
     let bed = Bed::shared();
     let salted = golden::load(bed, "salted");
     let folder = tempfile::tempdir().unwrap();
@@ -77,9 +77,19 @@ fn a_configuration_that_contradicts_the_data_is_refused() {
         "UIDs of metrics have 4 bytes, tsdb-uid holds UIDs of 3",
     );
     refused(&format!("{salt}tsd.storage.uid.width.tagv = 2\n"), "UIDs of tagv have 2 bytes");
-    refused("tsd.storage.enable_compaction = true\n", "sampled row keys fit UID widths 3/3/3 and no salt");
-    refused("tsd.storage.salt.width = 2\ntsd.storage.salt.buckets = 8\n", "sampled row keys fit");
-    refused("tsd.storage.salt.width = 1\ntsd.storage.salt.buckets = 7\n", "sampled row keys fit");
+    // Salt that few keys have, or none, is obeyed with a warning: old rows stay when it changes.
+    for settings in [
+        "tsd.storage.enable_compaction = true\n",
+        "tsd.storage.salt.width = 2\ntsd.storage.salt.buckets = 8\n",
+        "tsd.storage.salt.width = 1\ntsd.storage.salt.buckets = 7\n",
+    ] {
+        let path = folder.path().join("opentsdb.conf");
+        std::fs::write(&path, settings).unwrap();
+        let told = check(&bed.thrift2_address(), &salted, &["--opentsdb-conf", path.to_str().unwrap()]).expect(0).json;
+        let warnings = told["warnings"].to_string();
+        assert!(warnings.contains("have the salt that was given"), "{settings}: {warnings}");
+        assert!(warnings.contains("1 salt byte(s), 8 buckets"), "{settings}: {warnings}");
+    }
     // The right one is taken.
     std::fs::write(folder.path().join("opentsdb.conf"), salt).unwrap();
     let conf = folder.path().join("opentsdb.conf");
@@ -103,11 +113,8 @@ fn absent_and_empty_tables_are_told() {
 
     let empty = Tables::create(bed, false, &[]);
     let report = check(&gateway, &empty, &[]).expect(0).json;
-    let warnings = report["warnings"].to_string();
-    assert!(
-        warnings.contains("holds no UID of metrics") && warnings.contains("no row key could be read"),
-        "{warnings}"
-    );
+    let guessed = report["guessed"].to_string();
+    assert!(guessed.contains("holds no UID of metrics") && guessed.contains("no row key could be read"), "{guessed}");
 }
 
 /// A gateway of the old API where Thrift2 is asked for is no source, and as one it is said to be poor.

@@ -11,6 +11,7 @@ pub mod faults;
 pub mod golden;
 pub mod http;
 pub mod s3;
+pub mod sql;
 pub mod synthetic;
 pub mod tsd;
 pub mod workload;

@@ -26,10 +26,10 @@ const NEEDED: &str = "--gateway gw:9090 --repository /b";
 #[test]
 fn flags_become_a_request() {
     let request = parsed(
-        "--gateway a:1 --gateway thrift1://b:2,c:3 --repository s3://b/p --data-table d --uid-table u --meta-table m \
+        "--gateway a:1 --gateway thrift1://b:2,c:3 --repository s3://b/p --data-table d --data-table d2 --uid-table u --meta-table m \
          --tree-table t --table r1 --table r2 --raw --max-versions 5 --connections 7 --cpu 2 --max-memory 1GiB \
-         --page-size 1MiB --uid-width-metric 4 --uid-width-tagk 3 --uid-width-tagv 5 --salt-width 1 --salt-buckets 8 \
-         --framed --binary --connect-timeout 1s --read-timeout 1m --write-timeout 250ms --retry-for 0s --dry-run",
+         --page-size 1MiB --uid-width-metric 4 --uid-width-tagk 3 --uid-width-tagv 5 --salt-width 1 --salt-buckets 8,20 \
+         --name-charset utf-8 --framed --binary --connect-timeout 1s --read-timeout 1m --write-timeout 250ms --retry-for 0s --dry-run",
     )
     .request()
     .unwrap();
@@ -41,8 +41,9 @@ fn flags_become_a_request() {
     assert_eq!(times.map(|t| t.as_millis()), [1000, 60_000, 250, 0]);
     let name = |text: &str| Some(text.to_string());
     let names = TableNames {
-        data: name("d"),
+        data: vec!["d".into(), "d2".into()],
         uid: name("u"),
+        no_uid: false,
         meta: name("m"),
         tree: name("t"),
         extra: vec!["r1".into(), "r2".into()],
@@ -53,9 +54,9 @@ fn flags_become_a_request() {
         tagk_width: Some(3),
         tagv_width: Some(5),
         salt_width: Some(1),
-        salt_buckets: Some(8),
+        salt_buckets: vec![8, 20],
     };
-    assert_eq!(request.layout, layout);
+    assert_eq!((request.layout, request.charset), (layout, Some(NameCharset::Utf8)));
     let resources = Resources { connections: 7, cpu: 2, max_memory: 1 << 30, page_bytes: 1 << 20 };
     assert_eq!(request.resources, resources);
     assert_eq!((request.raw, request.max_versions, request.dry_run), (true, 5, true));
@@ -92,6 +93,9 @@ fn what_clap_refuses_is_usage() {
         "--salt-buckets 0",
         "--connections 0",
         "--framed --unframed",
+        "--no-uid-table --uid-table u",
+        "--name-charset latin-9",
+        "--expect-raw-cells=wrong",
         "--compact --binary",
         "--into-existing",
         "--page-size 1XB",
@@ -108,6 +112,7 @@ fn the_command_line_is_consistent() {
 }
 
 fn report(kind: TableKind, reasons: &[(&str, u64)]) -> BackupReport {
+    let layouts = reasons.iter().any(|(name, _)| *name == "old_version");
     BackupReport {
         resumed: None,
         backup: Some("20260102T030405Z-abc".into()),
@@ -117,12 +122,14 @@ fn report(kind: TableKind, reasons: &[(&str, u64)]) -> BackupReport {
             tally: Tally { rows: 2, cells: 1234, points: 5, bytes: 2048, checksum: 0xab },
             raw_cells: reasons.iter().map(|(_, n)| n).sum(),
             raw_reasons: reasons.iter().map(|(name, n)| (name.to_string(), *n)).collect(),
+            cells_by_layout: [(1, 7)].into_iter().filter(|_| layouts).collect(),
             shards: 1,
             files: 1,
             bytes_written: 1024,
         }],
         absent_tables: vec!["tsdb-tree".into()],
         layout: KeyLayout::default(),
+        older_layouts: vec![KeyLayout { salt_width: 1, ..KeyLayout::default() }],
         layout_from: "detected".into(),
         warnings: vec!["careful".into()],
         seconds: 1.25,
@@ -136,7 +143,11 @@ fn report(kind: TableKind, reasons: &[(&str, u64)]) -> BackupReport {
 
 #[test]
 fn raw_cells_that_nobody_asked_for_must_be_read() {
-    let code = |kind, reasons: &[(&str, u64)], expected| outcome(&report(kind, reasons), "/b", expected).code;
+    let coded = |kind, reasons: &[(&str, u64)], expected: &str| {
+        let expected = parsed(&format!("{NEEDED} {expected}")).expect_raw_cells;
+        outcome(&report(kind, reasons), "/b", &expected).code
+    };
+    let code = |kind, reasons: &[(&str, u64)], all| coded(kind, reasons, if all { "--expect-raw-cells" } else { "" });
     let asked = [("old_version", 3), ("deleted", 1), ("delete_marker", 1)];
     assert_eq!(code(TableKind::Data, &[], false), 0);
     assert_eq!(code(TableKind::Data, &asked, false), 0);
@@ -146,13 +157,21 @@ fn raw_cells_that_nobody_asked_for_must_be_read() {
     assert_eq!(code(TableKind::Data, &[("a_reason_of_a_later_version", 1)], false), 3);
     assert_eq!(code(TableKind::Data, &[("bad_compacted", 1)], true), 0);
     assert_eq!(code(TableKind::Data, &[("bad_compacted", 0)], false), 0);
-    let why = outcome(&report(TableKind::Data, &[("bad_compacted", 1200)]), "/b", false).why.unwrap();
-    assert!(why.contains("bad_compacted 1,200"), "{why}");
+    let why = outcome(&report(TableKind::Data, &[("bad_compacted", 1200)]), "/b", &[]).why.unwrap();
+    assert!(why.contains("bad_compacted 1,200") && why.contains("--expect-raw-cells=bad_compacted"), "{why}");
+    // With reasons only those are no news.
+    let two = [("bad_compacted", 1), ("wrong_salt", 1)];
+    assert_eq!(coded(TableKind::Data, &two, "--expect-raw-cells=wrong_salt,bad_compacted"), 0);
+    assert_eq!(coded(TableKind::Data, &two, "--expect-raw-cells=wrong_salt --expect-raw-cells=bad_compacted"), 0);
+    assert_eq!(coded(TableKind::Data, &two, "--expect-raw-cells=wrong_salt"), 3);
+    assert_eq!(coded(TableKind::Data, &two, "--expect-raw-cells=false"), 3);
+    // Buckets whose number was changed are no damage.
+    assert_eq!(code(TableKind::Data, &[("other_salt", 1)], false), 0);
 }
 
 #[test]
 fn a_report_reads_well() {
-    let outcome = outcome(&report(TableKind::Data, &[("old_version", 3)]), "/b", false);
+    let outcome = outcome(&report(TableKind::Data, &[("old_version", 3)]), "/b", &[]);
     let expected = "\
 backup 20260102T030405Z-abc in /b, 1.2 s
 
@@ -162,6 +181,7 @@ all               1     2  1,234       5          3  2.0 KiB  1.0 KiB
 
 read 4.0 KiB from the cluster, wrote 1.0 KiB, held 1.0 MiB of memory at most
 row keys: metric 3, tagk 3, tagv 3 bytes, no salt (detected)
+7 cells of tsdb are in rows with salt 1 with 20 buckets
 raw cells of tsdb: old_version 3
 not there: tsdb-tree
 warning: careful
@@ -174,8 +194,8 @@ warning: careful
 #[test]
 fn an_empty_backup_must_be_read() {
     let mut report = report(TableKind::Data, &[]);
-    assert_eq!(outcome(&report, "/b", true).code, 0);
+    assert_eq!(outcome(&report, "/b", &[ExpectedRaw::All]).code, 0);
     report.tables[0].tally = Tally::default();
-    let ended = outcome(&report, "/b", true);
+    let ended = outcome(&report, "/b", &[ExpectedRaw::All]);
     assert!(ended.code == 3 && ended.why.unwrap().contains("no cell"));
 }

@@ -25,6 +25,8 @@ pub struct PageRequest<'a> {
     pub families: &'a [&'a [u8]],
     /// A filter in HBase's filter language.
     pub filter: Option<&'a [u8]>,
+    /// Only cells with this timestamp in ms or a later one. Thrift1 cannot say so; there all cells come.
+    pub written_since: Option<i64>,
     /// From the end of the range to its beginning (`start` is then the greater key).
     pub reversed: bool,
     /// Of a reply longer than this, the whole rows among its first bytes are enough: how long rows are shows only when
@@ -62,6 +64,7 @@ impl<'a> PageRequest<'a> {
             raw: false,
             families: &[],
             filter: None,
+            written_since: None,
             reversed: false,
             most_bytes: usize::MAX,
             pieces: None,
@@ -123,6 +126,12 @@ pub(crate) fn page(writer: &mut Writer<'_>, request: &PageRequest<'_>) {
     }
     writer.i32(4, int(request.results()));
     writer.i32(5, request.max_versions);
+    if let Some(since) = request.written_since {
+        writer.begin_field(6);
+        writer.i64(1, since);
+        writer.i64(2, i64::MAX);
+        writer.end();
+    }
     if let Some(filter) = request.filter {
         writer.binary(7, filter);
     }

@@ -50,6 +50,7 @@ fn a_page_says_all_it_should() {
     request.max_versions = i32::MAX;
     request.raw = true;
     request.pieces = Some(Pieces { cells: 11, count: 500 });
+    request.written_since = Some(1_600_000_000_000);
     for transport in TRANSPORTS {
         let mut out = vec![1, 2, 3];
         message(&mut out, transport, "m", 300, |writer| page(writer, &request));

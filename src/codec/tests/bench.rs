@@ -60,7 +60,7 @@ fn decode_and_prove() {
                 block.rows().for_each(|row| decoder.row(row, &mut out, &mut tally));
                 decode = decode.min(start.elapsed().as_secs_f64());
                 let start = Instant::now();
-                let proven = prove(&out.points, &KeyLayout::default()).unwrap();
+                let proven = prove(&out.points, &KeyLayout::default().into()).unwrap();
                 proof = proof.min(start.elapsed().as_secs_f64());
                 assert_eq!(proven.cells as usize, block.cell_count());
                 decoder.take_points(&mut out);

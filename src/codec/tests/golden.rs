@@ -5,8 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::support::*;
-use crate::codec::{RollupConfig, describe_series, read_uid_row};
-use crate::model::{FLAG_SUPERSEDED, KeyLayout, OwnedCell, TableKind, UidNames};
+use crate::codec::{RollupConfig, UidEntry, describe_series, read_uid_row};
+use crate::model::{FLAG_SUPERSEDED, KeyLayout, NameCharset, OwnedCell, TableKind, UidNames};
 
 fn folder(set: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(set)
@@ -41,7 +41,11 @@ fn compare(set: &str, layout: KeyLayout) -> Decoded {
     uids.assert_complete(&uid_cells);
     let mut names = UidNames::new();
     for row in block(&uid_cells).rows() {
-        read_uid_row(row).for_each(|(kind, uid, name)| names.insert(kind, uid, &name));
+        for entry in read_uid_row(row) {
+            if let UidEntry::Reverse { kind, uid, name } = entry {
+                names.insert(kind, uid, &NameCharset::Latin1.decode(name));
+            }
+        }
     }
     let data = cells(set, "tsdb");
     let decoded = decode_with(&data, TableKind::Data, layout, None);

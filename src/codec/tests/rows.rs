@@ -1,9 +1,10 @@
 //! Rows of several cells: versions, markers, duplicates, segments, names.
 
 use super::support::*;
-use crate::codec::{describe_series, merged_segments, prove, read_uid_row};
+use crate::codec::{UidEntry, describe_series, merged_segments, prove, read_uid_row};
 use crate::model::{
-    FLAG_SUPERSEDED, Form, KeyLayout, OwnedCell, RawReason, TableKind, UidKind, UidNames, WriteTime, kind,
+    FLAG_SUPERSEDED, Form, KeyLayout, KeyLayouts, NameCharset, OwnedCell, RawReason, TableKind, UidKind, UidNames,
+    WriteTime, kind,
 };
 
 fn cell(qualifier: &str, timestamp: i64, value: &str) -> OwnedCell {
@@ -97,7 +98,7 @@ fn duplicates_are_settled_newest_first() {
 #[test]
 fn points_of_a_row_with_a_wrong_salt_are_shown_and_raw() {
     let layout = KeyLayout { salt_width: 1, ..KeyLayout::default() };
-    for (salt, reasons) in [("08", vec![]), ("07", vec![RawReason::WrongSalt])] {
+    for (salt, reasons) in [("08", vec![]), ("07", vec![RawReason::OtherSalt]), ("14", vec![RawReason::WrongSalt])] {
         let cells = [put(&hex(&format!("{salt}{KEY}")), &hex("00000010"), 7, &hex("040500"))];
         let decoded = decode_with(&cells, TableKind::Data, layout, None);
         decoded.assert_complete(&cells);
@@ -222,8 +223,10 @@ fn names_come_from_reverse_maps() {
     ];
     let mut names = UidNames::new();
     for row in block(&cells).rows() {
-        for (kind, uid, name) in read_uid_row(row) {
-            names.insert(kind, uid, &name);
+        for entry in read_uid_row(row) {
+            if let UidEntry::Reverse { kind, uid, name } = entry {
+                names.insert(kind, uid, &NameCharset::Latin1.decode(name));
+            }
         }
     }
     assert_eq!(names.get(UidKind::Metric, &[0, 0, 1]), Some("sys.cpu"));
@@ -236,4 +239,33 @@ fn names_come_from_reverse_maps() {
     let twice = describe_series(&hex("000001 000002000001 000003000001"), &KeyLayout::default(), &names);
     assert_eq!(twice.tags_json, r#"{"dc":"café","dc#000003":"café"}"#);
     assert_eq!(describe_series(&[1], &KeyLayout::default(), &names).metric, None);
+}
+
+/// Rows of one series: under the salt in use, under an earlier number of buckets, without salt, under a number that
+/// nobody knows, and under a salt that is no bucket's.
+#[test]
+fn rows_under_other_salts_are_exact_points_where_the_salt_is_known() {
+    let salted = |salt_buckets| KeyLayout { salt_width: 1, salt_buckets, ..KeyLayout::default() };
+    let layouts = KeyLayouts::new(salted(64), [salted(20), KeyLayout::default()]);
+    let key = |layout: &KeyLayout, hour: u32| {
+        let mut key = Vec::new();
+        assert!(crate::codec::row_key::build(&hex("000001 000001000001"), BASE as u32 + hour * 3600, layout, &mut key));
+        key
+    };
+    let mut rows = vec![key(&salted(64), 0), key(&salted(20), 0), key(&KeyLayout::default(), 0)];
+    let unsalted = rows[2].clone();
+    let with_salt = |salt: u8| [vec![salt], unsalted.clone()].concat();
+    let known = [rows[0][0], rows[1][0]];
+    assert_ne!(known[0], known[1], "the counts must tell the rows apart");
+    let strange = (0..64).find(|salt| !known.contains(salt)).unwrap();
+    rows.extend([with_salt(strange), with_salt(64), key(&KeyLayout::default(), 0)[..12].to_vec()]);
+    let cells: Vec<OwnedCell> = rows.iter().map(|row| put(row, &hex("0010"), 1_400_000_000_000, &hex("05"))).collect();
+    let decoded = decode_with(&cells, TableKind::Data, layouts, None);
+    decoded.assert_complete(&cells);
+    let segments = &decoded.out.points.segments;
+    let found: Vec<(u8, bool)> = segments.iter().map(|segment| (segment.layout, segment.exact)).collect();
+    assert_eq!(found, [(0, true), (1, true), (2, true), (0, false), (0, false)]);
+    assert_eq!(decoded.out.points.series.len(), 1, "it is one series under all salts");
+    let reasons: Vec<RawReason> = decoded.out.raw.iter().map(|raw| raw.reason).collect();
+    assert_eq!(reasons, [RawReason::OtherSalt, RawReason::WrongSalt, RawReason::BadRowKey]);
 }

@@ -2,7 +2,8 @@
 
 use crate::codec::{Decoder, RollupTable, Scratch, prove, rebuild_segment};
 use crate::model::{
-    Cell, CellBlock, CellHasher, KeyLayout, OwnedCell, PointBatch, RawReason, TableKind, Tally, TypedRows, kind,
+    Cell, CellBlock, CellHasher, KeyLayout, KeyLayouts, OwnedCell, PointBatch, RawReason, TableKind, Tally, TypedRows,
+    kind,
 };
 
 /// Bytes of a hex text; spaces are ignored.
@@ -46,11 +47,17 @@ pub fn block(cells: &[OwnedCell]) -> CellBlock {
 pub struct Decoded {
     pub out: TypedRows,
     pub tally: Tally,
-    pub layout: KeyLayout,
+    pub layout: KeyLayouts,
 }
 
-pub fn decode_with(cells: &[OwnedCell], kind: TableKind, layout: KeyLayout, rollups: Option<RollupTable>) -> Decoded {
-    let mut decoder = Decoder::new(kind, layout, rollups);
+pub fn decode_with(
+    cells: &[OwnedCell],
+    kind: TableKind,
+    layout: impl Into<KeyLayouts>,
+    rollups: Option<RollupTable>,
+) -> Decoded {
+    let layout = layout.into();
+    let mut decoder = Decoder::new(kind, layout.clone(), rollups);
     let (mut out, mut tally) = (TypedRows::default(), Tally::default());
     for row in block(cells).rows() {
         decoder.row(row, &mut out, &mut tally);

@@ -278,7 +278,7 @@ impl Comparison<'_> {
             let _memory = self.memory.reserve_file(file.kind, file.size);
             let bytes = fetch(self.threads, self.store, file)?;
             self.progress.fetched(bytes.len() as u64);
-            cells_of(bytes, file.kind, file.rows, &self.contents.manifest.layout, &mut |block| {
+            cells_of(bytes, file.kind, file.rows, &self.contents.manifest.layouts(), &mut |block| {
                 each(block);
                 Ok(())
             })?;

@@ -1,6 +1,6 @@
 //! Batches to Parquet files of one shard.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::codec::prove;
@@ -18,7 +18,7 @@ use super::chunk_buffer::ChunkBuffer;
 use super::decode::{Batch, ROW_BYTES};
 use super::metrics::{MetricMap, count_metrics};
 use super::open_file::{Growing, OpenFile};
-use super::points_tally::tally_of_points;
+use super::points_tally::{count_layouts, tally_of_points};
 use super::shard::ExportContext;
 
 /// A file is closed when it has this many bytes: restore and verify hold one file per connection in memory.
@@ -45,6 +45,7 @@ pub struct ShardEncoder {
     done: Vec<FileRecord>,
     metrics: MetricMap,
     raw_reasons: BTreeMap<RawReason, u64>,
+    by_layout: BTreeMap<u8, u64>,
     hasher: CellHasher,
     /// Memory of the batch written last, for the next one to be sorted into.
     sorted: PointBatch,
@@ -60,6 +61,8 @@ pub struct Encoded {
     pub metrics: MetricMap,
     /// Raw cells by reason.
     pub raw_reasons: BTreeMap<RawReason, u64>,
+    /// Cells of points in rows under another salt, by number of the layout.
+    pub by_layout: BTreeMap<u8, u64>,
 }
 
 impl ShardEncoder {
@@ -82,6 +85,7 @@ impl ShardEncoder {
             done: Vec::new(),
             metrics: MetricMap::new(),
             raw_reasons: BTreeMap::new(),
+            by_layout: BTreeMap::new(),
             hasher: CellHasher::new(),
             sorted: spare,
             used: PointBatch::default(),
@@ -110,20 +114,18 @@ impl ShardEncoder {
     }
 
     fn encode_points(&mut self, points: PointBatch) -> Result<(), FlowError> {
-        let layout = self.context.layout;
+        let context = Arc::clone(&self.context);
+        let (layouts, metric_width) = (&context.layouts, context.layouts.main().metric_width);
         let spare = std::mem::take(&mut self.sorted);
-        let (sorted, used) = sort_points_into(points, layout.metric_width, spare);
+        let (sorted, used) = sort_points_into(points, metric_width, spare);
         self.used = used;
         // Sorted columns are what is written; from here on restore has nothing else, so they are what must rebuild.
-        prove(&sorted, &layout).map_err(|e| {
+        prove(&sorted, layouts).map_err(|e| {
             FlowError::damaged(format!(
                 "points do not rebuild to the cells they came from ({e}); this is a defect, please report it"
             ))
         })?;
-        let mut labels = Vec::with_capacity(sorted.series.len());
-        for tsuid in &sorted.series {
-            labels.push(self.context.names.label(tsuid)?);
-        }
+        let labels = self.context.names.labels(&sorted.series)?;
         let ids = self.number_series(&sorted, &labels)?;
         let growing = match &mut self.points {
             Some(growing) => growing,
@@ -131,16 +133,17 @@ impl ShardEncoder {
                 let (path, footer) =
                     self.context.new_file(FileKind::Points, self.shard, &self.attempt, &mut self.numbers);
                 let sink = ChunkBuffer::default();
-                let writer = PointsWriter::new(sink.clone(), layout.metric_width, &self.context.table, footer)?;
+                let writer = PointsWriter::new(sink.clone(), metric_width, &self.context.table, footer)?;
                 let file = OpenFile::new(path, FileKind::Points, sink, &self.context);
                 self.points.insert(Growing { writer, file })
             }
         };
         growing.writer.write(&sorted, &labels, &ids)?;
-        growing.file.count(&tally_of_points(&sorted, &layout));
+        growing.file.count(&tally_of_points(&sorted, layouts));
         growing.file.send();
         let full = growing.file.bytes() >= FILE_BYTES || self.series.len() >= FILE_SERIES;
-        count_metrics(&mut self.metrics, &sorted, usize::from(self.context.layout.metric_width));
+        count_layouts(&mut self.by_layout, &sorted);
+        count_metrics(&mut self.metrics, &sorted, usize::from(metric_width));
         self.sorted = sorted;
         if full { self.close_points() } else { Ok(()) }
     }
@@ -195,18 +198,13 @@ impl ShardEncoder {
 
     /// Labels of the series that the rows name.
     fn labels(&self, rows: &TypedRows) -> Result<SeriesLabels, FlowError> {
-        let mut labels = SeriesLabels::new();
-        let tsuids = (rows.annotations.iter().filter_map(|row| row.tsuid.as_ref()))
+        let named = (rows.annotations.iter().filter_map(|row| row.tsuid.as_ref()))
             .chain(rows.histograms.iter().map(|row| &row.tsuid))
             .chain(rows.rollups.iter().map(|row| &row.tsuid));
-        for tsuid in tsuids {
-            if !labels.contains_key(tsuid)
-                && let Some(bytes) = unhex(tsuid.as_bytes())
-            {
-                labels.insert(tsuid.clone(), self.context.names.label(&bytes)?);
-            }
-        }
-        Ok(labels)
+        let texts: BTreeSet<&String> = named.collect();
+        let (texts, tsuids): (Vec<&String>, Vec<Vec<u8>>) =
+            texts.into_iter().filter_map(|text| Some((text, unhex(text.as_bytes())?))).unzip();
+        Ok(texts.into_iter().cloned().zip(self.context.names.labels(&tsuids)?).collect())
     }
 
     fn write_rows<'a>(
@@ -288,6 +286,11 @@ impl ShardEncoder {
         for kind in self.tables.keys().copied().collect::<Vec<_>>() {
             self.close_table(kind)?;
         }
-        Ok(Encoded { files: self.done, metrics: self.metrics, raw_reasons: self.raw_reasons })
+        Ok(Encoded {
+            files: self.done,
+            metrics: self.metrics,
+            raw_reasons: self.raw_reasons,
+            by_layout: self.by_layout,
+        })
     }
 }

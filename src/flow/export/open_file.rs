@@ -85,7 +85,7 @@ impl OpenFile {
         let stored = self.upload.finish()?;
         if let Some(copy) = copy {
             let expected = Expected { path: &stored.path, kind: self.kind, rows: summary.rows, tally: &self.tally };
-            context.read_back.check(Bytes::from(copy), &context.layout, &expected)?;
+            context.read_back.check(Bytes::from(copy), &context.layouts, &expected)?;
         }
         let (first, last) = self.rows.map_or((None, None), |(first, last)| (Some(first), Some(last)));
         Ok(FileRecord {

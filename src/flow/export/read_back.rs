@@ -14,7 +14,7 @@ use bytes::Bytes;
 use crate::flow::FlowError;
 use crate::flow::contents::cells_of;
 use crate::flow::tally_scan::tally_block;
-use crate::model::{CellHasher, FileKind, KeyLayout, Tally};
+use crate::model::{CellHasher, FileKind, KeyLayouts, Tally};
 use crate::parquet_file::read_series;
 
 /// Of so many files one is read.
@@ -63,7 +63,7 @@ impl ReadBack {
     ///
     /// # Errors
     /// [`FlowError::Damaged`] when they are not what went into it.
-    pub fn check(&self, file: Bytes, layout: &KeyLayout, expected: &Expected<'_>) -> Result<(), FlowError> {
+    pub fn check(&self, file: Bytes, layouts: &KeyLayouts, expected: &Expected<'_>) -> Result<(), FlowError> {
         let wrong = |what: String| {
             FlowError::damaged(format!(
                 "{} was written and does not read back: {what}; its shard is not recorded; this is a defect or bad memory, \
@@ -71,7 +71,7 @@ impl ReadBack {
                 expected.path
             ))
         };
-        let read = decode(file, layout, expected).map_err(|error| wrong(error.to_string()))?;
+        let read = decode(file, layouts, expected).map_err(|error| wrong(error.to_string()))?;
         if !read.same_cells(expected.tally) {
             let Tally { cells, bytes, checksum, .. } = expected.tally;
             return Err(wrong(format!(
@@ -85,7 +85,7 @@ impl ReadBack {
     }
 }
 
-fn decode(file: Bytes, layout: &KeyLayout, expected: &Expected<'_>) -> Result<Tally, FlowError> {
+fn decode(file: Bytes, layouts: &KeyLayouts, expected: &Expected<'_>) -> Result<Tally, FlowError> {
     let mut tally = Tally::default();
     if expected.kind == FileKind::Series {
         let found = read_series(file)?.len() as u64;
@@ -95,7 +95,7 @@ fn decode(file: Bytes, layout: &KeyLayout, expected: &Expected<'_>) -> Result<Ta
         return Ok(tally);
     }
     let mut hasher = CellHasher::new();
-    cells_of(file, expected.kind, expected.rows, layout, &mut |block| {
+    cells_of(file, expected.kind, expected.rows, layouts, &mut |block| {
         tally.add(&tally_block(block, &mut hasher));
         Ok(())
     })?;
@@ -108,7 +108,7 @@ mod tests {
     use crate::codec::Decoder;
     use crate::columnar::sort_points;
     use crate::flow::export::points_tally::tally_of_points;
-    use crate::model::{CellBlock, PointBatch, SeriesLabel, TableKind, TypedRows};
+    use crate::model::{CellBlock, KeyLayout, PointBatch, SeriesLabel, TableKind, TypedRows};
     use crate::parquet_file::{PointsReader, PointsWriter};
 
     const LAYOUT: KeyLayout =
@@ -136,7 +136,7 @@ mod tests {
             decoder.row_from(row, 0, &mut rows, &mut scanned, &|_, _| false);
         }
         let points = sort_points(decoder.take_points_into(&mut rows, Default::default()), 3);
-        let tally = tally_of_points(&points, &LAYOUT);
+        let tally = tally_of_points(&points, &LAYOUT.into());
         assert!(tally.same_cells(&scanned) && tally.cells == 600);
         let label = |id: usize| SeriesLabel { tags_json: format!("{{\"host\":\"{id}\"}}"), ..SeriesLabel::default() };
         let mut writer = PointsWriter::new(Vec::new(), 3, "tsdb", Vec::new()).unwrap();
@@ -161,7 +161,7 @@ mod tests {
         let read_back = ReadBack::new(true);
         let check = |bytes: Vec<u8>| {
             let expected = Expected { path: "points/x.parquet", kind: FileKind::Points, rows, tally: &tally };
-            read_back.check(Bytes::from(bytes), &LAYOUT, &expected)
+            read_back.check(Bytes::from(bytes), &LAYOUT.into(), &expected)
         };
         check(file.to_vec()).unwrap();
         std::panic::set_hook(Box::new(|_| ()));
@@ -193,7 +193,7 @@ mod tests {
         assert!(read_back.files_read() >= 1);
         let other = Tally { cells: tally.cells + 1, ..tally };
         let expected = Expected { path: "x", kind: FileKind::Points, rows, tally: &other };
-        assert_eq!(read_back.check(file, &LAYOUT, &expected).unwrap_err().exit_code(), 1);
+        assert_eq!(read_back.check(file, &LAYOUT.into(), &expected).unwrap_err().exit_code(), 1);
     }
 
     #[test]

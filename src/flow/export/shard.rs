@@ -13,7 +13,9 @@ use crate::flow::pace::Pace;
 use crate::flow::threads::{Pending, Threads};
 use crate::flow::{Cancel, FlowError, Progress};
 use crate::manifest::{BackupPaths, FileName, FileRecord};
-use crate::model::{CellBlock, FileKind, KeyLayout, KeyRange, PointBatch, RawReason, Region, TableKind, Tally};
+use crate::model::{
+    CellBlock, FileKind, KeyLayouts, KeyRange, NameCharset, PointBatch, RawReason, Region, TableKind, Tally,
+};
 use crate::scan::{ScanOptions, ShardScan};
 use crate::shard::{host_of, last_row, split_rest};
 use crate::store::Store;
@@ -47,8 +49,10 @@ pub struct ExportContext {
     pub kind: TableKind,
     /// How to read rollup cells.
     pub rollups: Option<RollupTable>,
-    /// UID widths and salt.
-    pub layout: KeyLayout,
+    /// UID widths and salts.
+    pub layouts: KeyLayouts,
+    /// How the bytes of names are read.
+    pub charset: NameCharset,
     /// Names for labels.
     pub names: Arc<Names>,
     /// How to scan.
@@ -133,6 +137,8 @@ pub struct ShardOutcome {
     pub tally: Tally,
     /// Raw cells by reason.
     pub raw_reasons: BTreeMap<RawReason, u64>,
+    /// Cells of points in rows under another salt, by number of the layout.
+    pub by_layout: BTreeMap<u8, u64>,
     /// Files.
     pub files: Vec<FileRecord>,
     /// Points by metric UID.
@@ -191,6 +197,7 @@ pub fn export_shard(
         range: KeyRange::new(task.range.start, stop),
         tally,
         raw_reasons: encoded.raw_reasons,
+        by_layout: encoded.by_layout,
         files: encoded.files,
         metrics: encoded.metrics,
         rest,
@@ -225,7 +232,8 @@ const GONE: &str = "a CPU thread died; this is a defect, please report it";
 
 impl<'a> Stages<'a> {
     fn new(context: &'a Arc<ExportContext>, shard: u32, attempt: (String, i64)) -> Self {
-        let decoder = Decoder::new(context.kind, context.layout, context.rollups.clone());
+        let decoder = Decoder::new(context.kind, context.layouts.clone(), context.rollups.clone());
+        let decoder = decoder.with_charset(context.charset);
         Self {
             context,
             decoder: Some(ShardDecoder::new(decoder, context.batch_points, context.spare_batch())),

@@ -150,7 +150,7 @@ pub fn refuse_markers(
                 break;
             }
             let bytes = fetch(threads, &plan.store, file)?;
-            cells_of(bytes, file.kind, file.rows, &contents.manifest.layout, &mut |block| {
+            cells_of(bytes, file.kind, file.rows, &contents.manifest.layouts(), &mut |block| {
                 count += block.iter().filter(|cell| cell.kind == kind::DELETE_FAMILY_VERSION).count();
                 Ok(())
             })?;

@@ -50,7 +50,7 @@ pub fn expired(
     let now = time::now_ms();
     for file in files {
         let bytes = fetch(threads, &plan.store, file)?;
-        cells_of(bytes, file.kind, file.rows, &contents.manifest.layout, &mut |block| {
+        cells_of(bytes, file.kind, file.rows, &contents.manifest.layouts(), &mut |block| {
             count(block, &limits, now, &mut found);
             Ok(())
         })?;

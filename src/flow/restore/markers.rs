@@ -210,7 +210,7 @@ pub fn each_cell(
         let _memory = scene.memory.reserve_file(file.kind, file.size);
         let bytes = fetch(scene.threads, &scene.plan.store, file)?;
         scene.progress.fetched(bytes.len() as u64);
-        cells_of(bytes, file.kind, file.rows, &scene.contents.manifest.layout, &mut |block| {
+        cells_of(bytes, file.kind, file.rows, &scene.contents.manifest.layouts(), &mut |block| {
             for row in block.rows().filter(|row| range.contains(row.key)) {
                 row.iter().try_for_each(|cell| each(file, &cell))?;
             }

@@ -190,7 +190,7 @@ impl SendJob<'_, '_> {
             Part::Puts => cell.kind == kind::PUT,
             Part::Markers => cell.kind != kind::PUT,
         };
-        cells_of(bytes, file.kind, file.rows, &self.scene.contents.manifest.layout, &mut |block| {
+        cells_of(bytes, file.kind, file.rows, &self.scene.contents.manifest.layouts(), &mut |block| {
             block.iter().filter(wanted).try_for_each(|cell| writer.write(&cell))?;
             writer.count();
             Ok(())

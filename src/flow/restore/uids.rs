@@ -187,7 +187,7 @@ fn maps_of_backup(
     let mut cells = Vec::new();
     for file in contents.files_of(&table.name).filter(|file| !file.kind.is_catalogue()) {
         let bytes = fetch(threads, &plan.store, file)?;
-        cells_of(bytes, file.kind, file.rows, &contents.manifest.layout, &mut |block| {
+        cells_of(bytes, file.kind, file.rows, &contents.manifest.layouts(), &mut |block| {
             // Markers of a whole family have no qualifier.
             let wanted =
                 |cell: &crate::model::Cell<'_>| cell.qualifier.is_empty() || is_uid(cell.family, cell.qualifier);

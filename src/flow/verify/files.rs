@@ -14,7 +14,7 @@ use crate::flow::threads::Threads;
 use crate::flow::workers::work_through;
 use crate::flow::{Cancel, FileProblem, FlowError, Progress, VerifyLevel, VerifyPlan, VerifyReport};
 use crate::manifest::{BackupPaths, Repository, RepositoryError, ShardRecord};
-use crate::model::{CellHasher, FileKind, FileRow, KeyLayout, ShardRow, Tally};
+use crate::model::{CellHasher, FileKind, FileRow, KeyLayouts, ShardRow, Tally};
 
 /// Reads manifest, shard records, catalogue and views. `None` when the catalogue is too damaged to go on; the report
 /// then says so.
@@ -173,13 +173,13 @@ pub fn check_files(
 ) -> Result<(), FlowError> {
     progress.stage("reading files", contents.files.len() as u64);
     warn_of_strays(plan, threads, contents, report)?;
-    let layout = contents.manifest.layout;
+    let layouts = contents.manifest.layouts();
     let queue = WorkQueue::new(&contents.files);
     let (mut problems, mut cells) = (Vec::new(), 0);
     let memory = ByteBudget::new(plan.resources.max_memory);
     let work = |(): &mut (), file: &FileRow| {
         let _memory = memory.reserve_file(file.kind, file.size);
-        check_file(plan, threads, file, &layout, progress, cancel)
+        check_file(plan, threads, file, &layouts, progress, cancel)
     };
     work_through(
         plan.resources.connections,
@@ -203,7 +203,7 @@ fn check_file(
     plan: &VerifyPlan,
     threads: &Threads,
     file: &FileRow,
-    layout: &KeyLayout,
+    layouts: &KeyLayouts,
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<(Vec<FileProblem>, u64), FlowError> {
@@ -217,7 +217,7 @@ fn check_file(
     };
     let mut hasher = CellHasher::new();
     let mut tally = Tally::default();
-    let read = cells_of(bytes, file.kind, file.rows, layout, &mut |block| {
+    let read = cells_of(bytes, file.kind, file.rows, layouts, &mut |block| {
         tally.add(&tally_block(block, &mut hasher));
         progress.counted(block.cell_count() as u64, 0);
         if cancel.is_set() { Err(FlowError::Interrupted) } else { Ok(()) }
