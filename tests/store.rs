@@ -1,7 +1,7 @@
 //! The contract that every store keeps: one list of functions, run on memory, on local disk, and on two real S3 servers
 //! that have not a line in common.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helper functions too")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helper functions too")]
 
 mod support;
 
