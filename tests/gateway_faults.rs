@@ -12,6 +12,8 @@ mod support;
 mod backup;
 #[path = "gateway_faults/cluster.rs"]
 mod cluster;
+#[path = "gateway_faults/gaps.rs"]
+mod gaps;
 #[path = "gateway_faults/identity.rs"]
 mod identity;
 #[path = "gateway_faults/matrix.rs"]

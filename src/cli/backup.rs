@@ -14,7 +14,7 @@ use crate::cli::columns::{Columns, Side};
 use crate::cli::command::EXIT_CODES;
 use crate::cli::exit::usage;
 use crate::cli::limits::{self, MannersArgs};
-use crate::cli::outcome::{Outcome, remarks};
+use crate::cli::outcome::{Outcome, gaps_text, remarks};
 use crate::cli::{Running, units};
 
 /// What is typed.
@@ -34,9 +34,13 @@ pub struct BackupArgs {
     #[arg(long, value_name = "REASON", num_args = 0..=1, require_equals = true, value_delimiter = ',',
         default_missing_value = "all", value_parser = ExpectedRaw::parse)]
     pub expect_raw_cells: Vec<ExpectedRaw>,
-    /// Go on with the newest backup that was begun in the same way and is not finished
+    /// Resume the newest unfinished backup that was started with the same settings
     #[arg(long)]
     pub resume: bool,
+    /// Where keys cannot be read, copy everything else and record them as gaps: holes between regions, regions that are
+    /// not open, damaged files, unreadable or too large rows, disabled tables. Exit code 3 when there are any
+    #[arg(long)]
+    pub skip_unreadable: bool,
     /// Never try to delete anything, for a credential that may not: traces of the lock stay until prune sweeps them
     #[arg(long)]
     pub append_only: bool,
@@ -77,6 +81,7 @@ struct BackupRequest {
     max_versions: i32,
     append_only: bool,
     verify_written: bool,
+    skip_unreadable: bool,
     resources: Resources,
     resume: bool,
     manners: Manners,
@@ -104,7 +109,7 @@ impl BackupArgs {
             .into());
         }
         if self.resume && self.dry_run {
-            return Err(usage("--resume goes on with a backup, --dry-run writes nothing: leave one of them out").into());
+            return Err(usage("--resume continues a backup, --dry-run writes nothing: use one of them").into());
         }
         Ok(BackupRequest {
             repository: self.repository.settings()?,
@@ -118,6 +123,7 @@ impl BackupArgs {
             max_versions: self.max_versions.unwrap_or(i32::MAX),
             append_only: self.append_only,
             verify_written: self.verify_written,
+            skip_unreadable: self.skip_unreadable,
             resources: self.resources.limits()?,
             resume: self.resume,
             manners: self.manners.manners(),
@@ -148,6 +154,7 @@ impl BackupRequest {
             max_versions: self.max_versions,
             append_only: self.append_only,
             verify_written: self.verify_written,
+            skip_unreadable: self.skip_unreadable,
             resources: self.resources,
             resume: self.resume,
             manners: self.manners,
@@ -159,19 +166,39 @@ impl BackupRequest {
 fn outcome(report: &BackupReport, repository: &str, expected: &[ExpectedRaw]) -> Outcome {
     let id = report.backup.as_ref().map_or(String::new(), |id| format!("{id}\n"));
     let done = Outcome { quiet_text: id, ..Outcome::done(text(report, repository), flow::to_json(report)) };
-    if report.backup.is_some() && report.tables.iter().all(|table| table.tally.cells == 0) {
+    let gaps: u64 = report.tables.iter().map(|table| table.gaps.len() as u64).sum();
+    if gaps == 0 && report.backup.is_some() && report.tables.iter().all(|table| table.tally.cells == 0) {
         return done
             .must_read("the backup is complete and empty: the tables hold no cell; are they the right ones?".into());
     }
-    let unexpected = unexpected_raw_cells(&report.tables, expected);
-    if unexpected.is_empty() {
-        return done;
+    let mut reasons = Vec::new();
+    if gaps > 0 {
+        let what = if report.backup.is_some() { "the backup lacks keys" } else { "a backup would lack keys" };
+        reasons.push(format!("{what} that cannot be read: {}", gaps_text(gaps)));
     }
-    done.must_read(format!(
-        "the backup is complete, but cells that do not decode were kept raw: {}; --expect-raw-cells={} if that is known",
-        reasons_text(&unexpected),
-        unexpected.keys().cloned().collect::<Vec<_>>().join(",")
-    ))
+    let unexpected = unexpected_raw_cells(&report.tables, expected);
+    if !unexpected.is_empty() {
+        reasons.push(format!(
+            "{}cells that do not decode were kept raw: {}; --expect-raw-cells={} if that is known",
+            if gaps == 0 { "the backup is complete, but " } else { "" },
+            reasons_text(&unexpected),
+            unexpected.keys().cloned().collect::<Vec<_>>().join(",")
+        ));
+    }
+    if reasons.is_empty() { done } else { done.must_read(reasons.join("; ")) }
+}
+
+/// A line for each gap.
+pub fn gap_lines(tables: &[TableReport]) -> String {
+    let mut text = String::new();
+    for table in tables {
+        for gap in &table.gaps {
+            let stop = if gap.stop.is_empty() { "end" } else { &gap.stop };
+            text +=
+                &format!("gap in {}: [{}, {stop}), {}: {}\n", table.table, gap.start, gap.reason.words(), gap.message);
+        }
+    }
+    text
 }
 
 /// Raw cells that hint at damage or at wrong settings, by reason: all but those that were asked for (old versions and
@@ -239,6 +266,7 @@ fn text(report: &BackupReport, repository: &str) -> String {
     for table in report.tables.iter().filter(|table| !table.raw_reasons.is_empty()) {
         text += &format!("raw cells of {}: {}\n", table.table, reasons_text(&table.raw_reasons));
     }
+    text += &gap_lines(&report.tables);
     text += &remarks("not there", &report.absent_tables);
     text += &remarks("warning", &report.warnings);
     text

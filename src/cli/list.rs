@@ -7,7 +7,7 @@ use tsdb_ark::flow::{self, ListedBackup, UnfinishedBackup};
 use crate::cli::args::RepositoryArgs;
 use crate::cli::columns::{Columns, Side};
 use crate::cli::command::EXIT_CODES;
-use crate::cli::outcome::Outcome;
+use crate::cli::outcome::{Outcome, gaps_text};
 use crate::cli::units;
 
 /// What is asked for.
@@ -71,7 +71,7 @@ fn text(listing: &Listing) -> String {
             units::count(backup.points),
             units::count(backup.raw_cells),
             units::size(backup.bytes_written),
-            if backup.raw { "raw".into() } else { "full".into() },
+            kind_text(backup),
         ]);
     }
     let mut text = if listing.backups.is_empty() { "no backup yet\n".to_string() } else { columns.to_string() };
@@ -92,6 +92,11 @@ fn text(listing: &Listing) -> String {
         text += &format!("at work: {owner}\n");
     }
     text
+}
+
+fn kind_text(backup: &ListedBackup) -> String {
+    let kind = if backup.raw { "raw" } else { "full" };
+    if backup.gaps == 0 { kind.to_string() } else { format!("{kind}, {}", gaps_text(backup.gaps)) }
 }
 
 /// The time that the id of a backup begins with, `20250102T030405Z-…`, as people read it.

@@ -34,6 +34,11 @@ impl Outcome {
     }
 }
 
+/// So many gaps.
+pub fn gaps_text(count: u64) -> String {
+    if count == 1 { "1 gap".to_string() } else { format!("{count} gaps") }
+}
+
 /// Lines for the remarks of a report.
 pub fn remarks(label: &str, remarks: &[String]) -> String {
     remarks.iter().map(|remark| format!("{label}: {remark}\n")).collect()

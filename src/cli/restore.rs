@@ -365,6 +365,7 @@ mod tests {
 
     fn report(sent_agrees: bool, target_agrees: Option<bool>) -> RestoreReport {
         RestoreReport {
+            gaps: 0,
             backup: "b1".into(),
             restore: None,
             resumed: false,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tsdb_ark::flow::{self, ShowReport, StoredFileReport};
 
 use crate::cli::args::RepositoryArgs;
-use crate::cli::backup::{layout_text, table_columns};
+use crate::cli::backup::{gap_lines, layout_text, table_columns};
 use crate::cli::columns::{Columns, Side};
 use crate::cli::command::EXIT_CODES;
 use crate::cli::outcome::Outcome;
@@ -76,6 +76,7 @@ fn text(report: &ShowReport) -> String {
         text += &format!("{key} = {value}\n");
     }
     text += &format!("\n{}", table_columns(&report.tables));
+    text += &gap_lines(&report.tables);
     if !report.metrics.is_empty() {
         text += &format!("\n{}", metric_columns(report));
     }

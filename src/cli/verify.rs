@@ -9,7 +9,7 @@ use crate::cli::args::{GatewayArgs, RepositoryArgs, ResourceArgs, check_renames,
 use crate::cli::command::EXIT_CODES;
 use crate::cli::exit::{Usage, usage};
 use crate::cli::limits::{self, MannersArgs};
-use crate::cli::outcome::{Outcome, difference_text, remarks, word};
+use crate::cli::outcome::{Outcome, difference_text, gaps_text, remarks, word};
 use crate::cli::{Running, units};
 
 /// How deep; each level catches what the one before misses.
@@ -133,6 +133,10 @@ impl VerifyRequest {
 fn outcome(report: &VerifyReport) -> Outcome {
     let done = Outcome::done(text(report), flow::to_json(report));
     match report.differences {
+        0 if report.gaps > 0 => done.must_read(format!(
+            "what the backup holds is sound, but keys that could not be read are missing from it: {}",
+            gaps_text(report.gaps)
+        )),
         0 => done,
         1 => done.must_read("1 difference".to_string()),
         n => done.must_read(format!("{} differences", units::count(n))),
@@ -216,6 +220,7 @@ mod tests {
     #[test]
     fn differences_must_be_read_and_are_shown() {
         let mut report = VerifyReport {
+            gaps: 0,
             backup: "b1".into(),
             level: VerifyLevel::Source,
             files: 1,

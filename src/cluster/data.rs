@@ -13,6 +13,8 @@ use crate::model::{CellBlock, Retry, kind};
 
 /// Failures with a single row after which the row itself is thought to be the cause.
 const SUSPICIOUS: u32 = 2;
+/// For the answer to a probe: rows that HBase does not answer for are probed many times.
+const PROBE: Duration = Duration::from_secs(60);
 /// How a row that could not be read at one go is cut: ten million cells at most.
 const RESCUE: Pieces = Pieces { cells: 10_000, count: 1_000 };
 
@@ -173,6 +175,26 @@ impl Client {
         })
     }
 
+    /// One attempt at a page whose rows may not be readable: repeated only where the connection is to blame. Waits for
+    /// the answer no longer than [`PROBE`].
+    ///
+    /// # Errors
+    /// As [`scan_page`](Self::scan_page). The block is then empty.
+    pub fn probe_page(&mut self, request: &PageRequest<'_>, block: &mut CellBlock) -> Result<PageStats, ClusterError> {
+        request.check()?;
+        let patient = self.page_timeout;
+        self.page_timeout = patient.min(PROBE);
+        // What a probe finds out ends it, failure or not.
+        let result = self.retried(|client, failures| match client.page_once(request, block) {
+            Err(error) if error.blames_gateway() && !matches!(error, ClusterError::TimedOut { .. }) && failures < 3 => {
+                Err(error)
+            }
+            found => Ok(found.inspect_err(|error| client.note(error))),
+        });
+        self.page_timeout = patient;
+        result.and_then(|found| found).inspect_err(|_| block.clear())
+    }
+
     /// One attempt at a page.
     pub(crate) fn page_once(
         &mut self,
@@ -307,6 +329,7 @@ fn may_be_size(error: &ClusterError) -> bool {
             | ClusterError::ReplyTooLong { .. }
             | ClusterError::Space(_)
             | ClusterError::Refused { retry: Retry::Transient, .. }
+            | ClusterError::Unreadable { retry: Retry::Transient, .. }
     )
 }
 

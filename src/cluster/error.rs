@@ -5,6 +5,7 @@
 //! Java class name, a missing table is an error whose whole text is the name of the table. So both are looked at.
 
 mod texts;
+mod unreadable;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -250,7 +251,7 @@ pub enum ClusterError {
         table: String,
     },
     /// The table is disabled.
-    #[error("table {table} is disabled; enable it and try again")]
+    #[error("table {table} is disabled; enable it in the HBase shell: enable '{table}'")]
     TableDisabled {
         /// Table.
         table: String,
@@ -336,6 +337,20 @@ pub enum ClusterError {
         /// Number of the Thrift application exception: 1 unknown method, 6 internal error.
         kind: i32,
     },
+    /// HBase fails at the rows themselves: a damaged file, or a cell that it cannot read.
+    #[error("HBase cannot read table {table} here ({method} through {gateway}): {message}")]
+    Unreadable {
+        /// Gateway.
+        gateway: String,
+        /// Method.
+        method: &'static str,
+        /// Table.
+        table: String,
+        /// HBase's reason.
+        message: String,
+        /// Whether another try may help.
+        retry: Retry,
+    },
     /// A list of regions with a hole, an overlap or nothing.
     #[error("the regions of table {table} do not cover its keys: {reason}")]
     Regions {
@@ -381,9 +396,13 @@ impl ClusterError {
             Self::NoResult { .. } => Retry::Transient,
             Self::NoTransport { .. } | Self::Regions { .. } => Retry::Transient,
             Self::Silent { .. } | Self::Busy { .. } | Self::Overloaded { .. } => Retry::Throttled,
-            Self::Refused { retry, .. } => *retry,
+            Self::Refused { retry, .. } | Self::Unreadable { retry, .. } => *retry,
             // The region list fails this way while a region is in transition.
             Self::Application { method: "getAllRegionLocations" | "getTableRegions", kind: 6, .. } => Retry::Transient,
+            // What stays through several looks stays.
+            Self::Exhausted { source, .. } if matches!(**source, Self::Regions { .. } | Self::Unreadable { .. }) => {
+                Retry::Permanent
+            }
             Self::Exhausted { source, .. } => source.retry(),
             _ => Retry::Permanent,
         }
@@ -415,6 +434,8 @@ impl ClusterError {
         match self {
             Self::Protocol { .. } | Self::Application { .. } | Self::NoTransport { .. } | Self::Silent { .. } => FEW,
             Self::NoResult { .. } => FEW,
+            Self::Regions { .. } => unreadable::LOOKS,
+            Self::Unreadable { .. } => unreadable::READS,
             _ => u32::MAX,
         }
     }
@@ -436,12 +457,6 @@ impl ClusterError {
     pub(crate) fn blames_gateway(&self) -> bool {
         self.ends_connection() && !matches!(self, Self::ReplyTooLong { .. } | Self::Space(_))
             || matches!(self, Self::Connect { .. } | Self::NoTransport { .. } | Self::Silent { .. } | Self::Busy { .. })
-    }
-
-    /// True when HBase stumbled over a row that it cannot read itself, such as one with a negative timestamp.
-    pub(crate) fn tells_of_a_bad_row(&self) -> bool {
-        let texts = ["OutOfOrderScannerNextException", "Timestamp cannot be negative"];
-        matches!(self.cause(), Self::Refused { message, .. } if texts.iter().any(|text| message.contains(text)))
     }
 
     /// True when the address is the wrong one: what is there speaks another protocol, or the other service.
@@ -523,7 +538,11 @@ impl Call<'_> {
             ClusterError::Overloaded { method: self.method, table, message, wait: throttle::wait(text) }
         } else if has("SpaceLimitingException") || has("QuotaExceededException") {
             ClusterError::QuotaExceeded { method: self.method, table, message }
+        } else if let Some(retry) = unreadable::retry(text) {
+            let (gateway, message) = (self.gateway.into(), unreadable::reason_line(text));
+            ClusterError::Unreadable { gateway, method: self.method, table, message, retry }
         } else {
+            let message = unreadable::reason_line(text);
             let retry = match can_retry {
                 _ if texts::is_passing(text) => Retry::Transient,
                 Some(false) => Retry::Permanent,
@@ -551,7 +570,7 @@ impl Call<'_> {
 }
 
 /// The first line, without the Java stack, and of bearable length.
-fn first_line(text: &str) -> String {
+pub(super) fn first_line(text: &str) -> String {
     let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no text");
     let mut line: String = line.chars().take(500).collect();
     line.truncate(line.trim_end().len());

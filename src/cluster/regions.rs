@@ -3,7 +3,7 @@
 use crate::cluster::ClusterError;
 use crate::cluster::error::hex;
 use crate::cluster::generated::hbase2::THRegionLocation;
-use crate::model::{KeyRange, Region};
+use crate::model::{Gap, GapReason, KeyRange, Region};
 
 /// The regions of these locations; replicas other than the first are left out.
 pub(crate) fn first_replicas(locations: Vec<THRegionLocation>) -> Vec<Region> {
@@ -16,6 +16,39 @@ pub(crate) fn in_order(table: &str, mut regions: Vec<Region>) -> Result<Vec<Regi
     regions.sort_by(|a, b| a.range.start.cmp(&b.range.start));
     check(table, &regions)?;
     Ok(regions)
+}
+
+/// The keys that no region of a sorted list covers, and those that two of them claim.
+pub(crate) fn faults(table: &str, regions: &[Region]) -> Vec<Gap> {
+    let mut faults = Vec::new();
+    // The first key behind everything so far; `None` behind a region without an end.
+    let mut next = Some(Vec::new());
+    let mut push = |range: KeyRange, reason, what: &str| {
+        faults.push(Gap { range, reason, message: format!("the list of regions of {table} has {what}") });
+    };
+    for Region { range, .. } in regions {
+        match &next {
+            Some(end) if range.start > *end => {
+                push(KeyRange::new(end.clone(), range.start.clone()), GapReason::NoRegion, "none for these keys");
+            }
+            Some(end) if range.start == *end => {}
+            end => {
+                let stop = match end {
+                    Some(end) if range.stop.is_empty() || *end < range.stop => end,
+                    _ => &range.stop,
+                };
+                push(KeyRange::new(range.start.clone(), stop.clone()), GapReason::RegionsOverlap, "two for these keys");
+            }
+        }
+        next = match next {
+            Some(end) if !range.stop.is_empty() => Some(end.max(range.stop.clone())),
+            _ => None,
+        };
+    }
+    if let Some(end) = next {
+        push(KeyRange::new(end, Vec::new()), GapReason::NoRegion, "none for these keys");
+    }
+    faults
 }
 
 fn region(location: THRegionLocation) -> Region {
@@ -71,6 +104,25 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].range, KeyRange::new("", "m"));
         assert_eq!((found[1].host.as_str(), found[1].port, found[1].start_code), ("h", 1, 2));
+    }
+
+    #[test]
+    fn faults_are_named_by_their_keys() {
+        let found = |list: Vec<THRegionLocation>| {
+            let mut regions = first_replicas(list);
+            regions.sort_by(|a, b| a.range.start.cmp(&b.range.start));
+            faults("t", &regions).into_iter().map(|gap| (gap.range, gap.reason)).collect::<Vec<_>>()
+        };
+        use GapReason::{NoRegion, RegionsOverlap};
+        assert_eq!(found(vec![]), [(KeyRange::all(), NoRegion)]);
+        assert_eq!(found(vec![location(b"", b"c", 0), location(b"c", b"", 0)]), []);
+        let hole = vec![location(b"", b"c", 0), location(b"d", b"f", 0)];
+        assert_eq!(found(hole), [(KeyRange::new("c", "d"), NoRegion), (KeyRange::new("f", ""), NoRegion)]);
+        assert_eq!(found(vec![location(b"a", b"", 0)]), [(KeyRange::new("", "a"), NoRegion)]);
+        let overlap = vec![location(b"", b"e", 0), location(b"d", b"", 0)];
+        assert_eq!(found(overlap), [(KeyRange::new("d", "e"), RegionsOverlap)]);
+        let inside = vec![location(b"", b"", 0), location(b"c", b"d", 0)];
+        assert_eq!(found(inside), [(KeyRange::new("c", "d"), RegionsOverlap)]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::cluster::error::UNKNOWN_METHOD;
 use crate::cluster::generated::hbase2::{TNamespaceDescriptor, TTHBaseServiceSyncClient};
 use crate::cluster::tables::{descriptor, full_name, table_name, wire_descriptor};
 use crate::cluster::{Api, Client, ClusterError, PageRequest, regions, thrift1};
-use crate::model::{CellBlock, DescriptorSource, Region, Retry, TableDescriptor};
+use crate::model::{CellBlock, DescriptorSource, Gap, Region, Retry, TableDescriptor};
 
 /// Something went wrong in the gateway.
 const INTERNAL_ERROR: i32 = 6;
@@ -229,22 +229,41 @@ impl Client {
     /// # Errors
     /// [`ClusterError::TableMissing`], [`ClusterError::Regions`] and any other [`ClusterError`] of a call.
     pub fn regions(&mut self, table: &str) -> Result<Vec<Region>, ClusterError> {
-        self.retried(|client, _| {
-            let list = match client.api()? {
-                Api::Thrift1 => client.regions_thrift1(table)?,
-                Api::Thrift2 => {
-                    let name = table.as_bytes().to_vec();
-                    let list =
-                        |wire: &mut Generated<'_>| wire.get_all_region_locations(name).map(regions::first_replicas);
-                    client.once_or("getAllRegionLocations", table, list, |client| client.regions_from_meta(table))?
-                }
-            };
-            // A missing table has an empty list, without an error.
-            if list.is_empty() && !client.exists_once(table)? {
-                return Err(ClusterError::TableMissing { table: table.to_owned() });
+        self.retried(|client, _| regions::in_order(table, client.regions_once(table)?))
+    }
+
+    /// The table's regions in key order, and what is wrong with them: keys that no region covers, or two. A list with
+    /// such faults is asked for several times before they are believed.
+    ///
+    /// # Errors
+    /// [`ClusterError::TableMissing`] and any other [`ClusterError`] of a call.
+    pub fn regions_and_faults(&mut self, table: &str) -> Result<(Vec<Region>, Vec<Gap>), ClusterError> {
+        match self.regions(table) {
+            Err(error) if matches!(error.cause(), ClusterError::Regions { .. }) => {
+                let mut regions = self.retried(|client, _| client.regions_once(table))?;
+                regions.sort_by(|a, b| a.range.start.cmp(&b.range.start));
+                let faults = regions::faults(table, &regions);
+                Ok((regions, faults))
             }
-            regions::in_order(table, list)
-        })
+            other => Ok((other?, Vec::new())),
+        }
+    }
+
+    /// The regions in any order.
+    fn regions_once(&mut self, table: &str) -> Result<Vec<Region>, ClusterError> {
+        let list = match self.api()? {
+            Api::Thrift1 => self.regions_thrift1(table)?,
+            Api::Thrift2 => {
+                let name = table.as_bytes().to_vec();
+                let list = |wire: &mut Generated<'_>| wire.get_all_region_locations(name).map(regions::first_replicas);
+                self.once_or("getAllRegionLocations", table, list, |client| client.regions_from_meta(table))?
+            }
+        };
+        // A missing table has an empty list, without an error.
+        if list.is_empty() && !self.exists_once(table)? {
+            return Err(ClusterError::TableMissing { table: table.to_owned() });
+        }
+        Ok(list)
     }
 
     /// Creates a table with these split keys (the start keys of all regions but the first).

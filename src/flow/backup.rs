@@ -6,7 +6,7 @@
 //! exist.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -14,7 +14,8 @@ use crate::cluster::Client;
 use crate::flow::budget::ByteBudget;
 use crate::flow::catalogue::{self, TableResult};
 use crate::flow::descriptions::not_carried;
-use crate::flow::export::{Attempts, ExportContext, ReadBack, ShardOutcome, ShardTask, export_shard};
+use crate::flow::export::{Attempts, ExportContext, Exported, ReadBack, ShardOutcome, ShardTask, export_shard};
+use crate::flow::gaps::{self, AtDamage, could_be_skipped};
 use crate::flow::inventory::table_report;
 use crate::flow::lock::RepositoryLock;
 use crate::flow::old_gateways::considerate;
@@ -34,7 +35,7 @@ use crate::manifest::{
     BackupWriter, CommitRule, FORMAT, Manifest, PlanRecord, Repository, RepositoryError, ShardOutcome as Recorded,
     ShardRecord, Totals,
 };
-use crate::model::{KeyRange, RawReason, TableKind, saturating_sum, time};
+use crate::model::{Gap, KeyRange, RawReason, TableKind, saturating_sum, time};
 use crate::scan::ScanOptions;
 use crate::shard::{clip, uncovered};
 
@@ -45,6 +46,9 @@ const EXACTNESS_THRIFT1: &str =
     "latest versions only, read through a Thrift1 gateway; every cell that it returned is rebuilt byte for byte";
 const WEAK_COMMIT: &str = "the backup is committed under the weaker rule of --weak-commit (put, wait, read back), without create-only \
                            puts; the manifest records it. Let nothing else write to this repository meanwhile";
+/// The way out for a cluster that cannot be read as a whole.
+const SKIP: &str = "repair it (hbase hbck2, hbase hfile), or run backup with --skip-unreadable (and --resume after a run that was interrupted): it \
+                    copies everything else and records what is missing as gaps";
 /// Bytes of a file that is kept until it is read back, with `verify_written` one on each connection.
 const COPY_BYTES: u64 = 40 << 20;
 /// Bytes that a point takes in a batch, its share of vectors that grow included.
@@ -53,10 +57,17 @@ const BYTES_PER_POINT: u64 = 48;
 /// Backs up the source.
 ///
 /// # Errors
-/// Whatever stops a run. Nothing is committed then; finished shards stay behind, and a later run can go on with them
+/// Whatever stops a run. Nothing is committed then; finished shards stay behind, and a later run can resume from them
 /// ([`FlowError::Unfinished`]).
 pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result<BackupReport, FlowError> {
-    let begun = Instant::now();
+    make(plan, progress, cancel).map_err(|error| match could_be_skipped(&error) && !plan.skip_unreadable {
+        true => FlowError::unfinished(SKIP.into(), error),
+        false => error,
+    })
+}
+
+fn make(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result<BackupReport, FlowError> {
+    let start_time = Instant::now();
     let threads = Threads::new(plan.resources.cpu)?;
     progress.stage("asking the gateways", 0);
     let cluster = ClusterSection::ask(&plan.source.gateways)?;
@@ -74,7 +85,7 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
     if plan.dry_run {
         let tables = survey.found.tables.iter();
         report.tables = tables.map(|t| catalogue::planned_table(t, survey.versions(plan, t))).collect();
-        report.seconds = begun.elapsed().as_secs_f64();
+        report.seconds = start_time.elapsed().as_secs_f64();
         return Ok(report);
     }
     let (start, repository, lock) = match begun_earlier {
@@ -117,17 +128,18 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
     let unfinished = |error| {
         let id = writer.id();
         let advice =
-            format!("backup {id} is not finished, nothing of it is committed; backup --resume goes on with it");
+            format!("backup {id} is unfinished and nothing of it is committed; resume it with backup --resume");
         FlowError::unfinished(advice, error)
     };
     let results = run.tables(&mut kept, report.resumed.as_mut()).map_err(unfinished)?;
-    let manifest = run.commit(&results, started_ms, begun).map_err(unfinished)?;
+    let manifest = run.commit(&results, started_ms, start_time).map_err(unfinished)?;
     report.warnings.extend(run.remove_strays(&results, &manifest));
     report.files_read_back = run.read_back.files_read();
     report.warnings.extend(catalogue::other_salts(&manifest.tables));
-    report.backup = Some(manifest.backup);
     report.tables = manifest.tables.iter().map(table_report).collect();
-    report.seconds = begun.elapsed().as_secs_f64();
+    report.warnings.extend(gaps::remedies(&manifest));
+    report.backup = Some(manifest.backup);
+    report.seconds = start_time.elapsed().as_secs_f64();
     report.bytes_read = manifest.totals.bytes_read;
     report.bytes_written = manifest.totals.bytes_written;
     report.back_off_seconds = pace.back_off_seconds();
@@ -192,12 +204,12 @@ fn new_report(plan: &BackupPlan, survey: &Survey) -> BackupReport {
     report
 }
 
-/// Somebody who begins anew may not know of a backup that could be gone on with.
+/// Whoever starts a new backup may not know of one that could be resumed.
 fn unfinished(threads: &Threads, repository: &Repository) -> Result<Vec<String>, FlowError> {
     let ids = threads.wait(repository.unfinished())?;
     let warning = |id: String| {
         format!(
-            "backup {id} was begun and not finished, or is still running; it is not used; backup --resume goes on with it"
+            "backup {id} is unfinished or still running, and this run does not use it; resume it with backup --resume"
         )
     };
     Ok(ids.into_iter().map(warning).collect())
@@ -224,7 +236,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Exports all tables, going on from what is `kept` of each.
+    /// Exports what is missing of all tables beside what is `kept` of each.
     fn tables(
         &self,
         kept: &mut BTreeMap<String, KeptTable>,
@@ -255,14 +267,23 @@ impl Run<'_> {
     fn table(&self, table: &SourceTable, kept: KeptTable) -> Result<TableResult, FlowError> {
         let Resources { connections, .. } = self.plan.resources;
         let gateways = &self.plan.source.gateways;
-        let gaps = uncovered(&kept.ranges());
+        let missing = uncovered(&kept.ranges());
         let mut result = TableResult::new(table, self.survey.versions(self.plan, table));
         kept.shards.into_iter().for_each(|shard| result.add(shard));
-        if gaps.is_empty() {
+        if missing.is_empty() {
             return Ok(result);
         }
-        let ranges = clip(&even_ranges(gateways, &table.name, connections)?, &gaps);
+        let mut gaps = gaps::clipped(&table.gaps, &missing);
+        let ranges = match AtDamage::of(self.plan) {
+            AtDamage::Fail => clip(&even_ranges(gateways, &table.name, connections)?, &missing),
+            // Regions that cannot be read cannot be probed either.
+            AtDamage::Skip => {
+                let regions: Vec<KeyRange> = table.regions.iter().map(|region| region.range.clone()).collect();
+                clip(&clip(&regions, &missing), &gaps::readable(&table.gaps))
+            }
+        };
         self.progress.stage(format!("backing up {}", table.name), ranges.len() as u64);
+        let behind_taken = kept.taken.last().map_or(0, |last| last.saturating_add(1));
         let context = Arc::new(self.context(table, kept.taken));
         let queue = WorkQueue::new(ranges.into_iter().map(|range| ShardTask { range }));
         let work = |client: &mut Client, task: ShardTask| {
@@ -274,7 +295,11 @@ impl Run<'_> {
             })
         };
         let start = || gateways.client();
-        work_through(connections, &queue, self.progress, start, work, |outcome| result.add(outcome))?;
+        work_through(connections, &queue, self.progress, start, work, |(shard, found): (Option<_>, Vec<Gap>)| {
+            shard.into_iter().for_each(|shard| result.add(shard));
+            gaps.extend(found);
+        })?;
+        result.set_gaps(gaps, context.next_shard.load(Ordering::SeqCst).max(behind_taken));
         check_cover(&result)?;
         Ok(result)
     }
@@ -321,6 +346,7 @@ impl Run<'_> {
             progress: self.progress.clone(),
             cancel: self.cancel.clone(),
             cancel_table: Cancel::new(),
+            at_damage: AtDamage::of(self.plan),
         }
     }
 
@@ -331,23 +357,49 @@ impl Run<'_> {
         client: &mut Client,
         task: ShardTask,
         queue: &WorkQueue<ShardTask>,
-    ) -> Result<ShardOutcome, FlowError> {
+    ) -> Result<(Option<ShardOutcome>, Vec<Gap>), FlowError> {
         let started_ms = time::now_ms();
-        let outcome = export_shard(context, client, task, &|| queue.hungry())?;
-        self.progress.wrote(outcome.files.iter().map(|file| file.size).sum());
-        let record = self.record(&outcome, &context.table, started_ms);
+        let Exported { shard, gaps, rest } = export_shard(context, client, task, &|| queue.hungry())?;
+        if let Some(outcome) = &shard {
+            self.progress.wrote(outcome.files.iter().map(|file| file.size).sum());
+            self.put_record(self.record(outcome, &context.table, started_ms))?;
+        }
+        self.progress.more(rest.len() as u64);
+        queue.put_back(rest.into_iter().rev().map(|range| ShardTask { range }));
+        Ok((shard, gaps))
+    }
+
+    fn put_record(&self, record: ShardRecord) -> Result<(), FlowError> {
+        let table = record.table.clone();
         if let Recorded::AlreadyRecorded(other) = self.threads.wait(self.writer.put_shard_record(record))? {
             let ShardRecord { shard, attempt, .. } = &*other;
             return Err(FlowError::Locked(format!(
-                "shard {shard} of {} was recorded by attempt {attempt}: another process goes on with backup {} at the same \
+                "shard {shard} of {table} was recorded by attempt {attempt}: another process works on backup {} at the same \
                  time; let one of them finish",
-                context.table,
                 self.writer.id()
             )));
         }
-        self.progress.more(outcome.rest.len() as u64);
-        queue.put_back(outcome.rest.iter().rev().map(|range: &KeyRange| ShardTask { range: range.clone() }));
-        Ok(outcome)
+        Ok(())
+    }
+
+    /// Records the gaps of a table, each under a number of its own. Only the run that commits does: until then somebody
+    /// may still read them.
+    fn put_gaps(&self, result: &TableResult) -> Result<(), FlowError> {
+        let now = time::now_ms();
+        for gap in &result.record.gaps {
+            self.put_record(ShardRecord {
+                attempt: self.writer.attempt().to_string(),
+                table: result.record.name.clone(),
+                shard: gap.shard,
+                start: gap.start.clone(),
+                stop: gap.stop.clone(),
+                started_ms: now,
+                finished_ms: now,
+                gap: Some(gap.clone()),
+                ..ShardRecord::default()
+            })?;
+        }
+        Ok(())
     }
 
     fn record(&self, outcome: &ShardOutcome, table: &str, started_ms: i64) -> ShardRecord {
@@ -370,14 +422,15 @@ impl Run<'_> {
     }
 
     /// Writes the catalogue and, last, the manifest.
-    fn commit(&self, results: &[TableResult], started_ms: i64, begun: Instant) -> Result<Manifest, FlowError> {
+    fn commit(&self, results: &[TableResult], started_ms: i64, start_time: Instant) -> Result<Manifest, FlowError> {
         self.progress.stage("committing", 0);
+        results.iter().try_for_each(|result| self.put_gaps(result))?;
         let mut manifest = self.manifest(results, started_ms);
         let (names, append_only) = (&self.survey.names, self.plan.append_only);
         manifest.catalogue = catalogue::write(self.threads, self.writer, names, results, started_ms, append_only)?;
         manifest.finished_ms = time::now_ms();
         manifest.totals = Totals {
-            seconds: begun.elapsed().as_secs_f64(),
+            seconds: start_time.elapsed().as_secs_f64(),
             bytes_read: self.progress.view().bytes_read,
             bytes_written: saturating_sum(results.iter().map(|result| result.record.bytes_written)),
             peak_rss_bytes: peak_rss_bytes(),
@@ -420,7 +473,9 @@ impl Run<'_> {
         let catalogue = manifest.catalogue.iter().map(|file| (file.path.as_str(), file.size));
         let altered = files.chain(catalogue).find(|(path, size)| stored.get(*path) != Some(size));
         let shards = results.iter().flat_map(|result| &result.shards);
-        let mut records = shards.filter_map(|row| Some(paths.shard(&row.table, row.shard.parse().ok()?)));
+        let gaps =
+            manifest.tables.iter().flat_map(|table| table.gaps.iter().map(|gap| paths.shard(&table.name, gap.shard)));
+        let mut records = shards.filter_map(|row| Some(paths.shard(&row.table, row.shard.parse().ok()?))).chain(gaps);
         let lost = records.find(|path| !stored.contains_key(path));
         match altered.map(|(path, _)| path.to_string()).or(lost) {
             None => Ok(()),
@@ -436,7 +491,7 @@ impl Run<'_> {
         Manifest {
             started_ms,
             raw: self.survey.raw,
-            exactness: if self.survey.thrift1 { EXACTNESS_THRIFT1 } else { EXACTNESS }.into(),
+            exactness: exactness(self.survey.thrift1, results),
             layout: *layouts.main(),
             older_layouts: layouts.older().to_vec(),
             layout_source: self.survey.detection.source,
@@ -458,15 +513,23 @@ impl Run<'_> {
     }
 }
 
-/// The shards of a table cover all its keys once.
+fn exactness(thrift1: bool, results: &[TableResult]) -> String {
+    let mut text = if thrift1 { EXACTNESS_THRIFT1 } else { EXACTNESS }.to_string();
+    if results.iter().any(|result| !result.gaps.is_empty()) {
+        text += "; keys that could not be read are missing and listed as gaps";
+    }
+    text
+}
+
+/// The shards of a table and its gaps, which there are only where they were asked for, cover all its keys once.
 fn check_cover(result: &TableResult) -> Result<(), FlowError> {
-    let mut ranges: Vec<KeyRange> =
-        result.shards.iter().map(|shard| KeyRange::new(shard.start.clone(), shard.stop.clone())).collect();
+    let shards = result.shards.iter().map(|shard| KeyRange::new(shard.start.clone(), shard.stop.clone()));
+    let mut ranges: Vec<KeyRange> = shards.chain(gaps::ranges(&result.gaps)).collect();
     ranges.sort_by(|a, b| (&a.start, &a.stop).cmp(&(&b.start, &b.stop)));
     let overlap = ranges.windows(2).find(|pair| matches!(pair, [a, b] if a.stop.is_empty() || a.stop > b.start));
     let what = match (overlap, uncovered(&ranges).first()) {
         (Some([a, b]), _) => format!("shards {a} and {b} overlap"),
-        (_, Some(gap)) => format!("no shard covers {gap}"),
+        (_, Some(missing)) => format!("no shard covers {missing}"),
         _ => return Ok(()),
     };
     Err(FlowError::damaged(format!("{what}; this is a defect, please report it")))

@@ -9,12 +9,13 @@ use crate::flow::backup::by_name;
 use crate::flow::backup_files::{BackupContents, read_checked};
 use crate::flow::delta_logs::{self, LoggedFile};
 use crate::flow::export::{MetricMap, MetricTally, ShardOutcome};
+use crate::flow::gaps;
 use crate::flow::inventory::table_report;
 use crate::flow::names::Names;
 use crate::flow::tables::SourceTable;
 use crate::flow::threads::Threads;
-use crate::manifest::{BackupWriter, HashedFile, MetricCount, TableRecord};
-use crate::model::{FileKind, FileRow, MetricRow, RawReason, ShardRow, hex};
+use crate::manifest::{BackupWriter, GapRecord, HashedFile, MetricCount, TableRecord};
+use crate::model::{FileKind, FileRow, Gap, MetricRow, RawReason, ShardRow, hex};
 use crate::parquet_file::{TableWriter, read_metrics, views_sql};
 use crate::store::Store;
 
@@ -28,6 +29,8 @@ pub struct TableResult {
     pub shards: Vec<ShardRow>,
     /// Points by metric UID.
     pub metrics: MetricMap,
+    /// Keys that could not be read.
+    pub gaps: Vec<Gap>,
 }
 
 impl TableResult {
@@ -39,7 +42,7 @@ impl TableResult {
             order: 0,
             descriptor: (&table.descriptor).into(),
             described_by: table.described_by,
-            split_keys: table.regions.iter().skip(1).map(|region| region.range.start.clone().into()).collect(),
+            split_keys: table.split_keys().into_iter().map(Into::into).collect(),
             versions,
             shards: 0,
             tally: Default::default(),
@@ -50,8 +53,16 @@ impl TableResult {
             bytes_written: 0,
             first_point_ms: None,
             last_point_ms: None,
+            gaps: Vec::new(),
         };
-        Self { record, files: Vec::new(), shards: Vec::new(), metrics: MetricMap::new() }
+        let (files, shards, gaps) = (Vec::new(), Vec::new(), Vec::new());
+        Self { record, files, shards, metrics: MetricMap::new(), gaps }
+    }
+
+    /// Puts the gaps in order and into the manifest's record, with numbers of shards from `first` on.
+    pub fn set_gaps(&mut self, gaps: Vec<Gap>, first: u32) {
+        self.gaps = gaps::merged(gaps);
+        self.record.gaps = self.gaps.iter().zip(first..).map(|(gap, shard)| GapRecord::new(gap, shard)).collect();
     }
 
     /// Adds a shard.
@@ -112,7 +123,9 @@ fn earliest(a: Option<i64>, b: Option<i64>) -> Option<i64> {
 
 /// A table as a dry run reports it.
 pub fn planned_table(table: &SourceTable, versions: i32) -> TableReport {
-    table_report(&TableResult::new(table, versions).record)
+    let mut planned = TableResult::new(table, versions);
+    planned.set_gaps(table.gaps.clone(), 0);
+    table_report(&planned.record)
 }
 
 /// What to say about rows whose salt fits no number of buckets that is known.

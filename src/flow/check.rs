@@ -3,6 +3,7 @@
 use crate::cluster::Api;
 use crate::flow::descriptions::not_carried;
 use crate::flow::detect::{decide, sample_keys};
+use crate::flow::gaps::AtDamage;
 use crate::flow::names::{name_warnings, read_names, uid_warnings};
 use crate::flow::pace::Pace;
 use crate::flow::plan::Source;
@@ -10,6 +11,7 @@ use crate::flow::preflight::{self, ClusterSection, Section};
 use crate::flow::tables::{SourceTable, SourceTables};
 use crate::flow::threads::Threads;
 use crate::flow::{Cancel, CheckReport, CheckedFamily, CheckedTable, FlowError, Progress, RepositorySettings};
+use crate::model::Gap;
 
 /// What somebody with an old cluster should know before relying on a backup.
 const BEFORE_2_2: &str = "the gateway is one of HBase before 2.2: everything that the tables show is read and restored exactly; \
@@ -46,19 +48,24 @@ pub fn check(
     }
     let mut client = source.gateways.client();
     progress.stage("looking at the tables", 0);
-    let found = SourceTables::find(&mut client, &source.names, source.conf.as_ref(), &source.descriptions)?;
+    let found =
+        SourceTables::find(&mut client, &source.names, source.conf.as_ref(), &source.descriptions, AtDamage::Skip)?;
     lost.extend(not_carried(&found.tables));
     if client.gateway()?.api == Api::Thrift2 && !client.manages_tables()? {
         warnings.push(BEFORE_2_2.into());
     }
     let charset = source.charset.unwrap_or_default();
     let (names, facts) = match found.uid() {
-        Some(uid) => read_names(&mut client, &uid.name, charset, &Pace::free(cancel))?,
+        Some(uid) => read_names(&mut client, uid, charset, AtDamage::Fail, &Pace::free(cancel))?,
         None => Default::default(),
     };
     let mut keys = Vec::new();
     for data in found.data() {
-        keys.extend(sample_keys(&mut client, data)?);
+        keys.extend(sample_keys(
+            &mut client,
+            data,
+            if data.gaps.is_empty() { AtDamage::Fail } else { AtDamage::Skip },
+        )?);
     }
     let detection = decide(source.conf.as_ref(), &source.layout, &facts, &names, &keys)?;
     let mut sure = detection.sure;
@@ -67,6 +74,7 @@ pub fn check(
     warnings.extend(name_warnings(&facts));
     warnings.extend(uid_warnings(&facts, detection.layouts.main(), charset));
     warnings.extend(unusual(&found.tables));
+    warnings.extend(found.tables.iter().flat_map(unreadable));
     if source.conf.is_none() {
         warnings.push(
             "no --opentsdb-conf was given: rollup intervals, histogram codecs and other settings that HBase does not hold \
@@ -90,6 +98,18 @@ pub fn check(
         warnings,
         would_be_lost: lost,
     })
+}
+
+/// Keys of a table that a backup will not be able to read.
+fn unreadable(table: &SourceTable) -> Vec<String> {
+    let words = |Gap { range, reason, message }: &Gap| {
+        format!(
+            "{} {range} cannot be read ({}: {message}): backup fails there, backup --skip-unreadable leaves it out",
+            table.name,
+            reason.words()
+        )
+    };
+    table.gaps.iter().map(words).collect()
 }
 
 fn checked(table: &SourceTable) -> CheckedTable {

@@ -55,10 +55,10 @@ pub enum FlowError {
     /// The system.
     #[error("{0}: {1}")]
     System(String, #[source] std::io::Error),
-    /// A backup or restore that was begun and can be gone on with.
+    /// A backup or restore that is unfinished and can be resumed.
     #[error("{source}; {advice}")]
     Unfinished {
-        /// What there is, and how to go on.
+        /// What there is, and how to resume it.
         advice: String,
         /// What stopped it.
         source: Box<FlowError>,

@@ -9,9 +9,9 @@ use crate::flow::catalogue::{metric_rows, text_time};
 use crate::flow::lock::owner_text;
 use crate::flow::process::ProcessIdentity;
 use crate::flow::threads::Threads;
-use crate::flow::{FlowError, TableReport};
-use crate::manifest::{BackupPaths, Repository, TableRecord};
-use crate::model::{FileKind, KeyLayout, NameCharset, time::now_ms};
+use crate::flow::{FlowError, GapReport, TableReport};
+use crate::manifest::{BackupPaths, GapRecord, Repository, TableRecord};
+use crate::model::{FileKind, KeyLayout, NameCharset, hex, time::now_ms};
 use crate::parquet_file::views_sql;
 use crate::store::Store;
 
@@ -40,6 +40,8 @@ pub struct ListedBackup {
     pub raw_cells: u64,
     /// Bytes of all files.
     pub bytes_written: u64,
+    /// Gaps: key ranges that could not be read.
+    pub gaps: u64,
     /// Version of the program that wrote it.
     pub tool_version: String,
 }
@@ -115,6 +117,7 @@ pub fn list(store: &Store) -> Result<(Vec<ListedBackup>, Vec<String>), FlowError
                 points: summary.tally.points,
                 raw_cells: summary.raw_cells,
                 bytes_written: summary.bytes,
+                gaps: summary.gaps,
                 tool_version: summary.tool_version,
                 raw: summary.raw,
                 started: summary.started,
@@ -266,5 +269,11 @@ pub fn table_report(table: &TableRecord) -> TableReport {
         shards: table.shards,
         files: table.files,
         bytes_written: table.bytes_written,
+        gaps: table.gaps.iter().map(gap_report).collect(),
     }
+}
+
+fn gap_report(gap: &GapRecord) -> GapReport {
+    let [start, stop] = [&gap.start, &gap.stop].map(|key| hex(&Vec::from(key.clone())).to_lowercase());
+    GapReport { start, stop, reason: gap.reason, message: gap.message.clone() }
 }

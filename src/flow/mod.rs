@@ -21,6 +21,7 @@ mod descriptions;
 mod detect;
 mod error;
 mod export;
+mod gaps;
 mod inventory;
 mod lock;
 mod names;
@@ -66,8 +67,8 @@ pub use preflight::Section;
 pub use progress::{BackingOff, Progress, ProgressView};
 pub use prune::{Decision, FolderState, PrunePlan, PruneReport, PrunedFolder, Retention, prune};
 pub use report::{
-    BackupReport, CellDifference, CheckReport, CheckedFamily, CheckedTable, DifferenceKind, FileProblem, RestoreReport,
-    RestoredTable, ResumedReport, TableReport, VerifyReport,
+    BackupReport, CellDifference, CheckReport, CheckedFamily, CheckedTable, DifferenceKind, FileProblem, GapReport,
+    RestoreReport, RestoredTable, ResumedReport, TableReport, VerifyReport,
 };
 pub use restore::restore;
 pub use tables::TableNames;

@@ -6,7 +6,9 @@ use std::sync::{PoisonError, RwLock};
 use crate::cluster::{Client, Gateways, PageRequest};
 use crate::codec::{UidEntry, describe_series, read_uid_row};
 use crate::flow::FlowError;
+use crate::flow::gaps::{AtDamage, SECOND_CHANCES, behind, could_be_skipped, gap_at, readable};
 use crate::flow::pace::Pace;
+use crate::flow::tables::SourceTable;
 use crate::model::{CellBlock, KeyLayout, KeyRange, NameCharset, SeriesLabel, UidKind, UidNames};
 use crate::scan::{ScanOptions, ShardScan};
 
@@ -147,16 +149,32 @@ impl Collector {
 /// The scan's, or [`FlowError::Interrupted`].
 pub fn read_names(
     client: &mut Client,
-    uid_table: &str,
+    table: &SourceTable,
     charset: NameCharset,
+    at_damage: AtDamage,
     pace: &Pace,
 ) -> Result<(UidNames, UidFacts), FlowError> {
     let mut collector = Collector { charset, ..Collector::default() };
     let options = pace.pages(ScanOptions { max_versions: 1, ..ScanOptions::default() });
-    let mut scan = ShardScan::new(client, uid_table, KeyRange::all(), options);
     let mut page = CellBlock::new();
-    while pace.next_page(&mut scan, &mut page)?.is_some() {
-        page.rows().flat_map(read_uid_row).for_each(|entry| collector.add(entry));
+    let mut left = readable(&table.gaps);
+    let mut chances = SECOND_CHANCES;
+    while let Some(range) = left.pop() {
+        let mut scan = ShardScan::new(client, &table.name, range.clone(), options.clone());
+        loop {
+            match pace.next_page(&mut scan, &mut page) {
+                Ok(Some(_)) => page.rows().flat_map(read_uid_row).for_each(|entry| collector.add(entry)),
+                Ok(None) => break,
+                Err(error) => match gap_at(&mut scan, error, at_damage)? {
+                    Some(gap) => {
+                        left.extend(behind(&gap.range, &range.stop));
+                        scan.end_at(&gap.range.start);
+                    }
+                    None if chances > 0 => chances -= 1,
+                    None => return Err(FlowError::damaged(format!("{} cannot be read reliably", table.name))),
+                },
+            }
+        }
     }
     Ok(collector.finish())
 }
@@ -232,6 +250,8 @@ pub struct NameSource {
     pub charset: NameCharset,
     /// How fast to go.
     pub pace: Pace,
+    /// What to do where names cannot be read.
+    pub at_damage: AtDamage,
 }
 
 /// Names for labels, shared by all shards of a backup. No lock is held while the cluster is asked.
@@ -264,7 +284,11 @@ impl Names {
         let unknown = self.unknown(&known, incomplete.iter().map(|at| tsuids[*at].as_ref()));
         drop(known);
         let Some(table) = self.source.uid_table.as_deref().filter(|_| !unknown.is_empty()) else { return Ok(labels) };
-        let found = self.look_up(table, &unknown)?;
+        let found = match self.look_up(table, &unknown) {
+            // A name that cannot be read is none.
+            Err(error) if self.source.at_damage == AtDamage::Skip && could_be_skipped(&error) => HashMap::new(),
+            found => found?,
+        };
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         found.iter().for_each(|(uid, name)| known.insert(uid.0, &self.bytes(*uid), name));
         drop(known);

@@ -114,9 +114,11 @@ pub struct BackupPlan {
     pub append_only: bool,
     /// Decode every file again after it was written, not one in 16.
     pub verify_written: bool,
+    /// Copy everything else where keys cannot be read, and record them as gaps.
+    pub skip_unreadable: bool,
     /// Limits.
     pub resources: Resources,
-    /// Go on with the newest unfinished backup that was begun in the same way.
+    /// Resume the newest unfinished backup that was started with the same settings.
     pub resume: bool,
     /// Limits towards the cluster.
     pub manners: Manners,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::flow::VerifyLevel;
-use crate::model::{KeyLayout, TableKind, Tally};
+use crate::model::{GapReason, KeyLayout, TableKind, Tally};
 
 /// One table of a backup.
 #[derive(Debug, Clone, Serialize)]
@@ -30,6 +30,21 @@ pub struct TableReport {
     pub files: u64,
     /// Bytes of the files.
     pub bytes_written: u64,
+    /// Keys that could not be read, in order.
+    pub gaps: Vec<GapReport>,
+}
+
+/// Keys that are missing from a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GapReport {
+    /// First key, hex.
+    pub start: String,
+    /// First key behind it, hex; empty: the table's end.
+    pub stop: String,
+    /// Why.
+    pub reason: GapReason,
+    /// What HBase said, or what was seen.
+    pub message: String,
 }
 
 /// What a resumed backup found.
@@ -122,6 +137,8 @@ pub struct RestoreReport {
     pub resumed: bool,
     /// Tables in the order in which they were written.
     pub tables: Vec<RestoredTable>,
+    /// Gaps of the restored tables: keys that the backup lacks and a restore cannot bring back.
+    pub gaps: u64,
     /// Remarks that somebody should read.
     pub warnings: Vec<String>,
     /// What is left to do or to decide, and makes the exit code 3.
@@ -225,6 +242,8 @@ pub struct VerifyReport {
     pub differences: u64,
     /// Differences that are ordinary in a table in use and do not count as such.
     pub ordinary_changes: u64,
+    /// Gaps of the backup: keys that could not be read when it was made. They are no differences.
+    pub gaps: u64,
     /// Problems of files.
     pub problems: Vec<FileProblem>,
     /// Differing cells by kind.

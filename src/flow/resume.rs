@@ -1,4 +1,4 @@
-//! Going on with a backup that was not finished.
+//! Resuming an unfinished backup.
 //!
 //! The store alone is trusted. A shard counts as done when its record carries its own hash, stands under its own name,
 //! and every file that it names is there with its size and hash; of records that overlap the first counts. What is not
@@ -36,7 +36,7 @@ impl KeptTable {
     }
 }
 
-/// A backup that is gone on with.
+/// A backup that is resumed.
 pub struct Resumed {
     /// Writes the rest.
     pub writer: BackupWriter,
@@ -48,7 +48,7 @@ pub struct Resumed {
     pub problems: Vec<String>,
 }
 
-/// The newest backup that is not finished and that the command line does not contradict.
+/// The newest unfinished backup that the command line does not contradict.
 ///
 /// # Errors
 /// [`FlowError::Input`] when there is none, saying why those that are there do not fit; the repository's.
@@ -81,9 +81,9 @@ pub fn find(
     }
     let place = repository.store().place();
     Err(FlowError::input(match reasons.is_empty() {
-        true => format!("there is no unfinished backup in {place} to go on with; run backup without --resume"),
+        true => format!("there is no unfinished backup in {place} to resume; run backup without --resume"),
         false => format!(
-            "no unfinished backup in {place} fits this command; run backup without --resume, or as it was begun: {}",
+            "no unfinished backup in {place} fits this command; run backup without --resume, or with the settings that it was started with: {}",
             reasons.join("; ")
         ),
     }))
@@ -119,6 +119,10 @@ pub fn look_at(
             Ok(record) => record,
             Err(problem) => return Ok(Err(format!("{path}: {problem}"))),
         };
+        if record.gap.is_some() {
+            let range = KeyRange::new(record.start, record.stop);
+            return Ok(Err(format!("{path}: {range} of {} could not be read", record.table)));
+        }
         let table = record.table.clone();
         Ok(kept_shard(threads, repository, record, metric_width)?.map(|shard| (table, shard)))
     };
@@ -185,7 +189,6 @@ fn kept_shard(
         by_layout: record.cells_by_layout,
         files: record.files,
         metrics,
-        rest: Vec::new(),
     }))
 }
 
@@ -221,7 +224,6 @@ mod tests {
             by_layout: BTreeMap::new(),
             files: Vec::new(),
             metrics: MetricMap::new(),
-            rest: Vec::new(),
         }
     }
 

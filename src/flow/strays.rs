@@ -24,6 +24,8 @@ pub fn named<'a>(
     named.extend(files.map(|file| file.path.clone()));
     named.extend(manifest.catalogue.iter().map(|file| file.path.clone()));
     named.extend(shards.filter_map(|shard| Some(paths.shard(&shard.table, shard.shard.parse().ok()?))));
+    let tables = manifest.tables.iter();
+    named.extend(tables.flat_map(|table| table.gaps.iter().map(|gap| paths.shard(&table.name, gap.shard))));
     named
 }
 

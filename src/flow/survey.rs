@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::cluster::{Api, Client};
 use crate::flow::asked::Reached;
 use crate::flow::detect::{Detection, decide, sample_keys};
+use crate::flow::gaps::AtDamage;
 use crate::flow::names::{NameSource, Names, name_warnings, read_names};
 use crate::flow::pace::Pace;
 use crate::flow::plan::Source;
@@ -48,7 +49,7 @@ impl Survey {
         pace: &Pace,
     ) -> Result<Self, FlowError> {
         progress.stage("looking at the tables", 0);
-        let source = &plan.source;
+        let (source, at_damage) = (&plan.source, AtDamage::of(plan));
         let mut client = source.gateways.client();
         let conf = match begun {
             None => source.conf.clone(),
@@ -58,14 +59,16 @@ impl Survey {
             }
         };
         let found = match begun {
-            None => SourceTables::find(&mut client, &source.names, conf.as_ref(), &source.descriptions)?,
-            Some(begun) => SourceTables::planned(&mut client, &begun.tables, conf.as_ref(), &source.descriptions)?,
+            None => SourceTables::find(&mut client, &source.names, conf.as_ref(), &source.descriptions, at_damage)?,
+            Some(begun) => {
+                SourceTables::planned(&mut client, &begun.tables, conf.as_ref(), &source.descriptions, at_damage)?
+            }
         };
         let charset = begun.and_then(|begun| begun.name_charset).or(source.charset).unwrap_or_default();
         progress.stage("reading names", 0);
         let read_ms = time::now_ms();
         let (names, facts) = match found.uid() {
-            Some(uid) => read_names(&mut client, &uid.name, charset, pace)?,
+            Some(uid) => read_names(&mut client, uid, charset, at_damage, pace)?,
             None => Default::default(),
         };
         let mut detection = match begun {
@@ -73,7 +76,7 @@ impl Survey {
             None => {
                 let mut keys = Vec::new();
                 for data in found.data() {
-                    keys.extend(sample_keys(&mut client, data)?);
+                    keys.extend(sample_keys(&mut client, data, at_damage)?);
                 }
                 decide(conf.as_ref(), &source.layout, &facts, &names, &keys)?
             }
@@ -83,7 +86,8 @@ impl Survey {
         let thrift1 = client.gateway()?.api == Api::Thrift1;
         client.disconnect();
         let uid_table = found.uid().map(|table| table.name.clone());
-        let name_source = NameSource { gateways: source.gateways.clone(), uid_table, charset, pace: pace.clone() };
+        let name_source =
+            NameSource { gateways: source.gateways.clone(), uid_table, charset, pace: pace.clone(), at_damage };
         let names = Arc::new(Names::new(names, read_ms, name_source, *detection.layouts.main()));
         let raw = begun.map_or(plan.raw, |begun| begun.raw);
         let decided = begun.iter().flat_map(|begun| &begun.tables);

@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::{Client, ClusterError};
 use crate::codec::RollupTable;
 use crate::flow::descriptions::describe;
+use crate::flow::gaps::AtDamage;
 use crate::flow::{FlowError, OpentsdbConf};
 use crate::manifest::PlannedTable;
-use crate::model::{DescriptorSource, Region, TableDescriptor, TableKind};
+use crate::model::{DescriptorSource, Gap, GapReason, KeyRange, Region, TableDescriptor, TableKind};
+use crate::scan::ShardScan;
 
 /// Table names as a user gives them; what is `None` comes from the OpenTSDB configuration or is OpenTSDB's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,9 +45,19 @@ pub struct SourceTable {
     pub described_by: DescriptorSource,
     /// Regions in key order.
     pub regions: Vec<Region>,
+    /// Keys that are known not to be readable: holes between regions, or all of a disabled table.
+    pub gaps: Vec<Gap>,
 }
 
 impl SourceTable {
+    /// First keys of the regions, without the beginning of the table.
+    pub fn split_keys(&self) -> Vec<Vec<u8>> {
+        let mut keys: Vec<Vec<u8>> = self.regions.iter().map(|region| region.range.start.clone()).collect();
+        keys.retain(|key| !key.is_empty());
+        keys.dedup();
+        keys
+    }
+
     /// The greatest number of versions that a family keeps. A scan never shows more, so where it is not known all are
     /// asked for.
     pub fn versions(&self) -> i32 {
@@ -75,18 +87,20 @@ impl SourceTables {
     /// Finds the tables.
     ///
     /// # Errors
-    /// [`FlowError::Input`] names a table that must exist and does not, and lists those that do.
+    /// [`FlowError::Input`] names a table that must exist and does not, and lists those that do. A disabled table, and
+    /// keys without a region, unless they are to be skipped.
     pub fn find(
         client: &mut Client,
         names: &TableNames,
         conf: Option<&OpentsdbConf>,
         descriptions: &[TableDescriptor],
+        at_damage: AtDamage,
     ) -> Result<Self, FlowError> {
         let existing: BTreeSet<String> = client.table_names()?.into_iter().collect();
         let mut found = Self { tables: Vec::new(), absent: Vec::new() };
         for (name, kind, required) in wanted(names, conf) {
             if existing.contains(&name) {
-                found.tables.push(read_table(client, name, kind, conf, descriptions)?);
+                found.tables.push(read_table(client, name, kind, conf, descriptions, at_damage)?);
             } else if client.table_exists(&name)? {
                 return Err(hidden(name).into());
             } else if required {
@@ -107,6 +121,7 @@ impl SourceTables {
         tables: &[PlannedTable],
         conf: Option<&OpentsdbConf>,
         descriptions: &[TableDescriptor],
+        at_damage: AtDamage,
     ) -> Result<Self, FlowError> {
         let existing: BTreeSet<String> = client.table_names()?.into_iter().collect();
         let mut found = Self { tables: Vec::new(), absent: Vec::new() };
@@ -117,7 +132,7 @@ impl SourceTables {
                     false => missing(name, *kind, &existing),
                 });
             }
-            found.tables.push(read_table(client, name.clone(), *kind, conf, descriptions)?);
+            found.tables.push(read_table(client, name.clone(), *kind, conf, descriptions, at_damage)?);
         }
         Ok(found)
     }
@@ -181,11 +196,27 @@ fn read_table(
     kind: TableKind,
     conf: Option<&OpentsdbConf>,
     descriptions: &[TableDescriptor],
+    at_damage: AtDamage,
 ) -> Result<SourceTable, FlowError> {
     let (descriptor, described_by) = describe(client, &name, descriptions)?;
-    let regions = client.regions(&name)?;
+    let enabled = match client.is_table_enabled(&name) {
+        // Old gateways are asked for a row, which may be one that cannot be read.
+        Err(error) if at_damage == AtDamage::Skip && ShardScan::is_damage(&error) => true,
+        enabled => enabled?,
+    };
+    let disabled = (!enabled).then(|| ClusterError::TableDisabled { table: name.clone() });
+    let (regions, gaps) = match (at_damage, disabled) {
+        (AtDamage::Fail, Some(disabled)) => return Err(disabled.into()),
+        (AtDamage::Fail, None) => (client.regions(&name)?, Vec::new()),
+        (AtDamage::Skip, Some(disabled)) => {
+            let (range, message) = (KeyRange::all(), disabled.to_string());
+            let gap = Gap { range, reason: GapReason::TableDisabled, message };
+            (client.regions_and_faults(&name)?.0, vec![gap])
+        }
+        (AtDamage::Skip, None) => client.regions_and_faults(&name)?,
+    };
     let has_points = descriptor.families.iter().any(|family| family.name == b"t");
     let kind = if kind == TableKind::Rollup && !has_points { TableKind::Other } else { kind };
     let rollups = conf.and_then(OpentsdbConf::rollups).and_then(|config| config.table(&name));
-    Ok(SourceTable { name, kind, rollups, descriptor, described_by, regions })
+    Ok(SourceTable { name, kind, rollups, descriptor, described_by, regions, gaps })
 }

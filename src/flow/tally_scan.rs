@@ -20,7 +20,13 @@ pub fn even_ranges(gateways: &Gateways, table: &str, connections: usize) -> Resu
     if probed.len() <= 64 * connections {
         let ranges: Vec<(usize, KeyRange)> = probed.iter().map(|(range, _)| range.clone()).enumerate().collect();
         let (threads, queue) = (connections.min(ranges.len()), WorkQueue::new(ranges));
-        let work = |client: &mut Client, (at, range): (usize, KeyRange)| Ok((at, probe(client, table, &range)?));
+        let work = |client: &mut Client, (at, range): (usize, KeyRange)| {
+            match probe(client, table, &range) {
+                // Whoever reads it names the place.
+                Err(error) if error.is_unreadable() => Ok((at, None)),
+                found => Ok((at, Some(found?))),
+            }
+        };
         work_through(
             threads,
             &queue,
@@ -29,7 +35,7 @@ pub fn even_ranges(gateways: &Gateways, table: &str, connections: usize) -> Resu
             work,
             |(at, found)| {
                 if let Some((_, place)) = probed.get_mut(at) {
-                    *place = Some(found);
+                    *place = found;
                 }
             },
         )?;

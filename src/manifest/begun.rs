@@ -1,4 +1,4 @@
-//! What was begun and can be resumed: the plan of a backup, and the progress of a restore.
+//! What makes an unfinished backup or restore resumable: the plan of a backup, the progress of a restore.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ pub struct PlanRecord {
     pub format: u32,
     /// The backup's id; filled in.
     pub backup: String,
-    /// Version of the program that began it; filled in.
+    /// Version of the program that started it; filled in.
     pub tool_version: String,
     /// Beginning, RFC 3339; filled in from `started_ms`.
     pub started: String,
@@ -82,13 +82,13 @@ pub struct RestoreTarget {
     pub table: String,
     /// Name in the target cluster.
     pub target: String,
-    /// It held rows before the restore began.
+    /// It held rows before the restore started.
     pub had_rows: bool,
     /// The restore was to make it.
     pub create: bool,
 }
 
-/// `restores/<id>/plan.json`: a restore that was begun.
+/// `restores/<id>/plan.json`: the plan of a restore.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RestorePlanRecord {
     /// [`super::FORMAT`]; filled in.
@@ -128,7 +128,7 @@ pub struct RestoredFile {
 }
 
 impl Repository {
-    /// The plan of a backup; `None` when there is none (it was never written, or pruning has begun).
+    /// The plan of a backup; `None` when there is none (it was never written, or a prune has started to remove it).
     ///
     /// # Errors
     /// [`RepositoryError::Edited`], [`RepositoryError::NewerFormat`], [`RepositoryError::Damaged`], and whatever the
@@ -166,7 +166,7 @@ impl Repository {
         Ok(plans)
     }
 
-    /// Begins to keep the progress of a restore.
+    /// Starts to record the progress of a restore.
     ///
     /// # Errors
     /// Whatever the store says.
@@ -183,8 +183,7 @@ impl Repository {
         Ok(progress)
     }
 
-    /// Restores that were begun and not finished, newest first. One whose plan cannot be read is passed over: nothing
-    /// can be resumed there.
+    /// Unfinished restores, newest first. One whose plan cannot be read is skipped: it cannot be resumed.
     ///
     /// # Errors
     /// Whatever the store says.

@@ -140,6 +140,7 @@
 //! | `rows_by_kind` | Parquet rows by kind of file (the folder's name) |
 //! | `files`, `bytes_written` | Parquet files and their bytes |
 //! | `first_point_ms`, `last_point_ms` | times of the first and last point, or `null` |
+//! | `gaps` | keys that could not be read: `shard` (number of the record that says the same), `start`, `stop` (as there), `reason`, `message`; may be absent: none |
 //!
 //! In `descriptor`, names and values are bytes written as text: printable ASCII except the backslash stands for itself,
 //! every other byte is `\x` and two upper-case hex digits (so in JSON `\\x00`). `configuration` is plain text.
@@ -158,6 +159,7 @@
 //! | | `ranges`: `first_metric`, `last_metric` (least and greatest `metric` by bytes, or `null`), `metric_nulls` (rows without one), `first_ms`, `last_ms`, `timestamp_nulls` (the same of `timestamp`) |
 //! | `metrics` | the up to 1,000 metrics with most points, by name: `metric`, `uid` (hex), `points`, `first_ms`, `last_ms` |
 //! | `metrics_left_out` | how many more there are; the catalogue has all |
+//! | `gap` | absent, or why nothing of the range could be read, as in the manifest; the catalogue has no such shard |
 //! | `self_blake3` | own hash |
 //!
 //! # restores/\<id\>/
@@ -229,7 +231,7 @@ pub use id::new_attempt;
 pub use layout::{BackupPaths, FileName};
 pub use lock::{EXPIRY_MS, Lock, LockKind, LockName, LockRecord, new_lock_token};
 pub use record::{
-    BackupSummary, CommitRule, DescriptorRecord, FamilyRecord, FileRecord, HashedFile, LayoutSource,
+    BackupSummary, CommitRule, DescriptorRecord, FamilyRecord, FileRecord, GapRecord, HashedFile, LayoutSource,
     METRICS_PER_RECORD, Manifest, MetricCount, RepositoryRecord, ServerFacts, ShardRecord, TableRecord, Totals,
 };
 pub use repository::{BackupWriter, Repository, ShardOutcome};

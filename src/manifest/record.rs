@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::hex::{HexBytes, escape, unescape};
 use crate::model::{
-    ColumnRanges, DescriptorSource, FamilyDescriptor, FileKind, KeyLayout, KeyLayouts, NameCharset, TableDescriptor,
-    TableKind, Tally,
+    ColumnRanges, DescriptorSource, FamilyDescriptor, FileKind, Gap, GapReason, KeyLayout, KeyLayouts, NameCharset,
+    TableDescriptor, TableKind, Tally,
 };
 use crate::store::StoredFile;
 
@@ -172,6 +172,32 @@ pub struct TableRecord {
     pub first_point_ms: Option<i64>,
     /// Time of the last point, ms UTC.
     pub last_point_ms: Option<i64>,
+    /// Keys that could not be read, in order; shards cover all others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<GapRecord>,
+}
+
+/// Keys that a backup lacks because they could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapRecord {
+    /// Number of the shard record that says the same.
+    pub shard: u32,
+    /// First key.
+    pub start: HexBytes,
+    /// First key behind it; empty: the table's end.
+    pub stop: HexBytes,
+    /// Why.
+    pub reason: GapReason,
+    /// What HBase said, or what was seen.
+    pub message: String,
+}
+
+impl GapRecord {
+    /// The record of a gap under a number.
+    pub fn new(gap: &Gap, shard: u32) -> Self {
+        let (start, stop) = (gap.range.start.clone().into(), gap.range.stop.clone().into());
+        Self { shard, start, stop, reason: gap.reason, message: gap.message.clone() }
+    }
 }
 
 /// A file and its hash.
@@ -354,6 +380,9 @@ pub struct ShardRecord {
     pub metrics: Vec<MetricCount>,
     /// How many metrics found no room in `metrics`.
     pub metrics_left_out: u64,
+    /// The keys could not be read: why. Such a record has no files, and a resumed backup reads its keys again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<GapRecord>,
     /// Hash of the file without these digits; filled in. Must stay the last field.
     pub self_blake3: String,
 }
@@ -394,6 +423,8 @@ pub struct BackupSummary {
     pub files: u64,
     /// Bytes of the Parquet files.
     pub bytes: u64,
+    /// Gaps of all tables.
+    pub gaps: u64,
     /// Version of the program that committed.
     pub tool_version: String,
 }
@@ -415,6 +446,7 @@ impl From<&Manifest> for BackupSummary {
             raw_cells: sum(&mut manifest.tables.iter().flat_map(|table| table.raw_cells.values().copied())),
             files: sum(&mut manifest.tables.iter().map(|table| table.files)),
             bytes: sum(&mut manifest.tables.iter().map(|table| table.bytes_written)),
+            gaps: manifest.tables.iter().map(|table| table.gaps.len() as u64).sum(),
             tool_version: manifest.tool_version.clone(),
         }
     }

@@ -155,12 +155,12 @@ impl Repository {
         &self.id
     }
 
-    /// Begins a backup under a new id. Nothing is written until its first file.
+    /// Starts a backup under a new id. Nothing is written until its first file.
     pub fn begin_backup(&self) -> BackupWriter {
         self.writer(id::new_backup())
     }
 
-    /// Goes on with a backup that has no manifest yet.
+    /// Resumes a backup that has no manifest yet.
     ///
     /// # Errors
     /// [`RepositoryError::NoBackup`] when nothing of it exists, [`RepositoryError::AlreadyCommitted`], and whatever the
@@ -193,7 +193,7 @@ impl Repository {
         Ok(summaries)
     }
 
-    /// Ids of backups without a manifest, oldest first: begun and interrupted, or still running.
+    /// Ids of backups without a manifest, oldest first: interrupted, or still running.
     ///
     /// # Errors
     /// Whatever the store says.

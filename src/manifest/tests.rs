@@ -42,6 +42,13 @@ fn manifest() -> Manifest {
         bytes_written: 1000,
         first_point_ms: Some(1_735_786_800_678),
         last_point_ms: None,
+        gaps: vec![GapRecord {
+            shard: 3,
+            start: HexBytes(vec![0, 0, 1]),
+            stop: HexBytes(Vec::new()),
+            reason: crate::model::GapReason::NoRegion,
+            message: "none for these keys".into(),
+        }],
     };
     Manifest {
         started_ms: 1_735_786_800_678,

@@ -6,6 +6,7 @@
 mod catalogue;
 mod cell;
 mod columns;
+mod gap;
 mod hex;
 mod key_range;
 mod layout;
@@ -22,6 +23,7 @@ mod uid;
 pub use catalogue::{FileKind, FileRow, MetricRow, SeriesRow, ShardRow};
 pub use cell::{Cell, CellBlock, CellRef, OutOfSpace, OwnedCell, RowView, Span, kind};
 pub use columns::{Column, ColumnRanges, ColumnType};
+pub use gap::{Gap, GapReason};
 pub use hex::{hex, unhex};
 pub use key_range::{KeyRange, successor};
 pub use layout::{KeyLayout, KeyLayouts, LayoutError};

@@ -3,11 +3,14 @@
 //!
 //! The last row of a page is handed out only when it is known what follows it; [`seam`] says why.
 
+mod gap;
 mod order;
 mod seam;
 
+pub use gap::Blame;
+
 use crate::cluster::{Client, ClusterError, PageRequest, PageStats, hex};
-use crate::model::{CellBlock, KeyRange, Retry, successor};
+use crate::model::{CellBlock, GapReason, KeyRange, Retry, successor};
 
 /// Reads of the same page that may arrive in disorder before the shard is given up.
 const DISORDER_LIMIT: u32 = 5;
@@ -71,14 +74,11 @@ pub enum ScanError {
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// HBase fails at a row: it has a negative timestamp, or its file is damaged.
-    #[error(
-        "table {table}: HBase cannot read the first row at or after {row}: {source}; a cell with a negative timestamp does \
-             that, and `hbase hfile -p` or a raw scan of that row shows it; delete the row, or copy the rest of the table"
-    )]
-    BadRow {
+    #[error("table {table}: HBase cannot read the rows from {row} on: {source}")]
+    Unreadable {
         /// Table.
         table: String,
-        /// Where it is, in hex; empty is the beginning of the table.
+        /// Where they begin, in hex, or `the beginning of the table`.
         row: String,
         /// The gateway's error.
         source: Box<ClusterError>,
@@ -106,7 +106,7 @@ impl ScanError {
         match self {
             Self::Cluster(error) => error.retry(),
             Self::Disorder { .. } => Retry::Transient,
-            Self::BadRow { .. } => Retry::Permanent,
+            Self::Unreadable { .. } => Retry::Permanent,
         }
     }
 }
@@ -170,6 +170,78 @@ impl<'c> ShardScan<'c> {
         }
     }
 
+    /// Finds out what made the last page fail, and where the rows that did begin and end.
+    ///
+    /// # Errors
+    /// The gateway's.
+    pub fn find_gap(&mut self, error: &ScanError) -> Result<Blame, ScanError> {
+        let cause = match error {
+            ScanError::Cluster(cause) => cause,
+            ScanError::Unreadable { source, .. } => source,
+            ScanError::Disorder { .. } => return Ok(Blame::Cluster),
+        };
+        let (Some(reason), Some(left)) = (gap::reason(cause), self.left.clone()) else { return Ok(Blame::Cluster) };
+        let mut search = gap::Search { client: &mut *self.client, table: &self.table, options: &self.options };
+        search.find(&left, self.rows, reason, cause)
+    }
+
+    /// Whether [`find_gap`](Self::find_gap) may find the rows to blame for an error.
+    pub fn may_be_gap(error: &ScanError) -> bool {
+        match error {
+            ScanError::Cluster(cause) => gap::reason(cause).is_some(),
+            ScanError::Unreadable { .. } => true,
+            ScanError::Disorder { .. } => false,
+        }
+    }
+
+    /// The same error with the first row that cannot be read instead of the first of the page, where finding it takes
+    /// no long time.
+    pub fn locate(&mut self, error: ScanError) -> ScanError {
+        let (ScanError::Unreadable { table, source, .. }, Some(left)) = (&error, self.left.clone()) else {
+            return error;
+        };
+        // A file that HBase fails at costs a minute a look.
+        if !source.is_out_of_order() {
+            return error;
+        }
+        let mut search = gap::Search { client: &mut *self.client, table: &self.table, options: &self.options };
+        match search.first_unreadable(&left, self.rows, GapReason::Unreadable) {
+            Ok(Some(KeyRange { start: key, .. })) if !key.is_empty() => {
+                let ScanError::Unreadable { table, source, .. } = error else { return error };
+                ScanError::Unreadable { table, row: hex(&key), source }
+            }
+            Ok(_) => error,
+            Err(other) => {
+                tracing::debug!(table, %other, "the first row that cannot be read was not found");
+                error
+            }
+        }
+    }
+
+    /// Ends the range in front of a key.
+    pub fn end_at(&mut self, stop: &[u8]) {
+        self.left =
+            self.left.take().filter(|left| left.start.as_slice() < stop).map(|left| KeyRange::new(left.start, stop));
+        self.seam = None;
+    }
+
+    /// Whether an error is about a table or its rows, and not about a gateway or a connection.
+    pub fn is_damage(error: &ClusterError) -> bool {
+        match error.cause() {
+            ClusterError::Regions { .. } | ClusterError::TableDisabled { .. } => true,
+            ClusterError::Lost { .. } | ClusterError::Rejected { .. } | ClusterError::TimedOut { .. } => false,
+            _ => gap::reason(error).is_some(),
+        }
+    }
+
+    fn unreadable(&self, error: ClusterError) -> ScanError {
+        let row = match self.position() {
+            None | Some([]) => "the beginning of the table".to_string(),
+            Some(key) => hex(key),
+        };
+        ScanError::Unreadable { table: self.table.clone(), row, source: Box::new(error) }
+    }
+
     /// Reads one page and checks it. A page in disorder is read again, because a flush or split under an old scanner can
     /// show such a page once, and only up to the end of its region, because a half of a split region can show it for long.
     fn read(&mut self, left: &KeyRange, block: &mut CellBlock) -> Result<PageStats, ScanError> {
@@ -189,14 +261,14 @@ impl<'c> ShardScan<'c> {
                 (false, false) => None,
             };
             let stats = match self.client.scan_page(&request, block) {
-                Err(error) if error.tells_of_a_bad_row() => return Err(bad_row(self.client, request, block, error)),
+                Err(error) if error.is_unreadable() => return Err(self.unreadable(error)),
                 other => other?,
             };
             let mut checked = order::check(&range, block);
             if checked.is_ok() && block.row_count() < SHORT_PAGE {
                 checked = match seam::check(self.client, &request, block) {
                     // The next page meets that row and names it.
-                    Err(error) if error.tells_of_a_bad_row() => Ok(()),
+                    Err(error) if error.is_unreadable() => Ok(()),
                     other => other?,
                 };
             }
@@ -210,26 +282,6 @@ impl<'c> ShardScan<'c> {
             self.seam = seam::find(self.client, &self.table, left)?;
         }
     }
-}
-
-/// Finds the row that HBase fails at by reading ever fewer rows in front of it.
-fn bad_row(client: &mut Client, mut request: PageRequest<'_>, block: &mut CellBlock, error: ClusterError) -> ScanError {
-    let (table, end, mut start) = (request.table.to_owned(), request.stop.to_vec(), request.start.to_vec());
-    while request.rows > 1 {
-        request.rows /= 2;
-        let ahead = PageRequest { start: &start, stop: &end, ..request };
-        match client.scan_page(&ahead, block) {
-            Ok(_) => {
-                let last = block.row_count().checked_sub(1).and_then(|last| block.row(last));
-                let Some(next) = last.and_then(|last| successor(last.key)) else { break };
-                start = next;
-            }
-            Err(other) if other.tells_of_a_bad_row() => {}
-            Err(other) => return other.into(),
-        }
-    }
-    block.clear();
-    ScanError::BadRow { table, row: hex(&start), source: Box::new(error) }
 }
 
 /// Rows for the next page: as many as fill the page by the size of the rows just read, at most twice as many as now.

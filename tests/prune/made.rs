@@ -155,6 +155,7 @@ impl Made {
             bytes_written: 0,
             first_point_ms: None,
             last_point_ms: None,
+            gaps: Vec::new(),
         };
         let manifest = Manifest {
             started_ms,

@@ -117,6 +117,7 @@ fn report(kind: TableKind, reasons: &[(&str, u64)]) -> BackupReport {
         resumed: None,
         backup: Some("20260102T030405Z-abc".into()),
         tables: vec![TableReport {
+            gaps: Vec::new(),
             table: "tsdb".into(),
             kind,
             tally: Tally { rows: 2, cells: 1234, points: 5, bytes: 2048, checksum: 0xab },

@@ -54,7 +54,7 @@ fn an_expired_scanner_passes_whatever_can_retry_says() {
     }
     let row = "Failed after retry of OutOfOrderScannerNextException: was there a rpc timeout?";
     let error = CALL.io_error(row, Some(false));
-    assert!(error.tells_of_a_bad_row() && error.retry() == Retry::Permanent);
+    assert!(error.is_unreadable() && error.retry() == Retry::Permanent);
 }
 
 #[test]

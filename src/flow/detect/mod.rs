@@ -9,14 +9,16 @@ mod salts;
 
 use std::collections::BTreeSet;
 
-use crate::cluster::Client;
+use crate::cluster::{Client, PageRequest};
 use crate::codec::row_key::{RowKey, find};
+use crate::flow::gaps::{AtDamage, readable};
 use crate::flow::names::UidFacts;
 use crate::flow::tables::SourceTable;
 use crate::flow::{FlowError, LayoutFlags, OpentsdbConf};
 use crate::manifest::LayoutSource;
 use crate::model::{CellBlock, KeyLayout, KeyLayouts, KeyRange, UidKind, UidNames, hex};
 use crate::scan::{ScanOptions, ShardScan};
+use crate::shard::clip;
 
 /// Row keys that a sample holds at most.
 const SAMPLE: usize = 2_000;
@@ -54,11 +56,16 @@ impl Detection {
 ///
 /// # Errors
 /// The scan's.
-pub fn sample_keys(client: &mut Client, table: &SourceTable) -> Result<Vec<Vec<u8>>, FlowError> {
+pub fn sample_keys(client: &mut Client, table: &SourceTable, at_damage: AtDamage) -> Result<Vec<Vec<u8>>, FlowError> {
     let mut keys = BTreeSet::new();
     let step = table.regions.len().div_ceil(64).max(1);
-    for region in table.regions.iter().step_by(step) {
-        first_keys(client, &table.name, region.range.clone(), &mut keys)?;
+    let regions: Vec<KeyRange> = table.regions.iter().step_by(step).map(|region| region.range.clone()).collect();
+    if at_damage == AtDamage::Skip {
+        probe_keys(client, table, &regions, &mut keys)?;
+        return Ok(keys.into_iter().collect());
+    }
+    for range in regions {
+        first_keys(client, &table.name, range, &mut keys)?;
     }
     let mut next = Some(Vec::new());
     while let Some(start) = next.take().filter(|_| keys.len() < SAMPLE) {
@@ -67,6 +74,27 @@ pub fn sample_keys(client: &mut Client, table: &SourceTable) -> Result<Vec<Vec<u
         next = first.first().and_then(|byte| byte.checked_add(1)).map(|byte| vec![byte]);
     }
     Ok(keys.into_iter().collect())
+}
+
+/// Adds the first keys of those ranges that can be read.
+fn probe_keys(
+    client: &mut Client,
+    table: &SourceTable,
+    regions: &[KeyRange],
+    keys: &mut BTreeSet<Vec<u8>>,
+) -> Result<(), FlowError> {
+    let mut page = CellBlock::new();
+    let count = SAMPLE.div_ceil(regions.len().max(1)) as u32;
+    for range in clip(regions, &readable(&table.gaps)) {
+        let filter = Some(PageRequest::KEYS_ONLY);
+        let request = PageRequest { filter, ..PageRequest::new(&table.name, &range.start, &range.stop, count) };
+        match client.probe_page(&request, &mut page) {
+            Ok(_) => keys.extend(page.rows().map(|row| row.key.to_vec())),
+            Err(error) if error.may_be_rows() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Adds the first keys of a range; returns the very first.

@@ -27,4 +27,4 @@ mod shard;
 pub use attempts::Attempts;
 pub use metrics::{MetricMap, MetricTally, count_metrics};
 pub use read_back::ReadBack;
-pub use shard::{ExportContext, ShardOutcome, ShardTask, export_shard};
+pub use shard::{ExportContext, Exported, ShardOutcome, ShardTask, export_shard};

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use crate::cluster::Client;
 use crate::codec::{Decoder, RollupTable};
 use crate::flow::budget::ByteBudget;
+use crate::flow::gaps::{AtDamage, SECOND_CHANCES, behind, could_be_skipped, gap_at};
 use crate::flow::names::Names;
 use crate::flow::pace::Pace;
 use crate::flow::threads::{Pending, Threads};
 use crate::flow::{Cancel, FlowError, Progress};
 use crate::manifest::{BackupPaths, FileName, FileRecord};
 use crate::model::{
-    CellBlock, FileKind, KeyLayouts, KeyRange, NameCharset, PointBatch, RawReason, Region, TableKind, Tally,
+    CellBlock, FileKind, Gap, KeyLayouts, KeyRange, NameCharset, PointBatch, RawReason, Region, TableKind, Tally,
 };
 use crate::scan::{ScanOptions, ShardScan};
 use crate::shard::{host_of, last_row, split_rest};
@@ -83,6 +84,8 @@ pub struct ExportContext {
     pub cancel: Cancel,
     /// Set by the first shard that fails: the others of the table need not go on.
     pub cancel_table: Cancel,
+    /// What to do at rows that cannot be read.
+    pub at_damage: AtDamage,
 }
 
 impl ExportContext {
@@ -143,7 +146,15 @@ pub struct ShardOutcome {
     pub files: Vec<FileRecord>,
     /// Points by metric UID.
     pub metrics: MetricMap,
-    /// What is left of the task's range, for other shards.
+}
+
+/// What became of a key range.
+pub struct Exported {
+    /// The shard at its beginning; `None` when nothing in front of the first gap can be read.
+    pub shard: Option<ShardOutcome>,
+    /// Keys that cannot be read.
+    pub gaps: Vec<Gap>,
+    /// What is left of the range, in order, for other shards.
     pub rest: Vec<KeyRange>,
 }
 
@@ -156,7 +167,7 @@ pub fn export_shard(
     client: &mut Client,
     task: ShardTask,
     hungry: &dyn Fn() -> usize,
-) -> Result<ShardOutcome, FlowError> {
+) -> Result<Exported, FlowError> {
     let shard = context.new_shard();
     let begun = Instant::now();
     let (attempt, first_series) = context.attempts.next();
@@ -166,7 +177,16 @@ pub fn export_shard(
     let mut read = 0;
     let (mut position, mut pieces) = (None, 1);
     let mut page = CellBlock::new();
-    while let Some(bytes) = context.pace.next_page(&mut scan, &mut page)? {
+    let mut damage = Damage::default();
+    loop {
+        let bytes = match context.pace.next_page(&mut scan, &mut page) {
+            Ok(None) => break,
+            Ok(Some(bytes)) => bytes,
+            Err(error) => {
+                damage.meet(&mut scan, error, &task.range.stop, context.at_damage)?;
+                continue;
+            }
+        };
         if context.cancel.is_set() || context.cancel_table.is_set() {
             return Err(FlowError::Interrupted);
         }
@@ -180,28 +200,90 @@ pub fn export_shard(
             break;
         }
     }
-    let rest = match position {
-        Some(position) => {
-            let left = KeyRange::new(position, task.range.stop.clone());
-            let last = last_row(client, &context.table, &left)?;
-            split_rest(left.start, &task.range, last.as_deref(), pieces)
-        }
+    let begin = task.range.start;
+    let stop = damage.stop().map_or(task.range.stop, <[u8]>::to_vec);
+    let mut rest = match position {
+        Some(position) => split(context, client, KeyRange::new(position, stop.clone()), pieces)?,
         None => Vec::new(),
     };
-    let stop = rest.first().map_or(task.range.stop, |next| next.start.clone());
+    let end = rest.first().map_or(stop, |next| next.start.clone());
     let (tally, encoded) = stages.finish()?;
     check_sum(&tally, &encoded.files)?;
-    Ok(ShardOutcome {
+    // In front of a gap at the very beginning nothing is left; an empty end without a gap is that of the table.
+    let nothing = damage.stop().is_some() && end <= begin;
+    let outcome = ShardOutcome {
         shard,
         attempt,
-        range: KeyRange::new(task.range.start, stop),
+        range: KeyRange::new(begin, end),
         tally,
         raw_reasons: encoded.raw_reasons,
         by_layout: encoded.by_layout,
         files: encoded.files,
         metrics: encoded.metrics,
-        rest,
-    })
+    };
+    rest.extend(damage.behind.into_iter().rev());
+    Ok(Exported { shard: (!nothing).then_some(outcome), gaps: damage.gaps, rest })
+}
+
+/// What is left of a shard that has run long enough, in up to `pieces` pieces.
+fn split(
+    context: &ExportContext,
+    client: &mut Client,
+    left: KeyRange,
+    pieces: usize,
+) -> Result<Vec<KeyRange>, FlowError> {
+    let last = match last_row(client, &context.table, &left).map_err(FlowError::from) {
+        // Without the last row the rest is one piece.
+        Err(error) if context.at_damage == AtDamage::Skip && could_be_skipped(&error) => None,
+        last => last?,
+    };
+    Ok(split_rest(left.start.clone(), &left, last.as_deref(), pieces))
+}
+
+/// What cannot be read of a range. Each gap that is met lies in front of the one before, so the shard ends at the last.
+struct Damage {
+    gaps: Vec<Gap>,
+    /// What lies behind each gap, up to the one before.
+    behind: Vec<KeyRange>,
+    chances: u32,
+}
+
+impl Default for Damage {
+    fn default() -> Self {
+        Self { gaps: Vec::new(), behind: Vec::new(), chances: SECOND_CHANCES }
+    }
+}
+
+impl Damage {
+    /// Where the shard ends because of a gap.
+    fn stop(&self) -> Option<&[u8]> {
+        self.gaps.last().map(|gap| gap.range.start.as_slice())
+    }
+
+    /// Finds the gap that a scan failed at and ends the scan in front of it.
+    fn meet(
+        &mut self,
+        scan: &mut ShardScan<'_>,
+        error: FlowError,
+        stop: &[u8],
+        at_damage: AtDamage,
+    ) -> Result<(), FlowError> {
+        let what = error.to_string();
+        match gap_at(scan, error, at_damage)? {
+            Some(gap) => {
+                let stop = self.stop().unwrap_or(stop);
+                self.behind.extend(behind(&gap.range, stop));
+                scan.end_at(&gap.range.start);
+                self.gaps.push(gap);
+                Ok(())
+            }
+            None if self.chances > 0 => {
+                self.chances -= 1;
+                Ok(())
+            }
+            None => Err(FlowError::damaged(format!("rows fail to be read and can be read by turns: {what}"))),
+        }
+    }
 }
 
 /// Nothing may be lost between the scan and the files.

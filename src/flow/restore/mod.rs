@@ -30,6 +30,7 @@ use crate::flow::backup_files::{BackupContents, load_backup};
 use crate::flow::budget::ByteBudget;
 use crate::flow::compare::{Comparison, Found};
 use crate::flow::descriptions::describe;
+use crate::flow::gaps;
 use crate::flow::lock::RepositoryLock;
 use crate::flow::pace::Pace;
 use crate::flow::preflight::{self, ClusterSection};
@@ -84,10 +85,12 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
     let memory = ByteBudget::new(plan.resources.max_memory);
     let scene = Scene { plan, threads: &threads, contents: &contents, pace: &pace, progress, memory };
     let coverage = markers::survey(&scene, &mut client, &targets, &mut warnings)?;
-    let attention = if plan.dry_run { unproven(&mut client, &targets)? } else { Vec::new() };
+    let mut attention = if plan.dry_run { unproven(&mut client, &targets)? } else { Vec::new() };
+    attention.extend(gaps::not_restored(targets.iter().map(|target| target.table)));
     let namespaces = missing_namespaces(&mut client, &targets, &mut warnings)?;
     warnings.extend(namespaces.iter().map(|name| format!("namespace {name} does not exist and is to be created")));
     let mut report = RestoreReport { attention, ..new_report(plan, &contents, warnings) };
+    report.gaps = targets.iter().map(|target| target.table.gaps.len() as u64).sum();
     if !plan.dry_run {
         let mut log = match earlier {
             Some(earlier) => RestoreLog::resume(&threads, earlier)?,
@@ -122,6 +125,7 @@ fn new_report(plan: &RestorePlan, contents: &BackupContents, warnings: Vec<Strin
         tables: Vec::new(),
         warnings,
         attention: Vec::new(),
+        gaps: 0,
         differences: 0,
         cells_named: Vec::new(),
         dry_run: plan.dry_run,

@@ -13,6 +13,7 @@ mod source;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use crate::flow::gaps;
 use crate::flow::lock::RepositoryLock;
 use crate::flow::old_gateways::considerate;
 use crate::flow::pace::Pace;
@@ -36,6 +37,7 @@ pub fn verify(plan: &VerifyPlan, progress: &Progress, cancel: &Cancel) -> Result
         cells: 0,
         differences: 0,
         ordinary_changes: 0,
+        gaps: 0,
         problems: Vec::new(),
         by_kind: BTreeMap::new(),
         cells_named: Vec::new(),
@@ -52,6 +54,8 @@ pub fn verify(plan: &VerifyPlan, progress: &Progress, cancel: &Cancel) -> Result
     }
     let contents = files::check_metadata(plan, &threads, &repository, progress, &mut report)?;
     if let Some(contents) = contents {
+        report.gaps = contents.manifest.tables.iter().map(|table| table.gaps.len() as u64).sum();
+        report.warnings.extend(gaps::warnings(&contents.manifest));
         files::check_files(plan, &threads, &contents, progress, cancel, &mut report)?;
         if plan.level == VerifyLevel::Source {
             let gateways = plan.gateways.as_ref().ok_or_else(|| {
