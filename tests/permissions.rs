@@ -85,7 +85,7 @@ fn the_least_rights_are_the_same_through_thrift1() {
     let flags = [table_flags(&tables), vec!["--expect-raw-cells".into()]].concat();
     denied(run(&repository, "backup", &gateway, &flags), "no right on it", &tables.data());
     grant_all(bed, "C", &tables);
-    denied(run(&repository, "backup", &gateway, &flags), "action=READ", &tables.names()[1]);
+    denied(run(&repository, "backup", &gateway, &flags), "action=READ", &tables.data());
     grant_all(bed, "R", &tables);
     denied(run(&repository, "backup", &gateway, &flags), "action=CREATE", &tables.data());
     grant_all(bed, "RC", &tables);

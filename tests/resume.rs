@@ -274,11 +274,14 @@ fn of_two_that_go_on_at_the_same_time_one_commits() {
     for record in repository.files().iter().filter(|path| path.contains("/shards/")) {
         std::fs::remove_file(repository.path().join(record)).unwrap();
     }
-    // Neither gets its first page before the other one asks for one.
+    // Neither gets its first page before the other one asks for one, or has met its lock.
     let held = || ThriftProxy::start(&bed.thrift2_address(), Plan::calls(SCAN, 1..u64::MAX, Fault::Hold));
     let proxies = [held(), held()];
-    let racers = [0, 1].map(|n: usize| start(&backup_through(&proxies[n].address(), bed, &repository, &["--resume"])));
-    assert!(proxies.iter().all(|proxy| proxy.wait_for(SCAN, 1)), "one did not even begin");
+    let mut racers =
+        [0, 1].map(|n: usize| start(&backup_through(&proxies[n].address(), bed, &repository, &["--resume"])));
+    while !(0..2).all(|n: usize| proxies[n].calls(SCAN) > 0 || racers[n].try_wait().unwrap().is_some()) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     proxies.iter().for_each(ThriftProxy::release);
     let ended = racers.map(|racer| ark::finished(racer.wait_with_output().unwrap()));
     let won: Vec<&Run> = ended.iter().filter(|run| run.code == 0).collect();

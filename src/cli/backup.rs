@@ -217,7 +217,7 @@ fn unexpected_raw_cells(tables: &[TableReport], known: &[ExpectedRaw]) -> BTreeM
                     | RawReason::ForeignTable
                     | RawReason::OtherSalt,
                 ) => true,
-                Some(RawReason::OtherFamily) => table.kind == TableKind::Other,
+                Some(RawReason::OtherFamily) if table.kind == TableKind::Other => true,
                 _ => ExpectedRaw::covers(known, reason),
             };
             if !expected && *count > 0 {

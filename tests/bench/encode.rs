@@ -85,7 +85,7 @@ impl Run {
     fn of(pages: &mut [Vec<u8>], names: &UidNames, mix: &Mix) -> Run {
         let layout = KeyLayout::default();
         let mut run = Run { clock: cpu_seconds(), stages: [0.0; 5], points: Vec::new(), series: Vec::new() };
-        let mut writer = PointsWriter::new(Vec::new(), layout.metric_width, Vec::new()).expect("a points file");
+        let mut writer = PointsWriter::new(Vec::new(), layout.metric_width, "tsdb", Vec::new()).expect("a points file");
         let mut decoder = Decoder::new(TableKind::Data, layout, None);
         let (mut block, mut rows, mut tally) = (CellBlock::new(), TypedRows::default(), Tally::default());
         let mut known = HashMap::new();

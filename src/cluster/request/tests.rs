@@ -72,13 +72,15 @@ fn arguments_that_mislead_the_gateway_are_refused() {
     good.check().unwrap();
     PageRequest { start: b"", stop: b"", ..good }.check().unwrap();
     PageRequest { start: b"b", stop: b"a", reversed: true, ..good }.check().unwrap();
+    let pieces = Some(Pieces { cells: 1, count: 1 });
+    PageRequest { pieces, filter: Some(PageRequest::NO_VALUES), ..good }.check().unwrap();
     for bad in [
         PageRequest { rows: 0, ..good },
         PageRequest { rows: u32::MAX, ..good },
         PageRequest { max_versions: 0, ..good },
         PageRequest { stop: b"a", ..good },
         PageRequest { pieces: Some(Pieces { cells: 0, count: 1 }), ..good },
-        PageRequest { pieces: Some(Pieces { cells: 1, count: 1 }), filter: Some(b"KeyOnlyFilter()"), ..good },
+        PageRequest { pieces: Some(Pieces { cells: 1, count: 1 }), filter: Some(b"PageFilter(1)"), ..good },
     ] {
         assert!(bad.check().is_err(), "{bad:?}");
     }

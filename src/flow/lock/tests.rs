@@ -230,9 +230,9 @@ fn a_lock_that_cannot_be_renewed_is_no_lock() {
     let store = Store::open(&folder.path().to_str().unwrap().parse().unwrap(), &Default::default()).unwrap();
     let repository = threads.wait(Repository::init_or_open(store)).unwrap();
     let beats = aged(&threads, &repository, LockKind::Backup, 60);
-    // A file where the folder was: nothing can be written there.
+    // A symbolic link where the folder was is never followed: nothing can be written there.
     std::fs::remove_dir_all(folder.path().join("locks")).unwrap();
-    std::fs::write(folder.path().join("locks"), "").unwrap();
+    std::os::unix::fs::symlink(folder.path(), folder.path().join("locks")).unwrap();
     let error = threads.wait(beats.assert_alive()).unwrap_err();
     assert!(error.exit_code() == 75 && error.to_string().contains("cannot be renewed"), "{error}");
 }
