@@ -55,15 +55,17 @@ final class Cluster {
   private final int regionServers;
   private final String session;
   private final boolean accessControl;
+  private final boolean slabs;
   private MiniZooKeeperCluster zooKeeper;
   private LocalHBaseCluster servers;
   private Connection connection;
 
-  Cluster(Path folder, int regionServers, String session, boolean accessControl) {
+  Cluster(Path folder, int regionServers, String session, boolean accessControl, boolean slabs) {
     this.folder = folder;
     this.regionServers = regionServers;
     this.session = session;
     this.accessControl = accessControl;
+    this.slabs = slabs;
   }
 
   /** Starts the servers and returns the port of ZooKeeper. {@link #awaitReady} comes next. */
@@ -90,6 +92,7 @@ final class Cluster {
     if (accessControl) {
       ACCESS_CONTROL.forEach(own::set);
     }
+    own.setBoolean("hbase.hregion.memstore.mslab.enabled", slabs);
     own.setInt("hbase.zookeeper.property.clientPort", zooKeeperPort);
     own.setInt("hbase.master.wait.on.regionservers.mintostart", regionServers);
     own.setInt("hbase.master.port", Ports.free());
