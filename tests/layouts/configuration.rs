@@ -74,6 +74,22 @@ fn contents(repository: &Repository) -> (Value, Vec<Value>) {
     (json!([tables, facts]), sql::query(repository, &queries))
 }
 
+/// The repository of a backup that was killed at this scan.
+fn killed_at(bed: &Bed, conf: &str, flags: &[&str], scan: u64) -> Repository {
+    let held = ThriftProxy::start(&bed.thrift2_address(), Plan::once("getScannerResults", scan, Fault::Hold));
+    let through = held.address();
+    let cut = Repository::default();
+    let repository = cut.path();
+    let mut command = ark::command();
+    command.args(["backup", "--repository", repository.to_str().unwrap(), "--gateway", &through]);
+    command.args(["--opentsdb-conf", conf]).args(flags).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    assert!(held.wait_for("getScannerResults", scan));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    cut
+}
+
 #[test]
 fn a_resumed_backup_keeps_the_configuration_that_it_was_begun_with() {
     let bed = Bed::shared();
@@ -87,24 +103,18 @@ fn a_resumed_backup_keeps_the_configuration_that_it_was_begun_with() {
     let path = path.to_str().unwrap();
     // Without the small reads of the back-off, which come by the clock, both runs make the same calls.
     let small = ["--page-size", "4KiB", "--connections", "1", "--back-off", "off", "--expect-raw-cells"];
-    let (whole, cut) = (Repository::default(), Repository::default());
+    let whole = Repository::default();
     let proxy = ThriftProxy::start(&bed.thrift2_address(), Plan::default());
     let through = proxy.address();
     let with_conf = [&["--gateway", &through, "--opentsdb-conf", path], small.as_slice()].concat();
     whole.run("backup", &with_conf).expect(0);
     let scans = proxy.calls("getScannerResults");
 
-    // Killed when data is done and rollups are not: at the last quarter of the calls.
-    let held = ThriftProxy::start(&bed.thrift2_address(), Plan::once("getScannerResults", scans * 3 / 4, Fault::Hold));
-    let through = held.address();
-    let repository = cut.path();
-    let mut command = ark::command();
-    command.args(["backup", "--repository", repository.to_str().unwrap(), "--gateway", &through]);
-    command.args(["--opentsdb-conf", path]).args(small).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
-    assert!(held.wait_for("getScannerResults", scans * 3 / 4));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    // Killed when data is recorded and other tables are not.
+    let cut = (4..scans)
+        .map(|left| killed_at(bed, path, &small, scans - scans / left))
+        .find(|cut| cut.files().iter().any(|file| file.contains("/shards/")))
+        .expect("no run was killed behind its first shard");
 
     // What contradicts the plan is refused, each with its reason.
     let gateway = bed.thrift2_address();
