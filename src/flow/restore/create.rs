@@ -4,14 +4,20 @@
 //! table that exists may be somebody else's. So every table is looked at before the first cell goes into it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::cluster::{Api, Client, ClusterError};
 use crate::flow::FlowError;
 use crate::model::{CellBlock, KeyRange, Retry};
-use crate::scan::{ScanOptions, ShardScan};
+use crate::scan::{ScanError, ScanOptions, ShardScan};
 
 use super::descriptors::{blamed, differences};
 use super::target::Target;
+
+/// How often a table that was just created is looked at again when its owner may not read it yet.
+const RIGHTS_LOOKS: u32 = 20;
+/// Pause between two such looks.
+const RIGHTS_PAUSE: Duration = Duration::from_millis(250);
 
 /// The namespace of a table's name; `None` for the default one.
 fn namespace(table: &str) -> Option<&str> {
@@ -155,9 +161,7 @@ impl Target<'_> {
                 splits.len() + 1
             ));
         }
-        let mut page = CellBlock::new();
-        let options = ScanOptions { max_versions: 1, ..ScanOptions::default() };
-        if ShardScan::new(client, name, KeyRange::all(), options).next_page(&mut page)?.is_some() {
+        if self.holds_rows(client)? {
             grave.push("it holds rows".to_owned());
         }
         if !grave.is_empty() {
@@ -171,6 +175,25 @@ impl Target<'_> {
         }
         warnings.extend(slight.into_iter().map(|text| format!("table {name}: {text}, so this cluster made it")));
         Ok(())
+    }
+
+    /// Whether a table that was just created has rows. Region servers hear of its owner's rights a moment after the table
+    /// is there.
+    fn holds_rows(&self, client: &mut Client) -> Result<bool, FlowError> {
+        let mut page = CellBlock::new();
+        let mut looks = 0;
+        loop {
+            let options = ScanOptions { max_versions: 1, ..ScanOptions::default() };
+            match ShardScan::new(client, &self.name, KeyRange::all(), options).next_page(&mut page) {
+                Err(ScanError::Cluster(error))
+                    if looks < RIGHTS_LOOKS && matches!(error.cause(), ClusterError::AccessDenied { .. }) =>
+                {
+                    looks += 1;
+                    std::thread::sleep(RIGHTS_PAUSE);
+                }
+                found => return Ok(found?.is_some()),
+            }
+        }
     }
 
     /// Sets what would have kept cells out. Returns what is left to do by hand.
