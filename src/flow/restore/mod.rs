@@ -61,11 +61,9 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
     let begun = Instant::now();
     let threads = Threads::new(plan.resources.cpu)?;
     let pace = Pace::new(&plan.manners, plan.resources.connections, progress, cancel);
-    progress.stage("asking the gateways", 0);
     let mut client = plan.gateways.client();
     let repository = threads.wait(Repository::open(plan.store.clone()))?;
     let store = preflight::store_section(&threads, &repository, None)?;
-    let cluster = ClusterSection::ask(&plan.gateways)?;
     progress.stage("reading the manifest", 0);
     let lock = RepositoryLock::shared(&threads, &repository, LockKind::Restore, None)?;
     let mut cluster_id = None;
@@ -76,6 +74,8 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
     } else {
         (load_backup(&threads, &plan.store, &plan.backup)?, None)
     };
+    progress.stage("asking the gateways", 0);
+    let cluster = ClusterSection::ask(&plan.gateways)?;
     lock.works_on(&contents.manifest.backup)?;
     let mut warnings = [cluster.section.warnings, store.warnings].concat();
     warnings.extend(lock.warning().map(str::to_owned));
