@@ -378,6 +378,7 @@ mod tests {
                 checksum: "00ff".into(),
                 files_skipped: 0,
                 cells_skipped: 0,
+                cells_refused: 0,
                 sent_agrees,
                 target_agrees,
                 by_kind: BTreeMap::new(),

@@ -464,6 +464,17 @@ impl ClusterError {
         matches!(self.cause(), Self::Http { .. } | Self::Tls { .. } | Self::Sasl { .. } | Self::WrongApi { .. })
     }
 
+    /// True when a batch may have been refused because of the size of one of its cells. The gateway's own limit shows as
+    /// an internal error, that of its frames as a closed connection, that of a region server by its text.
+    pub(crate) fn may_be_about_size(&self) -> bool {
+        let told = |text: &str| text.contains("exceeds limit of") || text.contains("KeyValue size too large");
+        match self.cause() {
+            Self::Rejected { .. } | Self::Application { method: "putMultiple", kind: 6, .. } => true,
+            Self::Refused { message, .. } => told(message),
+            _ => false,
+        }
+    }
+
     /// True when the stop flag ended the call.
     pub fn is_interrupted(&self) -> bool {
         matches!(self.cause(), Self::Interrupted)

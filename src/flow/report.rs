@@ -112,6 +112,8 @@ pub struct RestoredTable {
     pub files_skipped: u64,
     /// Their cells.
     pub cells_skipped: u64,
+    /// Cells that the cluster did not take; the report names the first.
+    pub cells_refused: u64,
     /// True: sent and backed up cells agree.
     pub sent_agrees: bool,
     /// True: the target shows every cell of the backup; `None`: it was not read back.
@@ -163,6 +165,13 @@ pub struct RestoreReport {
     pub peak_rss_bytes: u64,
     /// Seconds in which the run held back because a gateway was slow.
     pub back_off_seconds: f64,
+}
+
+impl RestoreReport {
+    /// True when the cluster did not take every cell.
+    pub fn lacks_cells(&self) -> bool {
+        self.tables.iter().any(|table| table.cells_refused > 0)
+    }
 }
 
 /// Why a cell differs between backup and cluster.

@@ -42,6 +42,13 @@ impl Tally {
         self.checksum = self.checksum.wrapping_add(other.checksum);
     }
 
+    /// Takes out cells that were added before. Rows and points stay: some of their cells may be left.
+    pub fn remove(&mut self, cells: &Tally) {
+        self.cells = self.cells.saturating_sub(cells.cells);
+        self.bytes = self.bytes.saturating_sub(cells.bytes);
+        self.checksum = self.checksum.wrapping_sub(cells.checksum);
+    }
+
     /// Adds one cell, given its hash. Rows and points are counted by the caller.
     #[inline]
     pub fn add_cell(&mut self, cell: &Cell<'_>, hash: u64) {

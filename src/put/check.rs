@@ -4,10 +4,6 @@ use crate::model::{Cell, kind};
 
 /// Longest row key (`HConstants.MAX_ROW_LENGTH`).
 const MAX_ROW: usize = 32_767;
-/// Greatest cell (`hbase.client.keyvalue.maxsize`), key and lengths included.
-const MAX_CELL: usize = 10 << 20;
-/// Bytes of a KeyValue besides row, family, qualifier and value.
-const KEY_VALUE_OVERHEAD: usize = 24;
 
 /// Why a cell cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -24,9 +20,13 @@ pub enum Refusal {
     /// Row key above 32767 bytes.
     #[error("its row key is longer than 32767 bytes")]
     LongRow,
-    /// Key and value above 10 MiB.
-    #[error("it is greater than 10 MiB (hbase.client.keyvalue.maxsize of the gateway)")]
-    TooGreat,
+    /// More bytes than the cluster takes; found by trying, because no gateway says where its limits are.
+    #[error(
+        "it has {0} bytes, more than this cluster takes: raise hbase.client.keyvalue.maxsize of the gateway, \
+         hbase.server.keyvalue.maxsize of the region servers (or of the table, as an attribute) and, where the gateway is \
+         framed, hbase.regionserver.thrift.framed.max_frame_size_in_mb"
+    )]
+    TooLarge(usize),
     /// Not a family of the table.
     #[error("the table has no such family")]
     UnknownFamily,
@@ -52,10 +52,6 @@ pub(super) fn check(cell: &Cell<'_>, families: &[Vec<u8>]) -> Result<(), Refusal
     if cell.row.len() > MAX_ROW {
         return Err(Refusal::LongRow);
     }
-    let bytes = cell.row.len() + cell.family.len() + cell.qualifier.len() + cell.value.len();
-    if bytes + KEY_VALUE_OVERHEAD > MAX_CELL {
-        return Err(Refusal::TooGreat);
-    }
     if !families.iter().any(|family| family == cell.family) {
         return Err(Refusal::UnknownFamily);
     }
@@ -80,7 +76,7 @@ mod tests {
 
     #[test]
     fn names_what_is_wrong() {
-        let (long, great) = (vec![0; MAX_ROW + 1], vec![0; MAX_CELL]);
+        let (long, great) = (vec![0; MAX_ROW + 1], vec![0; 11 << 20]);
         let cases = [
             (GOOD, Ok(())),
             (Cell { timestamp: i64::MAX - 1, ..GOOD }, Ok(())),
@@ -89,8 +85,7 @@ mod tests {
             (Cell { row: b"", ..GOOD }, Err(Refusal::EmptyRow)),
             (Cell { row: &long, ..GOOD }, Err(Refusal::LongRow)),
             (Cell { row: &long[1..], ..GOOD }, Ok(())),
-            (Cell { value: &great, ..GOOD }, Err(Refusal::TooGreat)),
-            (Cell { value: &great[100..], ..GOOD }, Ok(())),
+            (Cell { value: &great, ..GOOD }, Ok(())),
             (Cell { family: b"x", ..GOOD }, Err(Refusal::UnknownFamily)),
             (Cell { family: b"", ..GOOD }, Err(Refusal::UnknownFamily)),
             (Cell { kind: 5, ..GOOD }, Err(Refusal::UnknownKind)),

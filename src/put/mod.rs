@@ -4,6 +4,7 @@
 //! fails is repeated as a whole by the client, which is exact because every cell carries its timestamp.
 
 mod check;
+mod refused;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,13 +13,17 @@ use crate::cluster::{Client, ClusterError, Durability, encoded_cell_len, encoded
 use crate::model::{Cell, CellBlock, CellHasher, Region, Retry, Tally, kind};
 
 pub use check::Refusal;
+pub use refused::Refused;
+
+/// Encoded bytes from which a cell may be what a cluster refuses a batch for.
+const LARGE: usize = 16 << 10;
 
 /// How cells are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PutOptions {
     /// When the write-ahead log must have a put.
     pub durability: Durability,
-    /// Encoded bytes of a batch to aim at; stays below the 2 MB that a framed gateway accepts.
+    /// Encoded bytes of a batch to aim at; stays below the 2 MB that a framed gateway accepts by default.
     pub batch_bytes: usize,
     /// Rows of a batch at most; region servers warn above 5000.
     pub batch_rows: usize,
@@ -109,6 +114,7 @@ pub struct CellWriter<'c> {
     row: Option<Vec<u8>>,
     region: usize,
     sent: Tally,
+    refused: Refused,
     cost: Option<BatchStats>,
 }
 
@@ -137,6 +143,7 @@ impl<'c> CellWriter<'c> {
             row: None,
             region: 0,
             sent: Tally::default(),
+            refused: Refused::default(),
             cost: None,
         }
     }
@@ -144,6 +151,11 @@ impl<'c> CellWriter<'c> {
     /// What HBase has accepted so far.
     pub fn sent(&self) -> Tally {
         self.sent
+    }
+
+    /// Takes out the cells that were sent and that the cluster refused for their size since the last call.
+    pub fn take_refused(&mut self) -> Refused {
+        std::mem::take(&mut self.refused)
     }
 
     /// Takes a cell, and sends a batch when one is full.
@@ -229,8 +241,12 @@ impl<'c> CellWriter<'c> {
         self.pending_bytes = self.pending_bytes.saturating_sub(batch.bytes);
         let durability = self.options.durability;
         let begun = Instant::now();
-        if !batch.puts.is_empty() {
-            self.client.put_multiple(&self.table, &batch.puts, durability)?;
+        if !batch.puts.is_empty()
+            && let Err(error) = self.client.put_multiple(&self.table, &batch.puts, durability)
+        {
+            let refused = self.put_apart(&batch.puts, error)?;
+            batch.tally.remove(&refused.tally);
+            self.refused.append(refused);
         }
         if !batch.markers.is_empty() {
             self.client.delete_multiple(&self.table, &batch.markers, durability)?;
@@ -243,6 +259,37 @@ impl<'c> CellWriter<'c> {
         batch.clear();
         self.spare.push(batch);
         Ok(())
+    }
+
+    /// Writes a batch that was refused for the size of a cell: its large cells one by one, and the others together.
+    /// Returns the cells that are refused by themselves.
+    fn put_apart(&mut self, puts: &CellBlock, error: ClusterError) -> Result<Refused, PutError> {
+        let is_large = |cell: &Cell<'_>| encoded_cell_len(cell.family, cell.qualifier, cell.value) >= LARGE;
+        let mut refused = Refused::default();
+        if !error.may_be_about_size() || !puts.iter().any(|cell| is_large(&cell)) {
+            return Err(error.into());
+        }
+        let durability = self.options.durability;
+        let mut rest = Batch::default();
+        for cell in puts.iter().filter(|cell| !is_large(cell)) {
+            rest.add(&cell)?;
+        }
+        if !rest.puts.is_empty() {
+            self.client.put_multiple(&self.table, &rest.puts, durability)?;
+        }
+        for cell in puts.iter().filter(is_large) {
+            let mut alone = Batch::default();
+            alone.add(&cell)?;
+            match self.client.put_multiple(&self.table, &alone.puts, durability) {
+                Ok(()) => {}
+                Err(error) if error.may_be_about_size() => {
+                    let bytes = cell.row.len() + cell.family.len() + cell.qualifier.len() + cell.value.len();
+                    refused.push(&cell, &self::refused(&self.table, &cell, Refusal::TooLarge(bytes)));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(refused)
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tsdb_ark::model::OwnedCell;
+use tsdb_ark::cluster::{Durability, GatewayAddress, GatewayOptions, Gateways};
+use tsdb_ark::model::{CellBlock, OwnedCell, kind};
 
 use crate::support::ark::{Repository, Run};
 use crate::support::bed::Bed;
@@ -342,4 +343,81 @@ fn a_table_that_was_not_created_is_noticed() {
     proxy.finish();
     says(&run, &[&copy, "does not exist", "HBase shell"]);
     assert!(!exists(bed, &copy));
+}
+
+/// A cell above the limits of a default cluster goes where the limits were raised; elsewhere it is named, and everything
+/// else is restored.
+#[test]
+fn a_cell_above_the_default_limits_is_sent_or_named() {
+    let bed = Bed::shared();
+    let small = Synthetic::default();
+    let tables = small.load(bed, &[]);
+    let uids = format!("{}tsdb-uid", tables.prefix);
+    let schema = |table: &str| bed.must(&format!("create {table} id,name - - hbase.server.keyvalue.maxsize=0"));
+    bed.must(&format!("drop {uids}"));
+    schema(&uids);
+    load(bed, &uids, &small.uids());
+    let unlimited = "hbase.client.keyvalue.maxsize=0";
+    let raised = bed.listener(&format!("gateway start {} 2 0 {unlimited}", bed.unique("raised")));
+    let mut note = CellBlock::new();
+    note.push_row(&[0, 0, 1]).unwrap();
+    let text = format!("{{\"notes\":\"{}\"}}", "x".repeat(12 << 20));
+    note.push_cell(b"name", b"metric_meta", 1_600_000_000_000, kind::PUT, text.as_bytes()).unwrap();
+    let gateways = vec![GatewayAddress::parse(&raised).unwrap()];
+    let mut client = Gateways::new(gateways, GatewayOptions::default(), Default::default()).unwrap().client();
+    client.put_multiple(&uids, &note, Durability::SyncWal).unwrap();
+    let repository = Repository::default();
+    repository.backup(bed, &tables, &[]).expect(0);
+    let count = |table: &str| bed.must(&format!("count {table}"));
+    let restore = |gateway: &str, to: &Tables, more: &[&str]| {
+        let renames: Vec<String> =
+            tables.names().iter().zip(to.names()).map(|(old, new)| format!("{old}={new}")).collect();
+        let renames = renames.join(",");
+        repository.run("restore", &[&["--gateway", gateway, "--rename-table", &renames], more].concat())
+    };
+    // The gateway's own limit: an internal error without a word.
+    let copy = Tables::named(&format!("{}.", bed.unique("large")), false);
+    let copied = format!("{}tsdb-uid", copy.prefix);
+    let run = restore(&bed.thrift2_address(), &copy, &[]).expect(3);
+    says(
+        &run,
+        &[
+            "1 cell was refused",
+            "000001",
+            "bytes, more than this cluster takes",
+            "hbase.client.keyvalue.maxsize",
+            "--resume",
+        ],
+    );
+    assert_eq!(table_of(&run.json, &uids)["cells_refused"], 1);
+    assert_eq!(
+        (run.json["differences"].as_u64(), table_of(&run.json, &uids)["sent_agrees"].as_bool()),
+        (Some(0), Some(true))
+    );
+    assert_eq!(cells(bed, &tables.data()), cells(bed, &copy.data()), "the other tables are restored");
+    assert_eq!(cells(bed, &copied).len(), small.uids().len(), "and the other cells");
+    let run = restore(&raised, &copy, &["--resume"]).expect(0);
+    assert_eq!(table_of(&run.json, &uids)["target_agrees"], true);
+    assert_eq!(count(&copied), count(&uids));
+
+    // The limit of a framed gateway, and of a region server.
+    let uid_alone = |gateway: &str, to: &str| {
+        let rename = format!("{uids}={to}");
+        repository.run("restore", &["--gateway", gateway, "--table", &uids, "--rename-table", &rename])
+    };
+    let (framed, server) = (bed.unique("framed"), bed.unique("server"));
+    schema(&framed);
+    bed.must(&format!("create {server} id,name"));
+    let narrow = bed.listener(&format!("gateway start {} 2 0 -f {unlimited}", bed.unique("narrow")));
+    says(&uid_alone(&narrow, &framed).expect(3), &["bytes, more than this cluster takes", "max_frame_size_in_mb"]);
+    says(
+        &uid_alone(&raised, &server).expect(3),
+        &["bytes, more than this cluster takes", "hbase.server.keyvalue.maxsize"],
+    );
+    assert_eq!(cells(bed, &framed), cells(bed, &server));
+    bed.must(&format!("truncate {framed}"));
+    let frames = "hbase.regionserver.thrift.framed.max_frame_size_in_mb=32";
+    let wide = bed.listener(&format!("gateway start {} 2 0 -f {unlimited} {frames}", bed.unique("wide")));
+    uid_alone(&wide, &framed).expect(0);
+    assert_eq!(count(&framed), count(&uids));
 }

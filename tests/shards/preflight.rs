@@ -123,7 +123,7 @@ fn a_thrift1_gateway_is_told_apart() {
     let bed = Bed::shared();
     let tables = Synthetic::default().load(bed, &[]);
     let address = bed.thrift1_address();
-    let run = check(&format!("thrift2://{address}"), &tables, &["--retry-for", "0s"]).expect(1);
+    let run = check(&format!("thrift2://{address}"), &tables, &["--retry-for", "0s"]).expect(2);
     for text in [address.as_str(), "speaks Thrift1", "Thrift2 gateway"] {
         assert!(run.err.contains(text), "{text:?} is not in: {}", run.err);
     }

@@ -89,8 +89,8 @@ impl<'a> Input<'a> {
 
     #[inline]
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], Fault> {
-        let end =
-            self.at.checked_add(count).filter(|end| *end <= self.limit).ok_or(self.bad("a length is too great"))?;
+        let end = self.at.checked_add(count).filter(|end| *end <= self.limit);
+        let end = end.ok_or(self.beyond(count, "a length is too great"))?;
         let bytes = self.bytes.get(self.at..end).ok_or(Fault::Short)?;
         self.at = end;
         Ok(bytes)
@@ -127,7 +127,13 @@ impl<'a> Input<'a> {
     pub fn count(&self, count: u64, least: usize) -> Result<usize, Fault> {
         let count = usize::try_from(count).map_err(|_| self.bad("a count is too great"))?;
         let room = self.limit.saturating_sub(self.at) / least.max(1);
-        if count > room { Err(self.bad("a count is too great")) } else { Ok(count) }
+        if count > room { Err(self.beyond(count.saturating_mul(least), "a count is too great")) } else { Ok(count) }
+    }
+
+    /// For so many bytes more than there is room for. A message of which they may be a part is read on, until it is
+    /// longer than the limit.
+    fn beyond(&self, bytes: usize, what: &'static str) -> Fault {
+        if bytes <= self.limit { Fault::Short } else { self.bad(what) }
     }
 }
 

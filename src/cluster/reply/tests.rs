@@ -12,7 +12,7 @@ use crate::cluster::generated::hbase2::{
 };
 use crate::cluster::reply::scan::{ScanOutcome, ScanReply};
 use crate::cluster::reply::simple::{Exception, Expected};
-use crate::cluster::reply::{Binary, Compact, Fault, Protocol};
+use crate::cluster::reply::{Binary, Compact, Fault, Input, Protocol};
 use crate::model::{CellBlock, OwnedCell, kind};
 
 const METHOD: &str = "getScannerResults";
@@ -262,4 +262,15 @@ fn parses_fast() {
             );
         }
     }
+}
+
+#[test]
+fn a_message_above_the_limit_is_read_on_and_a_lie_is_not() {
+    let input = || Input::new(&[0; 100], 90, 100);
+    for (bytes, expected) in [(10, Ok(())), (12, Err(Fault::Short)), (100, Err(Fault::Short))] {
+        assert_eq!(input().take(bytes).map(|_| ()), expected);
+        assert_eq!(input().count(bytes as u64 / 2, 2).map(|_| ()), expected);
+    }
+    assert!(matches!(input().take(101), Err(Fault::Bad { .. })));
+    assert!(matches!(input().count(51, 2), Err(Fault::Bad { .. })));
 }

@@ -10,34 +10,29 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::flow::DifferenceKind;
 use crate::flow::compare::{Found, Judge, Sides, difference};
+use crate::manifest::TableRecord;
 use crate::model::{FamilyDescriptor, OwnedCell, ShardRow, TableDescriptor, TableKind, kind, time};
 use crate::scan::ScanOptions;
 
+use super::send::Sent;
+
 /// Decides what the cells of a target lack.
-pub struct TargetJudge {
+pub struct TargetJudge<'a> {
     table: String,
     kind: TableKind,
     /// Of the target: they may differ from the saved ones.
     families: Vec<FamilyDescriptor>,
     /// How readers see a raw target.
     shown: Option<ScanOptions>,
-    /// Shards with cells that were written with new timestamps.
-    rewritten: BTreeSet<String>,
+    sent: &'a Sent,
     now_ms: i64,
 }
 
-impl TargetJudge {
-    /// For a table of the backup and the descriptor of the table that it was restored into. `rewritten`: the shards of
-    /// which cells were written with new timestamps.
-    pub fn new(
-        table: &str,
-        kind: TableKind,
-        target: &TableDescriptor,
-        shown: Option<ScanOptions>,
-        rewritten: BTreeSet<String>,
-    ) -> Self {
-        let (table, families) = (table.to_string(), target.families.clone());
-        Self { table, kind, families, shown, rewritten, now_ms: time::now_ms() }
+impl<'a> TargetJudge<'a> {
+    /// For a table of the backup, the descriptor of the table that it was restored into, and what was sent there.
+    pub fn new(table: &TableRecord, target: &TableDescriptor, shown: Option<ScanOptions>, sent: &'a Sent) -> Self {
+        let (name, kind, families) = (table.name.clone(), table.kind, target.families.clone());
+        Self { table: name, kind, families, shown, sent, now_ms: time::now_ms() }
     }
 
     fn family(&self, name: &[u8]) -> Option<&FamilyDescriptor> {
@@ -71,7 +66,7 @@ impl TargetJudge {
         for cell in left {
             let fits =
                 |at: &usize| !used[*at] && shown[*at].timestamp > cell.timestamp && shown[*at].value == cell.value;
-            let moved = (from..shown.len()).find(fits).filter(|_| self.rewritten.contains(&shard.shard));
+            let moved = (from..shown.len()).find(fits).filter(|_| self.sent.rewritten.contains(&shard.shard));
             if let Some(at) = moved {
                 (used[at], from) = (true, at + 1);
                 found.new_timestamps += 1;
@@ -91,8 +86,11 @@ impl TargetJudge {
         }
     }
 
-    /// Why a cell is not shown; `None` for a counter that has gone on since.
-    fn reason<'a>(&self, cell: &OwnedCell, shown: &'a [OwnedCell]) -> Option<(DifferenceKind, Option<&'a OwnedCell>)> {
+    /// Why a cell is not shown; `None` for one that the cluster refused, and for a counter that was increased since.
+    fn reason<'c>(&self, cell: &OwnedCell, shown: &'c [OwnedCell]) -> Option<(DifferenceKind, Option<&'c OwnedCell>)> {
+        if self.sent.refused.contains(&cell.as_cell()) {
+            return None;
+        }
         let newer: Vec<&OwnedCell> = shown.iter().filter(|there| there.timestamp > cell.timestamp).collect();
         if self.is_counter(cell) && newer.iter().any(|there| number(&there.value) >= number(&cell.value)) {
             return None;
@@ -121,7 +119,7 @@ fn number(value: &[u8]) -> Option<u64> {
     value.try_into().map(u64::from_be_bytes).ok()
 }
 
-impl Judge for TargetJudge {
+impl Judge for TargetJudge<'_> {
     fn allows_more(&self) -> bool {
         // A marker more in a raw target hides cells.
         self.shown.is_none()
@@ -136,7 +134,8 @@ impl Judge for TargetJudge {
         if self.shown.is_some() {
             let there: BTreeSet<Place> = shown.iter().map(place).collect();
             (saved, hidden.0) = split(saved, &|family| self.versions(family));
-            found.dropped += hidden.0.iter().filter(|cell| !there.contains(&place(cell))).count() as u64;
+            let sent = |cell: &OwnedCell| !self.sent.refused.contains(&cell.as_cell());
+            found.dropped += hidden.0.iter().filter(|cell| !there.contains(&place(cell)) && sent(cell)).count() as u64;
             drop(there);
             hidden.0.sort_unstable();
             shown = sides.shown;

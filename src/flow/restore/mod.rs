@@ -39,6 +39,7 @@ use crate::flow::tally_scan::tally_table;
 use crate::flow::threads::Threads;
 use crate::flow::{Cancel, FlowError, Progress, RestorePlan, RestoreReport, RestoredTable};
 use crate::manifest::{LockKind, Repository, TableRecord};
+use crate::put::Refused;
 use crate::scan::ScanOptions;
 
 use contain::TargetJudge;
@@ -103,7 +104,7 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
         let mut run = Run { scene: &scene, log: &mut log };
         let result = run.tables(&mut client, &namespaces, &targets, &coverage, &mut report);
         result.map_err(|error| FlowError::unfinished(log.advice(), error))?;
-        report.warnings.extend(log.finish(&threads, report.differences == 0));
+        report.warnings.extend(log.finish(&threads, report.differences == 0 && !report.lacks_cells()));
     }
     let view = progress.view();
     report.seconds = begun.elapsed().as_secs_f64();
@@ -167,6 +168,7 @@ impl Run<'_, '_> {
         for (target, coverage) in targets.iter().zip(coverage).rev() {
             let (sent, found) = self.table(target, coverage).map_err(|e| e.at(format!("table {}", target.name)))?;
             let table = restored(target, &sent, found.as_ref());
+            report.attention.extend(what_was_refused(target, &sent.refused));
             if plan.read_back && table.target_agrees.is_none() {
                 report.warnings.push(format!(
                     "{} was not read back: it holds delete markers and hidden versions, which this gateway (HBase before \
@@ -216,14 +218,15 @@ impl Run<'_, '_> {
             }
         }
         if !target.had_rows && sent.new_timestamps == 0 {
-            let found = tally_table(&plan.gateways, &target.name, &options, &plan.resources, pace, progress)?;
+            let mut found = tally_table(&plan.gateways, &target.name, &options, &plan.resources, pace, progress)?;
+            found.add(&sent.refused.tally);
             if found.same_cells(&target.table.tally) {
                 return Ok(Some(Found::default()));
             }
         }
         let (descriptor, _) = describe(&mut plan.gateways.client(), &target.name, &[])?;
         let shown = raw.then(|| pace.pages(ScanOptions { raw: false, ..options.clone() }));
-        let judge = TargetJudge::new(&target.table.name, target.table.kind, &descriptor, shown, sent.rewritten.clone());
+        let judge = TargetJudge::new(target.table, &descriptor, shown, sent);
         let comparison = Comparison {
             gateways: &plan.gateways,
             threads,
@@ -267,6 +270,20 @@ fn remarks(target: &Target<'_>, table: &RestoredTable) -> Vec<String> {
     remarks
 }
 
+/// What the cluster did not take, and how to restore it all the same.
+fn what_was_refused(target: &Target<'_>, refused: &Refused) -> Option<String> {
+    let cells = refused.tally.cells;
+    let count = if cells == 1 { "1 cell was".to_owned() } else { format!("{cells} cells were") };
+    (cells > 0).then(|| {
+        format!(
+            "table {}: {count} refused, the others were sent: {}; once the cause is removed, restore --resume sends \
+             the rest",
+            target.name,
+            refused.named.join("; ")
+        )
+    })
+}
+
 /// How a table is read so that it shows what the backup saw.
 pub(crate) fn read_options(table: &TableRecord, raw: bool) -> ScanOptions {
     ScanOptions { max_versions: table.versions, raw, ..ScanOptions::default() }
@@ -275,6 +292,7 @@ pub(crate) fn read_options(table: &TableRecord, raw: bool) -> ScanOptions {
 fn restored(target: &Target<'_>, sent: &Sent, found: Option<&Found>) -> RestoredTable {
     let mut all = sent.tally;
     all.add(&sent.skipped);
+    all.add(&sent.refused.tally);
     RestoredTable {
         table: target.table.name.clone(),
         target: target.name.clone(),
@@ -284,6 +302,7 @@ fn restored(target: &Target<'_>, sent: &Sent, found: Option<&Found>) -> Restored
         checksum: format!("{:016x}", all.checksum),
         files_skipped: sent.files_skipped,
         cells_skipped: sent.skipped.cells,
+        cells_refused: sent.refused.tally.cells,
         sent_agrees: all.same_cells(&target.table.tally),
         target_agrees: found.map(|found| agrees(found, sent)),
         by_kind: found.map(|found| found.by_kind.clone()).unwrap_or_default(),

@@ -17,7 +17,7 @@ use crate::flow::pace::{Moved, Turn};
 use crate::flow::queue::WorkQueue;
 use crate::flow::workers::work_through;
 use crate::model::{Cell, CellHasher, FileKind, FileRow, Region, ShardRow, TableDescriptor, Tally, kind};
-use crate::put::{BatchStats, CellWriter, PutOptions};
+use crate::put::{BatchStats, CellWriter, PutError, PutOptions, Refused};
 use crate::shard::host_of;
 
 use super::log::RestoreLog;
@@ -37,6 +37,8 @@ pub struct Sent {
     pub new_timestamps: u64,
     /// The shards that they are of.
     pub rewritten: BTreeSet<String>,
+    /// Cells that the cluster does not take.
+    pub refused: Refused,
 }
 
 /// Which cells of a file.
@@ -115,8 +117,9 @@ pub fn send_table(
         let work = |client: &mut Client, piece: Piece<'_>| job.send(client, piece);
         let start = || scene.plan.gateways.client();
         let queue = WorkQueue::new(pieces);
-        work_through(scene.plan.resources.connections, &queue, scene.progress, start, work, |more| {
+        work_through(scene.plan.resources.connections, &queue, scene.progress, start, work, |(more, refused)| {
             results.extend(more);
+            sent.refused.append(refused);
         })?;
         for (path, part) in results {
             sent.tally.add(&part.tally);
@@ -141,24 +144,24 @@ struct SendJob<'s, 'a> {
 }
 
 impl SendJob<'_, '_> {
-    fn send(&self, client: &mut Client, piece: Piece<'_>) -> Result<Vec<(String, FileSent)>, FlowError> {
+    fn send(&self, client: &mut Client, piece: Piece<'_>) -> Result<(Vec<(String, FileSent)>, Refused), FlowError> {
         match piece {
             Piece::File(file, part) => {
-                let sent = self.file(client, file, part).map_err(|e| e.at(file.path.clone()))?;
+                let (sent, refused) = self.file(client, file, part).map_err(|e| e.at(file.path.clone()))?;
                 if part != Part::Puts {
                     self.record(file, sent);
                 }
-                Ok(vec![(file.path.clone(), sent)])
+                Ok((vec![(file.path.clone(), sent)], refused))
             }
             Piece::Shard(shard) => {
-                let sent = self.shard(client, shard).map_err(|e| e.at(format!("shard {}", shard.shard)))?;
+                let (sent, refused) = self.shard(client, shard).map_err(|e| e.at(format!("shard {}", shard.shard)))?;
                 for file in self.scene.contents.cells_of_shard(shard) {
-                    let waits = self.scene.contents.manifest.raw && file.kind == FileKind::Cells;
+                    let waits = !refused.is_empty() || self.scene.contents.manifest.raw && file.kind == FileKind::Cells;
                     if let Some(sent) = sent.get(&file.path).filter(|_| !waits) {
                         self.record(file, *sent);
                     }
                 }
-                Ok(sent.into_iter().collect())
+                Ok((sent.into_iter().collect(), refused))
             }
         }
     }
@@ -177,10 +180,13 @@ impl SendJob<'_, '_> {
         let durability = if self.scene.plan.sync_wal { Durability::SyncWal } else { Durability::AsyncWal };
         let options = self.scene.pace.batches(PutOptions { durability, ..PutOptions::default() });
         let writer = CellWriter::new(client, self.table, self.families.clone(), &self.regions, options);
-        Ok(Writer { scene: self.scene, writer, turn: self.scene.pace.ready()?, bytes: 0, cells: 0 })
+        let refused = Refused::default();
+        Ok(Writer { scene: self.scene, writer, turn: self.scene.pace.ready()?, bytes: 0, cells: 0, refused })
     }
 
-    fn file(&self, client: &mut Client, file: &FileRow, part: Part) -> Result<FileSent, FlowError> {
+    /// Sends the cells of a file. One with refused cells is recorded as short of them, so that a resumed restore sends
+    /// it again.
+    fn file(&self, client: &mut Client, file: &FileRow, part: Part) -> Result<(FileSent, Refused), FlowError> {
         let _memory = self.scene.memory.reserve_file(file.kind, file.size);
         let bytes = fetch(self.scene.threads, &self.scene.plan.store, file)?;
         self.scene.progress.fetched(bytes.len() as u64);
@@ -195,12 +201,14 @@ impl SendJob<'_, '_> {
             writer.count();
             Ok(())
         })?;
-        Ok(FileSent { tally: writer.finish()?, new_timestamps: 0 })
+        let (tally, refused) = writer.finish()?;
+        Ok((FileSent { tally, new_timestamps: 0 }, refused))
     }
 
     /// Sends the puts of a shard, the covered ones with new timestamps.
-    fn shard(&self, client: &mut Client, shard: &ShardRow) -> Result<BTreeMap<String, FileSent>, FlowError> {
+    fn shard(&self, client: &mut Client, shard: &ShardRow) -> Result<(BTreeMap<String, FileSent>, Refused), FlowError> {
         let scene = self.scene;
+        let mut refused = Refused::default();
         let mut sent: BTreeMap<String, FileSent> = BTreeMap::new();
         let mut groups = MarkerGroups::new(scene, self.table, &self.descriptor, shard);
         while let Some(group) = groups.next(client)? {
@@ -223,9 +231,9 @@ impl SendJob<'_, '_> {
                 writer.count();
                 Ok(())
             })?;
-            writer.finish()?;
+            refused.append(writer.finish()?.1);
         }
-        Ok(sent)
+        Ok((sent, refused))
     }
 
     /// The timestamps of one group. Where a column may have several versions, all of those with a covered one are looked
@@ -256,11 +264,16 @@ struct Writer<'c> {
     /// Counted so far.
     bytes: u64,
     cells: u64,
+    refused: Refused,
 }
 
 impl Writer<'_> {
     fn write(&mut self, cell: &Cell<'_>) -> Result<(), FlowError> {
-        self.writer.write(cell)?;
+        match self.writer.write(cell) {
+            // One odd cell is no reason to withhold all others.
+            Err(error @ PutError::Cell { .. }) => self.refused.push(cell, &error),
+            written => written?,
+        }
         self.next_turn()
     }
 
@@ -283,7 +296,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Tally, FlowError> {
+    /// Sends what waits. Returns what was sent and what was refused.
+    fn finish(mut self) -> Result<(Tally, Refused), FlowError> {
         while self.writer.send_next()? {
             self.next_turn()?;
         }
@@ -291,7 +305,8 @@ impl Writer<'_> {
         let sent = self.writer.sent();
         self.show(sent);
         self.turn.over(moved(cost.unwrap_or_default()))?;
-        Ok(sent)
+        self.refused.append(self.writer.take_refused());
+        Ok((sent, self.refused))
     }
 }
 
