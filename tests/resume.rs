@@ -1,4 +1,4 @@
-//! What was killed is gone on with, whatever happened to the repository in between, and ends as if nothing had happened.
+//! What was killed is resumed, whatever happened to the repository in between, and ends as if nothing had happened.
 //!
 //! Every run is killed with SIGKILL at a call to the gateway that dice choose, or a little later: by the clock it would
 //! depend on the machine what the run has done by then. In a third of the cases objects of the repository are deleted,
@@ -40,10 +40,10 @@ fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap())
 }
 
-/// Cases so far are enough: as many as were asked for, and one at least that had something to go on with.
+/// Cases so far are enough: as many as were asked for, and one at least that had something to resume.
 fn is_enough(cases: u64, kept: u64) -> bool {
     let wanted = number("TSDB_ARK_KILLS", 5);
-    assert!(kept > 0 || cases < 10 * wanted, "{cases} cases, and never anything to go on with: nothing was tested");
+    assert!(kept > 0 || cases < 10 * wanted, "{cases} cases, and never anything to resume: nothing was tested");
     cases >= wanted && kept > 0
 }
 
@@ -234,7 +234,7 @@ fn resume_reads_only_what_is_missing() {
     assert!(refused.err.contains("no unfinished backup"), "{}", refused.err);
     let whole = ark::run(&backup_arguments(bed, &repository, &[])).expect(0).json;
     let id = whole["backup"].as_str().unwrap().to_owned();
-    // A finished backup is nothing to go on with.
+    // A finished backup is nothing to resume.
     ark::run(&backup_arguments(bed, &repository, &["--resume"])).expect(2);
 
     // The state right before the commit.

@@ -86,7 +86,7 @@ fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "tsdb-ark: {text}");
 }
 
-/// An error and its causes on one line; a cause that the text before already tells is not told twice.
+/// An error and its causes on one line; a cause that the text before already has is not repeated.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut line = one_line(&error.to_string());
     let mut cause = error.source();

@@ -80,7 +80,7 @@ fn perform(verb: Verb, running: &Running) -> anyhow::Result<Outcome> {
     }
 }
 
-/// A command line that does not parse still tells scripts what went wrong in the form that they asked for.
+/// A command line that does not parse still says to scripts what went wrong in the form that they asked for.
 fn asks_for_json(words: &[OsString]) -> bool {
     words.iter().any(|word| word == "--json" || word == "--json=true")
 }

@@ -59,7 +59,7 @@ pub struct RestoreArgs {
     /// Write into tables that hold rows already
     #[arg(long)]
     pub into_existing: bool,
-    /// Go on with the newest restore that was begun in the same way and is not finished
+    /// Resume the newest unfinished restore that was started in the same way
     #[arg(long)]
     pub resume: bool,
     /// Do not read the target back and compare
@@ -129,7 +129,9 @@ impl RestoreArgs {
         let dropped = self.drop_attribute.into_iter().map(|path| AttributeEdit { path, value: None });
         let attributes: Vec<AttributeEdit> = self.attribute.into_iter().chain(dropped).collect();
         if self.resume && self.dry_run {
-            return Err(usage("--resume goes on with a restore, --dry-run writes nothing: leave one of them out"));
+            return Err(usage(
+                "--resume completes an unfinished restore, --dry-run writes nothing: leave one of them out",
+            ));
         }
         let conf = self.opentsdb_conf.as_deref().map(OpentsdbConf::read_keys).transpose();
         let conf = conf.map_err(|error| usage(error.to_string()))?;

@@ -39,7 +39,7 @@ impl Client {
         Self { gateways, slot, home: slot, open: None, pinned: true, page_timeout }
     }
 
-    /// Goes on with a gateway on this host, where there is one that is not left alone, else with its own in turn. The
+    /// Continues with a gateway on this host, where there is one that is not left alone, else with its own in turn. The
     /// host of a region is a good one for calls about that region: what is read goes over one wire less.
     pub fn go_near(&mut self, host: &str) {
         let near = self.gateways.near(host);

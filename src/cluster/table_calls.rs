@@ -224,7 +224,7 @@ impl Client {
     }
 
     /// The table's regions in key order, which cover all keys without hole or overlap. A list that does not is asked
-    /// for again, because a split or merge may run. Thrift1 tells no start codes; they are 0 there.
+    /// for again, because a split or merge may run. Thrift1 reports no start codes; they are 0 there.
     ///
     /// # Errors
     /// [`ClusterError::TableMissing`], [`ClusterError::Regions`] and any other [`ClusterError`] of a call.

@@ -45,7 +45,7 @@ pub(super) struct OpenRow {
 /// Cells of a row between two looks at whether it is enough.
 pub(super) const PART: usize = 64;
 
-/// Whether what was decoded should be taken before going on.
+/// Whether what was decoded should be taken before more is added.
 pub type Enough<'a> = &'a dyn Fn(&TypedRows, &Tally) -> bool;
 
 /// Where the cells of a row go.
@@ -228,7 +228,7 @@ impl Decoder {
         self.take_points_into(out, PointBatch::default())
     }
 
-    /// Like [`take_points`](Self::take_points), going on in the memory of a batch that nobody needs any more.
+    /// Like [`take_points`](Self::take_points), reusing the memory of a batch that nobody needs any more.
     pub fn take_points_into(&mut self, out: &mut TypedRows, mut spare: PointBatch) -> PointBatch {
         self.series.clear();
         spare.clear();

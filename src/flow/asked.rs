@@ -76,10 +76,8 @@ fn configuration(begun: &PlanRecord, conf: &OpentsdbConf) -> Option<String> {
     let keys = recorded.keys().chain(given.keys());
     if let Some(key) = keys.into_iter().find(|key| recorded.get(*key) != given.get(*key)) {
         let value = recorded.get(key).map_or("not set", String::as_str);
-        return Some(format!(
-            "its OpenTSDB configuration had {key} = {value}; leave --opentsdb-conf out to go on with that"
-        ));
+        return Some(format!("its OpenTSDB configuration had {key} = {value}; leave --opentsdb-conf out to keep that"));
     }
     let same = begun.rollup_config.as_deref() == conf.rollup_text();
-    (!same).then(|| "it was begun with another rollup configuration; leave the flag out to go on with that".into())
+    (!same).then(|| "it was begun with another rollup configuration; leave the flag out to keep that".into())
 }

@@ -73,8 +73,8 @@ fn make(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result<Backu
     let cluster = ClusterSection::ask(&plan.source.gateways)?;
     let (manners, sparing) = considerate(&plan.source.gateways, &plan.manners)?;
     let pace = Pace::new(&manners, plan.resources.connections, progress, cancel);
-    let begun_earlier = plan.resume.then(|| find_begun(plan, &threads)).transpose()?;
-    let record = begun_earlier.as_ref().map(|begun| &begun.record);
+    let to_resume = plan.resume.then(|| find_unfinished(plan, &threads)).transpose()?;
+    let record = to_resume.as_ref().map(|found| &found.record);
     let survey = Survey::make(plan, record, progress, &pace)?;
     if survey.raw {
         require_raw(plan, &survey)?;
@@ -88,8 +88,8 @@ fn make(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result<Backu
         report.seconds = start_time.elapsed().as_secs_f64();
         return Ok(report);
     }
-    let (start, repository, lock) = match begun_earlier {
-        Some(Begun { repository, lock, writer, record }) => {
+    let (start, repository, lock) = match to_resume {
+        Some(Unfinished { repository, lock, writer, record }) => {
             let found = (writer, record);
             let resumed = resume::look_at(&threads, &repository, found, plan.resources.connections, progress, cancel)?;
             (resumed, repository, lock)
@@ -156,7 +156,7 @@ fn require_raw(plan: &BackupPlan, survey: &Survey) -> Result<(), FlowError> {
 }
 
 /// A backup that is to be resumed.
-struct Begun {
+struct Unfinished {
     repository: Repository,
     lock: RepositoryLock,
     writer: BackupWriter,
@@ -164,12 +164,12 @@ struct Begun {
 }
 
 /// Finds the backup that is to be resumed before the source is looked at: its plan says how.
-fn find_begun(plan: &BackupPlan, threads: &Threads) -> Result<Begun, FlowError> {
+fn find_unfinished(plan: &BackupPlan, threads: &Threads) -> Result<Unfinished, FlowError> {
     let reached = reach(&plan.source)?;
     let repository = threads.wait(open_repository(plan))?;
     let lock = RepositoryLock::backup(threads, &repository, plan.append_only)?;
     let (writer, record) = resume::find(threads, &repository, &lock, plan, &reached)?;
-    Ok(Begun { repository, lock, writer, record })
+    Ok(Unfinished { repository, lock, writer, record })
 }
 
 /// A report of nothing yet.

@@ -92,7 +92,7 @@ pub fn not_carried(tables: &[SourceTable]) -> Vec<String> {
     let few = named(DescriptorSource::Thrift1);
     if !few.is_empty() {
         lost.push(format!(
-            "most attributes of {}: a Thrift1 gateway tells VERSIONS, COMPRESSION, IN_MEMORY, BLOOMFILTER and BLOCKCACHE, and \
+            "most attributes of {}: a Thrift1 gateway reports VERSIONS, COMPRESSION, IN_MEMORY, BLOOMFILTER and BLOCKCACHE, and \
              TTL from HBase 1.4 on; {file}",
             few.join(", ")
         ));

@@ -148,7 +148,7 @@ pub fn unfinished(store: &Store, backups: &[String]) -> Result<(Vec<UnfinishedBa
     threads.wait(async {
         let this = ProcessIdentity::this();
         let mut locks = Repository::open(store.clone()).await?.locks().await?;
-        // Who only reads has no file of its own that tells the store's time.
+        // Who only reads has no file of its own that shows the store's time.
         locks.retain(|lock| lock.is_live(now_ms(), |record| this.knows_as_gone(record)));
         let mut found = Vec::new();
         for backup in backups {

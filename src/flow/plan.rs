@@ -146,7 +146,7 @@ pub struct RestorePlan {
     pub tables: Vec<String>,
     /// Write into tables that hold rows already.
     pub into_existing: bool,
-    /// Go on with the newest unfinished restore that was begun in the same way.
+    /// Resume the newest unfinished restore that was started in the same way.
     pub resume: bool,
     /// Read the target back and compare.
     pub read_back: bool,

@@ -33,7 +33,7 @@ pub struct BackingOff {
 /// The counters at one instant.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ProgressView {
-    /// What is going on, for a person.
+    /// What happens now, for a person.
     pub stage: String,
     /// Pieces of work (shards, files) of this stage; may grow.
     pub total: u64,

@@ -77,7 +77,7 @@ pub struct SourceTables {
     pub absent: Vec<String>,
 }
 
-/// HBase lists a table to those only who have some right on it; whether it exists it tells everybody.
+/// HBase lists a table to those only who have some right on it; whether it exists, everybody may ask.
 pub fn hidden(table: String) -> ClusterError {
     let message = "HBase does not list the table for this user, which has no right on it; grant it R and C".to_string();
     ClusterError::AccessDenied { method: "getTableNamesByPattern", table, message }

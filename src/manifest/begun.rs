@@ -49,7 +49,7 @@ pub struct PlanRecord {
     pub older_layouts: Vec<KeyLayout>,
     /// How the layout became known.
     pub layout_source: LayoutSource,
-    /// How the bytes of names are read; `None` in the plans of programs that could not go on with their configuration.
+    /// How the bytes of names are read; `None` in the plans of programs that could not resume with their configuration.
     #[serde(default)]
     pub name_charset: Option<NameCharset>,
     /// The keys of the TSD's configuration that matter; `None` when no configuration was given.
@@ -58,7 +58,7 @@ pub struct PlanRecord {
     /// The TSD's rollup configuration, JSON as text.
     #[serde(default)]
     pub rollup_config: Option<String>,
-    /// HBase's cluster id, when the gateway tells it.
+    /// HBase's cluster id, when the gateway reports it.
     pub cluster_id: Option<String>,
     /// `thrift2` or `thrift1`.
     pub api: String,
@@ -97,7 +97,7 @@ pub struct RestorePlanRecord {
     pub restore: String,
     /// The backup.
     pub backup: String,
-    /// The target cluster's id, when the gateway tells it.
+    /// The target cluster's id, when the gateway reports it.
     pub cluster_id: Option<String>,
     /// Beginning, RFC 3339; filled in.
     pub started: String,

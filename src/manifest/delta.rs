@@ -3,7 +3,7 @@
 //!
 //! A version is a text of one JSON object per line. Version 0 has `protocol`, `metaData` and one `add` per file; a later
 //! one, made when a run was interrupted between its logs and its manifest, takes away and adds what has changed since.
-//! Nothing in it depends on the process that writes it, so a run that goes on finds the very bytes that it would write.
+//! Nothing in it depends on the process that writes it, so a resumed run finds the very bytes that it would write.
 
 use std::collections::BTreeMap;
 

@@ -191,7 +191,7 @@
 //! began, `id` is made from the backup's id and the folder. `stats` has `numRecords` and, outside the catalogue, least,
 //! greatest and number of missing values of `table`, `metric` and `timestamp`, where the folder has them. A folder
 //! without committed files has no log. Logs are written before the manifest, which names them with their hashes. A run
-//! that is interrupted in between leaves logs; the one that goes on writes the same bytes, or a further version that
+//! that is interrupted in between leaves logs; the resumed one writes the same bytes, or a further version that
 //! removes and adds what differs (all of it, when the folder has no committed files any more). A version that the
 //! manifest does not name is damage.
 //!

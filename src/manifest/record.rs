@@ -63,9 +63,9 @@ impl LayoutSource {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ServerFacts {
-    /// HBase's cluster id, when the gateway tells it.
+    /// HBase's cluster id, when the gateway reports it.
     pub cluster_id: Option<String>,
-    /// HBase's version, when the gateway tells it.
+    /// HBase's version, when the gateway reports it.
     pub hbase_version: Option<String>,
     /// `thrift2` or `thrift1`.
     pub api: String,

@@ -41,7 +41,7 @@ pub struct Trials<'a> {
     /// The last backup that was committed: restores come from it.
     saved: Option<Place>,
     whole: u32,
-    /// Backups that got through when they were gone on with.
+    /// Backups that got through when they were resumed.
     resumed: u32,
     /// Whole backups by place.
     places: BTreeMap<&'static str, u32>,
@@ -122,8 +122,8 @@ impl<'a> Trials<'a> {
         }
     }
 
-    /// A backup, and where it gives up, up to eight runs that go on with it among the same faults. A whole one is kept for
-    /// the restores. Every other disk seed repeats nothing, so that there is something to go on with.
+    /// A backup, and where it gives up, up to eight runs that resume it among the same faults. A whole one is kept for
+    /// the restores. Every other disk seed repeats nothing, so that there is something to resume.
     fn backup(&mut self, seed: u64, flags: &[String]) -> Run {
         let place = Place::new(seed, self.rate / 2);
         let mut all = [flags, &table_flags(self.tables)].concat();
@@ -136,7 +136,7 @@ impl<'a> Trials<'a> {
             }
             assert_eq!(place.committed(), 0, "seed {seed}: a failed backup was committed");
             println!("seed {seed}: goes on after: {}", run.err.trim());
-            // A run that fails before its first shard leaves nothing to go on with.
+            // A run that fails before its first shard leaves nothing to resume.
             let resume: &[&str] = if place.has_unfinished() { &["--resume"] } else { &[] };
             run = place.run("backup", &[&words, resume].concat(), false);
             self.resumed += u32::from(run.code == 0 && !resume.is_empty());
@@ -180,7 +180,7 @@ impl<'a> Trials<'a> {
         let faults: Vec<String> = self.faults.iter().map(|(name, count)| format!("{count} {name}")).collect();
         let total: u64 = self.faults.values().sum();
         format!(
-            "{} runs in {:.0} s, {total} faults ({:.0} per minute); {}; {} of them after going on; whole backups by place {:?}; \
+            "{} runs in {:.0} s, {total} faults ({:.0} per minute); {}; {} of them after a resume; whole backups by place {:?}; \
              peak {} MiB\n{}",
             self.count(),
             self.seconds,

@@ -179,7 +179,7 @@ fn a_refused_table_names_the_attribute_and_a_way_on() {
     let advice = format!("--drop-attribute '{data}:t:COMPRESSION'");
     says(&run, &["t:COMPRESSION=LZO", &format!("--attribute '{data}:t:COMPRESSION=VALUE'"), &advice]);
     assert!(!exists(bed, &copy), "nothing was made");
-    // The advice works, and goes on with the restore.
+    // The advice works, and resumes the restore.
     restore(bed, &repository, &tables, &copy, &["--resume", "--attribute", &format!("{data}:t:COMPRESSION=GZ")])
         .expect(0);
     assert_eq!(attribute(bed, &copy, "t", "COMPRESSION").as_deref(), Some("GZ"));

@@ -187,7 +187,7 @@ fn a_raw_restore_is_proven_across_flushes_and_compactions() {
     assert!(named(&run.json, "reappeared") >= 1, "{}", run.out);
 }
 
-/// A restore is gone on with only in the cluster that it was begun in.
+/// A restore is resumed only in the cluster that it was started in.
 #[test]
 fn a_restore_does_not_go_on_in_another_cluster() {
     let bed = Bed::shared();

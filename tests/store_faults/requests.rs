@@ -117,7 +117,7 @@ fn play(case: &Case, number: usize) {
     } else {
         assert!(run.err.contains(&repository), "{told}");
         assert_eq!(committed(&server.url(), &repository), 0, "{told}");
-        // The fault over, the next run is not disturbed by what is left, or goes on with it.
+        // The fault over, the next run is not disturbed by what is left, or resumes it.
         let begun = run.err.contains("resume it with backup --resume");
         let flags: &[&str] = if begun { &["--resume"] } else { &[] };
         run_at(&server.url(), &backup_words(bed, tables(bed), &repository, flags)).expect(0);

@@ -67,7 +67,7 @@ impl<P: Protocol> ScanReply<P> {
         Self { expected, limit, join, at: 0, stage: Stage::Head, outcome, protocol: PhantomData }
     }
 
-    /// Goes on with the first `filled` bytes of the block's buffer. [`Fault::Short`] asks for more.
+    /// Continues with the first `filled` bytes of the block's buffer. [`Fault::Short`] asks for more.
     pub fn advance(&mut self, block: &mut CellBlock, filled: usize) -> Result<(), Fault> {
         while self.stage != Stage::Done {
             let rows = block.row_count();

@@ -1,4 +1,4 @@
-//! What a restore has done so far, kept in the repository, so that a later run can go on.
+//! What a restore has done so far, kept in the repository, so that a later run can resume it.
 //!
 //! The records say what was acknowledged, no more: whether the target still holds it is decided by reading it back. A
 //! credential that may only read cannot keep a log; such a restore works all the same and starts over when interrupted.
@@ -24,7 +24,7 @@ pub struct RestoreLog {
     trouble: Mutex<Option<String>>,
 }
 
-/// A restore that is gone on with.
+/// An unfinished restore to resume.
 pub struct Earlier {
     /// What it was asked for.
     pub plan: RestorePlanRecord,
@@ -75,7 +75,7 @@ pub fn find(
         reasons.push(format!("{restore} restores the tables {tables}"));
     }
     Err(FlowError::input(match reasons.is_empty() {
-        true => "there is no unfinished restore to go on with; run restore without --resume".to_string(),
+        true => "there is no unfinished restore to resume; run restore without --resume".to_string(),
         false => format!("no unfinished restore fits this command: {}", reasons.join("; ")),
     }))
 }
@@ -120,7 +120,7 @@ impl RestoreLog {
         }
     }
 
-    /// Goes on with the log of an earlier run.
+    /// Resumes the log of an earlier run.
     ///
     /// # Errors
     /// The repository's.
@@ -181,7 +181,7 @@ impl RestoreLog {
     /// What to tell whoever meets an interrupted restore.
     pub fn advice(&self) -> String {
         match self.id() {
-            Some(id) => format!("restore {id} is not finished; restore --resume goes on with it"),
+            Some(id) => format!("restore {id} is not finished; restore --resume completes it"),
             None => "the restore is not finished; repeating it with --into-existing is exact".to_string(),
         }
     }

@@ -6,7 +6,7 @@
 //!    mean the same there ([`uids`]), and no delete marker may cover what is restored ([`markers`]).
 //! 3. UIDs first, then trees, meta and data: each file is read, its cells are rebuilt and put in region-aligned batches
 //!    by several connections ([`send`]). Every cell carries its own timestamp, so a batch may be sent twice.
-//!    Each file that is sent is recorded ([`log`]), so that an interrupted restore can go on.
+//!    Each file that is sent is recorded ([`log`]), so that an interrupted restore can be resumed.
 //! 4. What was sent must add up to what the manifest says; then the target is read back: a new table must add up to the
 //!    same, and where it does not, or the table held rows before, every cell of the backup must be among those that the
 //!    target shows ([`contain`]). What earlier runs sent is proven with the rest.
@@ -57,7 +57,7 @@ const MAX_NAMED: usize = 100;
 ///
 /// # Errors
 /// [`FlowError::Refused`] before anything is written when a target is not fit; later errors leave a partly written
-/// target, with which a later run can go on ([`FlowError::Unfinished`]), because puts carry their timestamps.
+/// target, which a later run can resume ([`FlowError::Unfinished`]), because puts carry their timestamps.
 pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Result<RestoreReport, FlowError> {
     let begun = Instant::now();
     let threads = Threads::new(plan.resources.cpu)?;

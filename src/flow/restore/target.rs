@@ -159,7 +159,7 @@ fn look_at_existing(
     (target.had_rows, target.has_rows) = (rows, rows);
     if rows && !into_existing {
         return Err(FlowError::refused(format!(
-            "table {name} exists and holds rows; restore into a new table with --rename-table {}=NEW, go on with a restore \
+            "table {name} exists and holds rows; restore into a new table with --rename-table {}=NEW, resume a restore \
              that was interrupted with --resume, or write into it with --into-existing",
             target.table.name
         )));

@@ -16,7 +16,7 @@ use crate::flow::{Cancel, FileProblem, FlowError, Progress, VerifyLevel, VerifyP
 use crate::manifest::{BackupPaths, Repository, RepositoryError, ShardRecord};
 use crate::model::{CellHasher, FileKind, FileRow, KeyLayouts, ShardRow, Tally};
 
-/// Reads manifest, shard records, catalogue and views. `None` when the catalogue is too damaged to go on; the report
+/// Reads manifest, shard records, catalogue and views. `None` when the catalogue is too damaged to continue; the report
 /// then says so.
 ///
 /// # Errors
