@@ -1,16 +1,16 @@
 #!/bin/sh
 # Makes a Python environment with the other Parquet and Delta readers and prints its interpreter.
-# TSDB_ARK_SPARK=1 adds Spark, which needs a Java runtime. TSDB_ARK_READERS names another folder for the environment.
+# TSDB_ARK_SPARK=1 adds Spark, which needs a Java runtime; the newest for which Maven has what reads Delta tables. TSDB_ARK_READERS names another folder for the environment.
 set -eu
 cd "$(dirname "$0")/.."
 venv=${TSDB_ARK_READERS:-target/readers/venv}
 pinned="duckdb==2.0.0 pyarrow==26.0.1 polars==2.1.0 deltalake==1.6.6 chdb==4.4.0 pytz"
 newest="duckdb pyarrow polars deltalake chdb pytz"
 if [ "${TSDB_ARK_SPARK:-0}" = 1 ]; then
-    pinned="$pinned pyspark==4.3.0"
+    pinned="$pinned pyspark==4.0.1"
     newest="$newest pyspark"
 fi
-stamp="$venv/installed-2-${TSDB_ARK_SPARK:-0}"
+stamp="$venv/installed-3-${TSDB_ARK_SPARK:-0}"
 if [ ! -e "$stamp" ]; then
     [ -x "$venv/bin/python" ] || python3 -m venv "$venv" >&2
     # A pinned version can leave the index; the newest one still is another reader.

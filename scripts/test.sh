@@ -8,6 +8,8 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+# Much of a test is waiting for servers.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
 
 step() { printf '\n== %s (%s s)\n' "$*" "$SECONDS"; }
 stop_bed() { scripts/bed.sh stop || true; }
@@ -18,11 +20,22 @@ start_bed() {
   eval "$exports"
 }
 
+# Mostly downloads, which leave the compiler its cores.
+fetch() {
+  tests/testbed/s3/versitygw.sh
+  for hbase in 2.6 1.4 2.5; do tests/testbed/classpath.sh fixture "$hbase"; done
+  tests/testbed/classpath.sh delta
+  for tsdb in 2.4.1 2.3.2; do tests/testbed/classpath.sh tsdb "$tsdb"; done
+  scripts/readers.sh
+}
+
 scripts/install.sh build bed s3 thrift readers
 
 if [ $# -eq 0 ]; then
   # Spark is one more reader of the Parquet files; it takes a minute to install.
   export TSDB_ARK_SPARK=${TSDB_ARK_SPARK:-1}
+  fetch >/dev/null &
+  fetching=$!
   step "format"
   cargo fmt --check
   step "generated Thrift code"
@@ -30,14 +43,15 @@ if [ $# -eq 0 ]; then
   step "lints"
   cargo clippy --locked --all-targets -- -D warnings
   step "licences, bans, sources"
-  command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny@0.20.2
+  # Without optimisation it builds in half the time.
+  command -v cargo-deny >/dev/null || cargo install --locked --quiet --debug cargo-deny@0.20.2
   cargo deny --config .config/deny.toml check bans licenses sources
 fi
 
-step "S3 servers"
-tests/testbed/s3/versitygw.sh
 step "build"
 cargo test --locked --no-run
+step "servers and readers"
+if [ $# -eq 0 ]; then wait "$fetching"; else tests/testbed/s3/versitygw.sh; fi
 
 step "HBase 2.6"
 trap stop_bed EXIT

@@ -204,3 +204,21 @@ fn completions_know_the_verbs() {
         assert!(out(&output).contains("restore"), "{shell}");
     }
 }
+
+/// What a release for old machines is checked by: the program as the tests build it needs a newer glibc, a library that
+/// needs none passes.
+#[test]
+fn a_release_that_needs_a_newer_glibc_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, library) = (folder.path().join("none.c"), folder.path().join("none.so"));
+    std::fs::write(&source, "int none(void) { return 0; }\n").unwrap();
+    let built = Command::new("cc").args(["-shared", "-nostdlib", "-o"]).arg(&library).arg(&source).status().unwrap();
+    assert!(built.success());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/release.sh");
+    let check = |file: &std::ffi::OsStr| Command::new(script).arg("--check").arg(file).output().unwrap();
+    let passed = check(library.as_os_str());
+    assert_eq!(passed.status.code(), Some(0), "{}", err(&passed));
+    let refused = check(env!("CARGO_BIN_EXE_tsdb-ark").as_ref());
+    assert_eq!(refused.status.code(), Some(1), "{}", out(&refused));
+    assert!(err(&refused).contains("newer than GLIBC_2.17"), "{}", err(&refused));
+}

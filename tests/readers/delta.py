@@ -1,15 +1,17 @@
 """Reads a backup through its Delta logs and views, and prints what each reader sees as JSON.
 
-delta.py FOLDER_OF_THE_BACKUP VIEWS_WITH_FULL_PATHS [JARS_OF_DELTA_SPARK]
+delta.py FOLDER_OF_THE_BACKUP VIEWS_WITH_FULL_PATHS [FOLDER_OF_DELTA_SPARK]
 
 For every folder: rows. For the points: rows, sums of values and of write times, and points per metric and host, where the
 host is joined by series_id. What all readers must agree on is compared by the caller.
 """
 
+import glob
 import json
 import os
 import subprocess
 import sys
+import tempfile
 
 import chdb
 import duckdb
@@ -17,7 +19,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 folder, views = os.path.abspath(sys.argv[1]), sys.argv[2]
-jars = sys.argv[3] if len(sys.argv) > 3 else None
+jars = glob.glob(sys.argv[3] + "/*.jar") if len(sys.argv) > 3 else []
 tables = sorted(
     os.path.relpath(at, folder)
     for at, folders, _ in os.walk(folder)
@@ -120,7 +122,8 @@ def spark():
     session = (
         SparkSession.builder.master("local[2]")
         .config("spark.ui.enabled", "false")
-        .config("spark.jars", jars)
+        .config("spark.jars", ",".join(jars))
+        .config("spark.sql.warehouse.dir", tempfile.mkdtemp())
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.sql.shuffle.partitions", "2")
         .config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")

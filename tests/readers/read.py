@@ -184,7 +184,7 @@ def views(wanted):
 def spark():
     from pyspark.sql import SparkSession
 
-    session = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
+    session = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").config("spark.sql.warehouse.dir", tempfile.mkdtemp()).getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     for name, wanted in expected["points"].items():
         path = f"parquet.`{folder / 'points' / name}`"

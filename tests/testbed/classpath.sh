@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# classpath.sh hbase|tsdb|fixture [VERSION]   prints the folder with the jars (or classes), filling it first when needed.
+# classpath.sh hbase|tsdb|delta|fixture [VERSION]   prints the folder with the jars (or classes), filling it first when needed.
 #
 # Folders lie in $TSDB_ARK_BED_CACHE (default: target/testbed of the project), are named by version and by a hash of what
 # they come from, and appear by one rename, under a lock: any number of test processes may ask at once.
@@ -77,10 +77,13 @@ case ${1:-} in
   tsdb)
     version=${2:-2.4.1}
     fill "$cache/tsdb-$version-$(digest "$here/tsdb/pom.xml")" resolve "$here/tsdb/pom.xml" opentsdb.version "$version" ;;
+  delta)
+    version=${2:-4.0.0}
+    fill "$cache/delta-$version-$(digest "$here/delta/pom.xml")" resolve "$here/delta/pom.xml" delta.version "$version" ;;
   fixture)
     version=$(hbase_version "${2:-}")
     jars=$(bash "$here/classpath.sh" hbase "$version")
     mapfile -t files < <(sources "$version")
     fill "$cache/fixture-$(basename "$jars")-$(digest "${files[@]}")" compile "$jars" "$version" ;;
-  *) fail "usage: classpath.sh hbase|tsdb|fixture [VERSION]" ;;
+  *) fail "usage: classpath.sh hbase|tsdb|delta|fixture [VERSION]" ;;
 esac

@@ -16,6 +16,7 @@ export CEPH_CONF=$folder/ceph.conf
 fsid=$(cat /proc/sys/kernel/random/uuid)
 osd=$(cat /proc/sys/kernel/random/uuid)
 mkdir -p "$folder"/{mon,osd,rgw,run}
+trap 'tail -n 20 "$folder/setup.log" >&2' ERR
 
 cat >"$CEPH_CONF" <<END
 [global]
@@ -61,6 +62,11 @@ ceph-mon -i a --mkfs --monmap "$folder/monmap" >>"$folder/setup.log" 2>&1
 ceph-mon -i a -f >>"$folder/setup.log" 2>&1 </dev/null &
 held+=($!)
 await_port "$mon_port" 30 "$folder/setup.log"
+# Its port answers before it takes commands ("EPERM: problem getting command descriptions from mon").
+for _ in $(seq 30); do
+  if timeout 10 ceph mon stat >>"$folder/setup.log" 2>&1; then break; fi
+  sleep 0.5
+done
 
 # The OSD and its entry in the map must have the same number, or it waits for ever.
 timeout 60 ceph osd new "$osd" >>"$folder/setup.log" 2>&1
