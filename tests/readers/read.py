@@ -6,6 +6,7 @@ Ends with a count of comparisons; any difference, or none at all compared, is a 
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import chdb
