@@ -15,9 +15,9 @@ if [ ! -e "$stamp" ]; then
     [ -x "$venv/bin/python" ] || python3 -m venv "$venv" >&2
     # A pinned version can leave the index; the newest one still is another reader.
     # shellcheck disable=SC2086
-    "$venv/bin/pip" install --quiet $pinned >&2 || "$venv/bin/pip" install --quiet $newest >&2
+    "$venv/bin/python" -m pip install --quiet $pinned >&2 || "$venv/bin/python" -m pip install --quiet $newest >&2
     # DuckDB's own Delta extension, which PyPI has for this version of DuckDB alone.
-    "$venv/bin/pip" install --quiet --target "$venv/delta-duckdb" duckdb==1.5.5 duckdb-extension-delta==1.5.5 >&2
+    "$venv/bin/python" -m pip install --quiet --target "$venv/delta-duckdb" duckdb==1.5.5 duckdb-extension-delta==1.5.5 >&2
     touch "$stamp"
 fi
 echo "$venv/bin/python"
