@@ -16,7 +16,7 @@ use std::time::Duration;
 use made::{DAY, Made, now_ms, start_prune};
 use serde_json::Value;
 use support::ark;
-use support::synthetic::Dice;
+use support::synthetic::{Dice, sealed};
 
 fn decisions(json: &Value) -> Vec<(String, String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -303,6 +303,59 @@ fn a_killed_prune_leaves_what_the_next_one_ends() {
         assert_eq!(others, expected, "seed {seed}: {:?}", made.repository.files());
         made.all_verify();
     }
+}
+
+/// The record of a gap is part of the backup: no stray for a prune, and missed by a verification.
+#[test]
+fn the_record_of_a_gap_stays_and_is_verified() {
+    let made = Made::default();
+    let id = made.backup_with_gap(now_ms() - 3 * DAY);
+    for file in made.files_below(&id) {
+        made::make_old(&made.repository.path().join(file), Duration::from_secs(48 * 3600));
+    }
+    let before = made.repository.files();
+    let verify = || made.repository.run("verify", &[&id, "--level", "files"]).expect(3).json;
+    assert_eq!((&verify()["differences"], &verify()["gaps"]), (&0.into(), &1.into()), "{}", verify());
+    let run = made.prune(&["--keep-last", "1"]).expect(0);
+    assert_eq!((&run.json["strays_removed"], made.repository.files()), (&0.into(), before));
+    assert_eq!(verify()["differences"], 0, "{}", verify());
+
+    let [shard, gap] = ["shards/t-00000.json", "shards/t-00001.json"].map(|name| made.folder(&id).join(name));
+    let record = std::fs::read(&gap).unwrap();
+    let assert_told = |problem: &str| {
+        let report = verify();
+        let told = &report["problems"][0];
+        assert!(told["path"].as_str().unwrap().ends_with("shards/t-00001.json"), "{report}");
+        assert!(told["problem"].as_str().unwrap().contains(problem) && report["differences"] == 1, "{report}");
+    };
+    // The same gap with another reason, sealed as the format wants it.
+    let mut other: Value = serde_json::from_slice(&record).unwrap();
+    other["gap"]["message"] = "another".into();
+    std::fs::write(&gap, sealed(&other)).unwrap();
+    assert_told("does not say what the manifest says");
+    std::fs::write(&gap, std::fs::read(&shard).unwrap()).unwrap();
+    assert_told("it is the record of shard 0");
+    std::fs::remove_file(&gap).unwrap();
+    assert_told("is missing");
+}
+
+/// A prune was stopped when the plan was gone and the manifest was not; the next one keeps the backup.
+#[test]
+fn a_kept_backup_gets_back_what_a_stopped_prune_took() {
+    let (made, ids) = daily(2);
+    let [plan, mark] = ["plan.json", "pruning"].map(|name| made.folder(&ids[0]).join(name));
+    let before = std::fs::read(&plan).unwrap();
+    std::fs::rename(&plan, &mark).unwrap();
+    let told = made.repository.run("verify", &[&ids[0], "--level", "files"]).expect(3).json;
+    assert!(told["problems"].to_string().contains("pruning may have begun"), "{told}");
+    let run = made.prune(&["--keep-last", "2"]).expect(0);
+    assert_eq!((&run.json["removed"], std::fs::read(&plan).unwrap(), mark.exists()), (&0.into(), before, false));
+    made.all_verify();
+    // A mark that holds nothing, as older versions left it, puts nothing there.
+    std::fs::remove_file(&plan).unwrap();
+    std::fs::write(&mark, "").unwrap();
+    made.prune(&["--keep-last", "2"]).expect(0);
+    assert!(!plan.exists() && !mark.exists());
 }
 
 #[test]

@@ -61,7 +61,7 @@ impl BackupPaths {
         format!("{}/{PLAN}", self.folder)
     }
 
-    /// The mark of a backup that a prune is about to remove.
+    /// The mark of a backup that a prune is about to remove; it holds a copy of the plan.
     pub fn pruning(&self) -> String {
         format!("{}/pruning", self.folder)
     }

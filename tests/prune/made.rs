@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tsdb_ark::columnar::TableRows;
 use tsdb_ark::manifest::{
-    BackupPaths, BackupWriter, FileName, FileRecord, HashedFile, LockKind, LockRecord, Manifest, PlanRecord,
+    BackupPaths, BackupWriter, FileName, FileRecord, GapRecord, HashedFile, LockKind, LockRecord, Manifest, PlanRecord,
     ShardRecord, TableRecord,
 };
-use tsdb_ark::model::{ColumnRanges, FileKind, FileRow, ShardRow, TableKind, Tally};
+use tsdb_ark::model::{ColumnRanges, FileKind, FileRow, GapReason, ShardRow, TableKind, Tally};
 use tsdb_ark::parquet_file::TableWriter;
 use tsdb_ark::store::{Store, StoreOptions};
 
@@ -112,7 +112,35 @@ impl Made {
 
     /// A committed backup with so many data files.
     pub fn backup(&self, started_ms: i64, parent: Option<&str>, files: u32) -> String {
+        self.backup_with(started_ms, parent, files, Vec::new())
+    }
+
+    /// A committed backup with a gap behind its data.
+    pub fn backup_with_gap(&self, started_ms: i64) -> String {
+        let gap = GapRecord {
+            shard: 1,
+            start: b"\xf0".to_vec().into(),
+            stop: Vec::new().into(),
+            reason: GapReason::Unreadable,
+            message: "made up".into(),
+        };
+        self.backup_with(started_ms, None, 1, vec![gap])
+    }
+
+    fn backup_with(&self, started_ms: i64, parent: Option<&str>, files: u32, gaps: Vec<GapRecord>) -> String {
         let writer = self.begin(started_ms);
+        for gap in &gaps {
+            let record = ShardRecord {
+                attempt: ATTEMPT.into(),
+                table: TABLE.into(),
+                shard: gap.shard,
+                start: gap.start.clone(),
+                stop: gap.stop.clone(),
+                gap: Some(gap.clone()),
+                ..ShardRecord::default()
+            };
+            self.runtime.block_on(writer.put_shard_record(record)).unwrap();
+        }
         let (rows, tally) = self.shard(&writer, files);
         let shards = [ShardRow {
             table: TABLE.into(),
@@ -155,7 +183,7 @@ impl Made {
             bytes_written: 0,
             first_point_ms: None,
             last_point_ms: None,
-            gaps: Vec::new(),
+            gaps,
         };
         let manifest = Manifest {
             started_ms,
@@ -271,7 +299,8 @@ fn parquet(kind: FileKind, rows: TableRows<'_>) -> Bytes {
     writer.finish().unwrap().0.into()
 }
 
-fn make_old(path: &Path, age: Duration) {
+/// Makes a file so old.
+pub fn make_old(path: &Path, age: Duration) {
     std::fs::File::options().write(true).open(path).unwrap().set_modified(SystemTime::now() - age).unwrap();
 }
 

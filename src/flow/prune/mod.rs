@@ -297,7 +297,7 @@ impl Run<'_> {
                 *count = count.saturating_sub(1);
             }
         }
-        sweep.delete(&work.strays)?;
+        sweep.delete_strays(&work.strays)?;
         for folder in &work.restores {
             sweep.remove_folder(&folder.path)?;
         }

@@ -1,6 +1,6 @@
 //! What lies in a repository: committed backups and whether they are whole, unfinished ones, progress of restores.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use crate::flow::backup_files::{BackupContents, read_catalogue};
 use crate::flow::strays;
@@ -166,9 +166,8 @@ fn compared(backup: Committed, contents: &BackupContents, entries: &[StoreEntry]
     });
     let of_shard = |shard: &crate::model::ShardRow| Some(paths.shard(&shard.table, shard.shard.parse().ok()?));
     let records: Vec<String> = contents.shards.iter().filter_map(of_shard).collect();
-    let known: HashSet<&str> = named.iter().map(|(path, _)| *path).chain(records.iter().map(String::as_str)).collect();
-    let stray =
-        |entry: &&StoreEntry| !known.contains(entry.path.as_str()) && strays::is_of_an_attempt(&paths, &entry.path);
+    let known = strays::named(&contents.manifest, contents.files.iter(), contents.shards.iter());
+    let stray = |entry: &&StoreEntry| !known.contains(&entry.path) && strays::is_of_an_attempt(&paths, &entry.path);
     let unnamed = entries.iter().filter(stray).cloned().collect();
     Committed { broken, unnamed, records, ..backup }
 }

@@ -13,6 +13,8 @@ use crate::store::{Store, StoreEntry, StoreError};
 const AT_ONCE: usize = 16;
 /// Files between two looks at the lock.
 const PER_LOOK: usize = 256;
+/// Bytes of a plan at most, which a mark holds a copy of.
+const MAX_COPY: u64 = 64 << 20;
 
 /// What deletes, and how much it has deleted.
 pub struct Sweep<'a> {
@@ -66,7 +68,8 @@ impl Sweep<'_> {
 
     /// Removes the folder of a backup. The mark comes first, so that the next prune ends what this one may not; then the
     /// record by which it could be resumed, then the manifest: from there on it is no backup. The mark goes last. A
-    /// backup whose first files are under retention stays as it is; false then.
+    /// backup whose first files are under retention stays as it is; false then. As the record is gone when the store
+    /// refuses to delete the manifest, the mark holds a copy of it, from which it is put back.
     ///
     /// # Errors
     /// As [`delete`](Self::delete).
@@ -77,13 +80,22 @@ impl Sweep<'_> {
         let (last, rest): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.path == mark);
         let (first, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|entry| entry.path == plan);
         let (second, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|entry| entry.path == manifest);
+        let copy = match (second.is_empty(), first.is_empty()) {
+            (true, _) => Bytes::new(),
+            (false, false) => self.small_file(&plan)?,
+            (false, true) => self.small_file(&mark)?,
+        };
         if last.is_empty() {
-            self.put_mark(&mark)?;
+            self.put_mark(&mark, copy.clone())?;
         }
-        for step in [first, second] {
+        for step in [&first, &second] {
             let retained = self.retained.len();
-            self.delete(&step)?;
+            self.delete(step)?;
             if self.retained.len() > retained {
+                if step.iter().any(|entry| entry.path == manifest) && self.put_back(&plan, copy)? {
+                    self.files -= first.len() as u64;
+                    self.bytes -= first.iter().map(|entry| entry.size).sum::<u64>();
+                }
                 self.delete_mark(&mark)?;
                 return Ok(false);
             }
@@ -92,6 +104,46 @@ impl Sweep<'_> {
         self.delete_mark(&mark)?;
         self.tidy(paths.folder(), i64::MAX / 2)?;
         Ok(true)
+    }
+
+    /// Deletes files of backups that stay. A mark among them is of a prune that was stopped: what it holds a copy of is
+    /// put back before.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete).
+    pub fn delete_strays(&mut self, strays: &[StoreEntry]) -> Result<(), FlowError> {
+        for mark in strays {
+            let id = mark.path.split('/').nth(1).unwrap_or_default();
+            let paths = BackupPaths::new(id);
+            if mark.path == paths.pruning() {
+                let copy = self.small_file(&mark.path)?;
+                self.put_back(&paths.plan(), copy)?;
+            }
+        }
+        self.delete(strays)
+    }
+
+    /// Puts the record of what was asked for back; true when it was gone and there is a copy.
+    fn put_back(&self, plan: &str, copy: Bytes) -> Result<bool, FlowError> {
+        if copy.is_empty() {
+            return Ok(false);
+        }
+        self.lock.assert_alive()?;
+        match self.threads.wait(self.store.put_own(plan, copy)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_already_exists() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A file of a few KiB. Nothing for one that is not there, cannot be read before the store has brought it back, or is
+    /// none of ours by its size.
+    fn small_file(&self, path: &str) -> Result<Bytes, FlowError> {
+        match self.threads.wait(self.store.get_at_most(path, MAX_COPY)) {
+            Err(StoreError::TooLarge { .. }) => Ok(Bytes::new()),
+            Err(error) if error.is_not_found() || error.is_archived() => Ok(Bytes::new()),
+            other => Ok(other?),
+        }
     }
 
     /// The mark is a prune's own file and no part of what is freed. Where everything is under retention it is as well, and
@@ -105,10 +157,10 @@ impl Sweep<'_> {
 
     /// A credential that may not delete here would leave the mark in a backup that stays: deleting what is not there
     /// tells, and changes nothing.
-    fn put_mark(&self, mark: &str) -> Result<(), FlowError> {
+    fn put_mark(&self, mark: &str, copy: Bytes) -> Result<(), FlowError> {
         self.lock.assert_alive()?;
         self.delete_mark(mark)?;
-        match self.threads.wait(self.store.put_own(mark, Bytes::new())) {
+        match self.threads.wait(self.store.put_own(mark, copy)) {
             Err(error) if !error.is_already_exists() => Err(error.into()),
             _ => Ok(()),
         }

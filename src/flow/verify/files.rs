@@ -13,7 +13,7 @@ use crate::flow::tally_scan::tally_block;
 use crate::flow::threads::Threads;
 use crate::flow::workers::work_through;
 use crate::flow::{Cancel, FileProblem, FlowError, Progress, VerifyLevel, VerifyPlan, VerifyReport};
-use crate::manifest::{BackupPaths, Repository, RepositoryError, ShardRecord};
+use crate::manifest::{BackupPaths, GapRecord, Repository, RepositoryError, ShardRecord};
 use crate::model::{CellHasher, FileKind, FileRow, KeyLayouts, ShardRow, Tally};
 
 /// Reads manifest, shard records, catalogue and views. `None` when the catalogue is too damaged to continue; the report
@@ -75,8 +75,8 @@ fn check_plan(
     Ok(())
 }
 
-/// Each shard of the catalogue has its record, and both say the same. A damaged record is a problem although a restore
-/// does not need it; one that no shard of the catalogue has was left by an attempt that does not count.
+/// Each shard of the catalogue and each gap of the manifest has its record, and both say the same. A damaged record is a
+/// problem although a restore does not need it; one that neither has was left by an attempt that does not count.
 fn compare_records(
     contents: &BackupContents,
     found: &BTreeMap<String, Result<ShardRecord, String>>,
@@ -93,6 +93,20 @@ fn compare_records(
         };
         report.problems.push(FileProblem { path, problem: problem.into() });
     }
+    for (table, gap) in contents.manifest.tables.iter().flat_map(|t| t.gaps.iter().map(move |gap| (&t.name, gap))) {
+        let path = paths.shard(table, gap.shard);
+        let problem = match found.get(&path) {
+            None => "is missing",
+            Some(Err(problem)) => problem.as_str(),
+            Some(Ok(record)) if !same_gap(gap, record) => "does not say what the manifest says",
+            Some(Ok(_)) => continue,
+        };
+        report.problems.push(FileProblem { path, problem: problem.into() });
+    }
+}
+
+fn same_gap(gap: &GapRecord, record: &ShardRecord) -> bool {
+    record.gap.as_ref() == Some(gap) && (&record.start, &record.stop) == (&gap.start, &gap.stop)
 }
 
 fn same_shard(contents: &BackupContents, shard: &ShardRow, record: &ShardRecord) -> bool {
@@ -109,7 +123,7 @@ fn same_shard(contents: &BackupContents, shard: &ShardRow, record: &ShardRecord)
 /// The catalogue must add up to what the manifest says, table by table.
 fn check_totals(contents: &BackupContents, report: &mut VerifyReport) {
     let path = BackupPaths::new(&contents.manifest.backup).manifest();
-    let mut tell = |problem: String| report.problems.push(FileProblem { path: path.clone(), problem });
+    let mut record = |problem: String| report.problems.push(FileProblem { path: path.clone(), problem });
     for table in &contents.manifest.tables {
         let (mut files, mut shards) = (Tally::default(), Tally::default());
         contents.files_of(&table.name).for_each(|file| files.add(&file.tally));
@@ -117,7 +131,7 @@ fn check_totals(contents: &BackupContents, report: &mut VerifyReport) {
         // A row may have cells in several files, so rows and points add up by shard alone.
         let sums = [(files, files.same_cells(&table.tally), "files"), (shards, shards == table.tally, "shards")];
         for (sum, _, what) in sums.iter().filter(|(_, agrees, _)| !agrees) {
-            tell(format!(
+            record(format!(
                 "the {what} of table {} add up to {}, the manifest says {}",
                 table.name,
                 words(sum),
@@ -128,7 +142,7 @@ fn check_totals(contents: &BackupContents, report: &mut VerifyReport) {
     let known: BTreeSet<&str> = contents.manifest.tables.iter().map(|table| table.name.as_str()).collect();
     let catalogued: BTreeSet<&str> = contents.shards.iter().map(|shard| shard.table.as_str()).collect();
     for table in catalogued.difference(&known) {
-        tell(format!("the catalogue has shards of table {table}, the manifest has no such table"));
+        record(format!("the catalogue has shards of table {table}, the manifest has no such table"));
     }
 }
 
