@@ -154,6 +154,60 @@ fn every_kind_of_change_is_named_and_nothing_else() {
     assert_eq!(named(&repository.verify("source", &slow).expect(3).json), changes.wanted);
 }
 
+/// A family with three versions: a version goes when three newer ones are there, or somebody has deleted it. What nobody
+/// needs to look at in the first table leaves room for what somebody must in a later one.
+#[test]
+fn a_lost_version_is_deleted_until_newer_ones_fill_its_place() {
+    let bed = Bed::shared();
+    let tables = Tables::named(&format!("{}.", bed.unique("v")), false);
+    for (name, families) in tables.names().iter().zip(["t", "id,name", "name", "t"]) {
+        bed.must(&format!("create {name} {families} VERSIONS=3"));
+    }
+    let small = Synthetic::default();
+    let at = |point: u32, timestamp: i64| OwnedCell { timestamp, ..small.cell(&small.key(0, 0, 0), 0, point) };
+    let columns = || [0, 1, 2].into_iter().flat_map(|point| [at(point, 50), at(point, 60)]);
+    synthetic::load(bed, &tables.data(), &columns().collect::<Vec<_>>());
+    let uid = tables.names()[1].clone();
+    synthetic::load(bed, &uid, &small.uids());
+    let repository = Repository::default();
+    repository.backup(bed, &tables, &[]).expect(0);
+    assert_eq!(verify(bed, &repository, 0)["differences"], 0);
+
+    // One newer version leaves room for both old ones; three take it.
+    let mut changes = Changes::new(tables.clone());
+    let later = now_ms();
+    for newer in [at(1, later), at(2, later), at(2, later + 1), at(2, later + 2)] {
+        changes.want(&newer, "written_later", None, Some(&newer.value));
+        changes.live.push(newer);
+    }
+    for old in [at(2, 50), at(2, 60)] {
+        changes.want(&old, "overwritten", Some(&old.value), None);
+    }
+    changes.apply(bed);
+    assert_eq!(named(&verify(bed, &repository, 0)), changes.wanted);
+
+    let name = small.uids().swap_remove(0);
+    synthetic::load(bed, &uid, &[deletion(&name)]);
+    let few = repository.verify("source", &["--gateway", &bed.thrift2_address(), "--max-differences", "1"]);
+    let gone = expected(&uid, &name, "deleted", Some(&name.value), None);
+    assert_eq!(named(&few.expect(3).json), BTreeSet::from([gone.clone()]));
+
+    let lost = at(0, 50);
+    changes.live = vec![OwnedCell { kind: kind::DELETE, value: Vec::new(), ..lost.clone() }];
+    changes.want(&lost, "deleted", Some(&lost.value), None);
+    changes.apply(bed);
+    changes.wanted.insert(gone);
+    let report = verify(bed, &repository, 3);
+    assert_eq!(named(&report), changes.wanted);
+    assert_eq!((&report["differences"], &report["ordinary_changes"]), (&2.into(), &6.into()));
+
+    // Through Thrift1 every older version would look like a lost one.
+    let refused = repository.verify("source", &["--gateway", &bed.thrift1_address()]).expect(2);
+    for text in ["Thrift1", "latest version", &tables.data(), "Thrift2"] {
+        assert!(refused.err.contains(text), "{text:?} is not in: {}", refused.err);
+    }
+}
+
 #[test]
 fn one_cell_in_the_middle_of_100_000_rows_is_found() {
     let bed = Bed::shared();

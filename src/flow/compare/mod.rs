@@ -84,7 +84,7 @@ impl Found {
 
     /// Counts a difference, and names it while there is room; one that somebody must look at takes the place of one that
     /// nobody must.
-    pub fn tell(&mut self, difference: CellDifference) {
+    pub fn record(&mut self, difference: CellDifference) {
         *self.by_kind.entry(difference.difference).or_default() += 1;
         self.name(difference);
     }

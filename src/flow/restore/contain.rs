@@ -46,7 +46,7 @@ impl<'a> TargetJudge<'a> {
     fn column(&self, shard: &ShardRow, saved: &[OwnedCell], shown: &[OwnedCell], hidden: &Hidden, found: &mut Found) {
         let tell = |found: &mut Found, kind, saved, live| {
             if let Some(difference) = difference(&self.table, kind, saved, live) {
-                found.tell(difference);
+                found.record(difference);
             }
         };
         let mut used = vec![false; shown.len()];

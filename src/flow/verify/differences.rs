@@ -5,12 +5,16 @@ use std::cmp::Ordering;
 use crate::flow::DifferenceKind;
 use crate::flow::compare::{Found, Judge, Sides, difference};
 use crate::manifest::TableRecord;
-use crate::model::{FamilyDescriptor, OwnedCell, ShardRow, kind, time};
+use crate::model::{DescriptorSource, FamilyDescriptor, OwnedCell, ShardRow, kind, time};
 
 /// What decides why a cell differs.
 pub struct SourceJudge {
     table: String,
     families: Vec<FamilyDescriptor>,
+    /// Versions of a column that a scan asks for.
+    asked: usize,
+    /// The families are known by name alone.
+    by_name: bool,
     started_ms: i64,
     now_ms: i64,
 }
@@ -19,22 +23,35 @@ impl SourceJudge {
     /// For a table of a backup that began at `started_ms`.
     pub fn new(table: &TableRecord, started_ms: i64) -> Self {
         let families = table.descriptor.descriptor(&table.name).unwrap_or_default().families;
-        Self { table: table.name.clone(), families, started_ms, now_ms: time::now_ms() }
+        Self {
+            table: table.name.clone(),
+            families,
+            asked: usize::try_from(table.versions).unwrap_or(1),
+            by_name: table.described_by == DescriptorSource::Unknown,
+            started_ms,
+            now_ms: time::now_ms(),
+        }
     }
 
-    fn only_in_backup(&self, cell: &OwnedCell, live: &[OwnedCell]) -> DifferenceKind {
+    /// Versions of the cell's column that a scan shows. Where nobody said how many its family keeps, they are at least as
+    /// many as the backup holds.
+    fn versions(&self, cell: &OwnedCell, saved: &[OwnedCell]) -> usize {
+        let family = self.families.iter().find(|family| family.name == cell.family);
+        let kept = family.map_or(1, |family| usize::try_from(family.versions()).unwrap_or(1));
+        let seen = if self.by_name { of_column(saved, cell).len() } else { 0 };
+        kept.max(seen).min(self.asked)
+    }
+
+    fn only_in_backup(&self, cell: &OwnedCell, saved: &[OwnedCell], live: &[OwnedCell]) -> DifferenceKind {
         let ttl = self.families.iter().find(|f| f.name == cell.family).and_then(FamilyDescriptor::ttl_seconds);
         if ttl.is_some_and(|s| cell.timestamp.saturating_add(s.saturating_mul(1000)) < self.now_ms) {
             return DifferenceKind::Expired;
         }
-        // A family keeps so many versions, and the newest of the column is the last in order.
-        let behind = live.partition_point(|other| column(other) <= column(cell));
-        let newest = behind.checked_sub(1).and_then(|at| live.get(at)).filter(|other| column(other) == column(cell));
-        match newest {
-            Some(newest) if newest.kind == kind::PUT && newest.timestamp > cell.timestamp => {
-                DifferenceKind::Overwritten
-            }
-            _ => DifferenceKind::Deleted,
+        // A version goes when as many newer ones are there as are kept; with fewer there was room for it.
+        let newer = of_column(live, cell).iter().filter(|o| o.kind == kind::PUT && o.timestamp > cell.timestamp);
+        match newer.count() >= self.versions(cell, saved) {
+            true => DifferenceKind::Overwritten,
+            false => DifferenceKind::Deleted,
         }
     }
 
@@ -48,9 +65,9 @@ impl Judge for SourceJudge {
         let Sides { mut saved, mut live, .. } = sides;
         saved.sort_unstable();
         live.sort_unstable();
-        let mut tell = |kind, saved, live| {
+        let mut record = |kind, saved, live| {
             if let Some(difference) = difference(&self.table, kind, saved, live) {
-                found.tell(difference);
+                found.record(difference);
             }
         };
         let (mut left, mut right) = (saved.iter().peekable(), live.iter().peekable());
@@ -61,12 +78,12 @@ impl Judge for SourceJudge {
                 (None, Some(_)) => Ordering::Greater,
                 (Some(a), Some(b)) => place(a).cmp(&place(b)),
             };
-            let saved = left.next_if(|_| order != Ordering::Greater);
+            let backed_up = left.next_if(|_| order != Ordering::Greater);
             let shown = right.next_if(|_| order != Ordering::Less);
-            match (saved, shown) {
-                (Some(cell), None) => tell(self.only_in_backup(cell, &live), Some(cell), None),
-                (None, Some(cell)) => tell(self.only_in_source(cell), None, Some(cell)),
-                (Some(a), Some(b)) if a.value != b.value => tell(DifferenceKind::Damaged, Some(a), Some(b)),
+            match (backed_up, shown) {
+                (Some(cell), None) => record(self.only_in_backup(cell, &saved, &live), Some(cell), None),
+                (None, Some(cell)) => record(self.only_in_source(cell), None, Some(cell)),
+                (Some(a), Some(b)) if a.value != b.value => record(DifferenceKind::Damaged, Some(a), Some(b)),
                 _ => {}
             }
         }
@@ -80,6 +97,14 @@ fn place(cell: &OwnedCell) -> (&[u8], &[u8], &[u8], i64, u8) {
 
 fn column(cell: &OwnedCell) -> (&[u8], &[u8], &[u8]) {
     (&cell.row, &cell.family, &cell.qualifier)
+}
+
+/// The cells of the column of `cell`, out of sorted ones.
+fn of_column<'a>(sorted: &'a [OwnedCell], cell: &OwnedCell) -> &'a [OwnedCell] {
+    let from = sorted.partition_point(|other| column(other) < column(cell));
+    let rest = sorted.get(from..).unwrap_or_default();
+    let length = rest.partition_point(|other| column(other) == column(cell));
+    rest.get(..length).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -97,10 +122,15 @@ mod tests {
         }
     }
 
-    fn compared(ttl: Option<&str>, saved: Vec<OwnedCell>, live: Vec<OwnedCell>) -> Vec<(String, DifferenceKind)> {
-        let attributes = ttl.map(|ttl| (b"TTL".to_vec(), ttl.as_bytes().to_vec())).into_iter().collect();
-        let family = FamilyDescriptor { name: b"t".to_vec(), attributes, configuration: Vec::new() };
-        let judge = SourceJudge { table: "tsdb".into(), families: vec![family], started_ms: 1_000, now_ms: 100_000 };
+    fn judge(attributes: &[(&str, &str)]) -> SourceJudge {
+        let attributes = attributes.iter().map(|(key, value)| (key.as_bytes().to_vec(), value.as_bytes().to_vec()));
+        let family =
+            FamilyDescriptor { name: b"t".to_vec(), attributes: attributes.collect(), configuration: Vec::new() };
+        let (table, families) = ("tsdb".into(), vec![family]);
+        SourceJudge { table, families, asked: usize::MAX, by_name: false, started_ms: 1_000, now_ms: 100_000 }
+    }
+
+    fn compared(judge: &SourceJudge, saved: Vec<OwnedCell>, live: Vec<OwnedCell>) -> Vec<(String, DifferenceKind)> {
         let shard = ShardRow {
             table: "tsdb".into(),
             shard: "0".into(),
@@ -115,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_difference_is_told() {
+    fn every_kind_of_difference_is_recorded() {
         let saved = vec![cell(1, 10, 1), cell(2, 10, 1), cell(3, 10, 1), cell(6, 10, 1)];
         let live = vec![cell(5, 10, 5), cell(3, 10, 2), cell(1, 10, 1), cell(4, 1_500, 1), cell(6, 2_000, 7)];
         use DifferenceKind::{Damaged, Deleted, Missing, Overwritten, WrittenLater};
@@ -127,16 +157,38 @@ mod tests {
             ("06", Overwritten),
             ("06", WrittenLater),
         ];
-        assert_eq!(compared(None, saved.clone(), live), wanted.map(|(row, kind)| (row.to_string(), kind)));
-        let kinds: Vec<_> = compared(Some("60"), saved, Vec::new()).into_iter().map(|(_, kind)| kind).collect();
+        assert_eq!(compared(&judge(&[]), saved.clone(), live), wanted.map(|(row, kind)| (row.to_string(), kind)));
+        let kinds: Vec<_> =
+            compared(&judge(&[("TTL", "60")]), saved, Vec::new()).into_iter().map(|(_, kind)| kind).collect();
         assert_eq!(kinds, [DifferenceKind::Expired; 4]);
+    }
+
+    #[test]
+    fn a_version_is_overwritten_when_newer_ones_fill_its_place() {
+        use DifferenceKind::{Deleted, Overwritten, WrittenLater};
+        let saved = || vec![cell(1, 50, 1), cell(1, 60, 2)];
+        let kinds = |judge: &SourceJudge, live: &[i64]| -> Vec<DifferenceKind> {
+            let live = live.iter().map(|timestamp| cell(1, *timestamp, 2)).collect();
+            compared(judge, saved(), live).into_iter().map(|(_, kind)| kind).collect()
+        };
+        let three = judge(&[("VERSIONS", "3")]);
+        assert_eq!(kinds(&three, &[60]), [Deleted]);
+        assert_eq!(kinds(&three, &[60, 2_000]), [Deleted, WrittenLater]);
+        assert_eq!(kinds(&three, &[60, 2_000, 2_001]), [Overwritten, WrittenLater, WrittenLater]);
+        // A scan that asks for the latest version alone shows no other.
+        let latest = SourceJudge { asked: 1, ..judge(&[("VERSIONS", "3")]) };
+        assert_eq!(kinds(&latest, &[2_000]), [Overwritten, Overwritten, WrittenLater]);
+        // What the backup holds, the family keeps, whoever does not say so.
+        let unknown = SourceJudge { by_name: true, ..judge(&[]) };
+        assert_eq!(kinds(&unknown, &[60]), [Deleted]);
+        assert_eq!(kinds(&unknown, &[2_000, 2_001]), [Overwritten, Overwritten, WrittenLater, WrittenLater]);
     }
 
     #[test]
     fn ordinary_changes_make_room_for_others() {
         let mut found = Found::new(1);
         for kind in [DifferenceKind::WrittenLater, DifferenceKind::Deleted, DifferenceKind::Damaged] {
-            found.tell(difference("t", kind, Some(&cell(1, 1, 1)), None).unwrap());
+            found.record(difference("t", kind, Some(&cell(1, 1, 1)), None).unwrap());
         }
         assert_eq!(found.named.iter().map(|d| d.difference).collect::<Vec<_>>(), [DifferenceKind::Deleted]);
         assert_eq!(found.by_kind.values().sum::<u64>(), 3);

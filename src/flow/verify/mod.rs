@@ -13,6 +13,7 @@ mod source;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use crate::cluster::Gateways;
 use crate::flow::gaps;
 use crate::flow::lock::RepositoryLock;
 use crate::flow::old_gateways::considerate;
@@ -56,11 +57,12 @@ pub fn verify(plan: &VerifyPlan, progress: &Progress, cancel: &Cancel) -> Result
     if let Some(contents) = contents {
         report.gaps = contents.manifest.tables.iter().map(|table| table.gaps.len() as u64).sum();
         report.warnings.extend(gaps::warnings(&contents.manifest));
+        let gateways = source_gateways(plan)?;
+        if let Some(gateways) = gateways {
+            source::require_versions(gateways, &contents)?;
+        }
         files::check_files(plan, &threads, &contents, progress, cancel, &mut report)?;
-        if plan.level == VerifyLevel::Source {
-            let gateways = plan.gateways.as_ref().ok_or_else(|| {
-                FlowError::input("verify --level source compares with a live cluster; name its gateway with --gateway")
-            })?;
+        if let Some(gateways) = gateways {
             let (manners, sparing) = considerate(gateways, &plan.manners)?;
             report.warnings.extend(sparing);
             let pace = Pace::new(&manners, plan.resources.connections, progress, cancel);
@@ -80,4 +82,14 @@ pub fn verify(plan: &VerifyPlan, progress: &Progress, cancel: &Cancel) -> Result
     report.bytes_read = progress.view().bytes_read;
     report.peak_rss_bytes = peak_rss_bytes();
     Ok(report)
+}
+
+/// The live cluster, where the level asks for one.
+fn source_gateways(plan: &VerifyPlan) -> Result<Option<&Gateways>, FlowError> {
+    let missing = "verify --level source compares with a live cluster; name its gateway with --gateway";
+    match (plan.level, &plan.gateways) {
+        (VerifyLevel::Source, None) => Err(FlowError::input(missing)),
+        (VerifyLevel::Source, gateways) => Ok(gateways.as_ref()),
+        _ => Ok(None),
+    }
 }

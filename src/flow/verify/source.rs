@@ -1,9 +1,9 @@
 //! The backup against the live cluster.
 
-use crate::cluster::Gateways;
+use crate::cluster::{Api, Gateways};
 use crate::flow::backup_files::BackupContents;
 use crate::flow::budget::ByteBudget;
-use crate::flow::compare::Comparison;
+use crate::flow::compare::{Comparison, Found};
 use crate::flow::pace::Pace;
 use crate::flow::restore::read_options;
 use crate::flow::threads::Threads;
@@ -25,8 +25,9 @@ pub fn compare(
     progress: &Progress,
     report: &mut VerifyReport,
 ) -> Result<(), FlowError> {
+    let mut all = Found::new(plan.max_named);
     for table in &contents.manifest.tables {
-        let found = Comparison {
+        let comparison = Comparison {
             gateways,
             threads,
             store: &plan.store,
@@ -41,15 +42,31 @@ pub fn compare(
             judge: &SourceJudge::new(table, contents.manifest.started_ms),
             max_named: plan.max_named,
         };
-        let found = found.run()?;
-        report.cells += found.cells;
-        for (kind, count) in found.by_kind {
-            *report.by_kind.entry(kind).or_default() += count;
-        }
-        let room = plan.max_named.saturating_sub(report.cells_named.len());
-        report.cells_named.extend(found.named.into_iter().take(room));
+        all.add(comparison.run()?);
     }
+    report.cells += all.cells;
+    report.by_kind = all.by_kind;
+    report.cells_named = all.named;
     Ok(())
+}
+
+/// Refuses a comparison that would take every older version of a backup for a lost one.
+///
+/// # Errors
+/// [`FlowError::Input`] for a Thrift1 gateway and a table of which the backup was asked for several versions; the
+/// gateway's.
+pub fn require_versions(gateways: &Gateways, contents: &BackupContents) -> Result<(), FlowError> {
+    let Some(table) = contents.manifest.tables.iter().find(|table| table.versions > 1) else { return Ok(()) };
+    let mut client = gateways.client();
+    let gateway = client.gateway()?;
+    match gateway.api {
+        Api::Thrift2 => Ok(()),
+        Api::Thrift1 => Err(FlowError::input(format!(
+            "{} speaks Thrift1, which shows the latest version of a cell only, and {} was backed up with older ones: \
+             verify --level source needs a Thrift2 gateway here (hbase thrift2 start); --level cells needs none",
+            gateway.address, table.name
+        ))),
+    }
 }
 
 /// What the first table of the backup is called in the cluster.
