@@ -42,7 +42,7 @@
 //! - *exact*: proven at export to rebuild the cell byte for byte from the typed columns. *Raw cell*: kept as bytes.
 //! - *tally*: counts and checksum of a set of cells.
 //! - *repository*: the directory or S3 prefix that holds backups. *Backup*: one committed set. *Shard record*: the JSON
-//!   that says that one shard is done. *Manifest*: the JSON that makes a backup exist; written last, once.
+//!   that says that one shard is done. *Manifest*: the JSON that commits a backup; written last, once.
 //!
 //! # What holds
 //!

@@ -323,7 +323,7 @@ pub struct OpentsdbArgs {
     #[arg(long, value_name = "TABLE", value_delimiter = ',')]
     pub table: Vec<String>,
     /// What the HBase shell prints for `describe 'TABLE'`, of one table or several, for gateways before HBase 2.2 that do
-    /// not tell; may be repeated
+    /// not report it; may be repeated
     #[arg(long, value_name = "FILE")]
     pub table_description: Vec<PathBuf>,
     /// Bytes of a metric UID (default: the configuration's, else detected)

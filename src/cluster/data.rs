@@ -144,7 +144,7 @@ impl Client {
         result.inspect_err(|_| block.clear())
     }
 
-    /// Refuses a gateway that does not tell delete markers from cells, as far as the first row of the table shows it.
+    /// Refuses a gateway that does not distinguish delete markers from cells, as far as the first row of the table shows it.
     ///
     /// # Errors
     /// [`ClusterError::Untyped`], [`ClusterError::NotInThrift1`] and any other [`ClusterError`] of a call.

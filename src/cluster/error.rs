@@ -204,7 +204,7 @@ pub enum ClusterError {
     },
     /// A raw scan was answered with cells that have no type.
     #[error(
-        "gateway {gateway} does not tell delete markers from cells (HBase before 2.2), so they would be taken for cells \
+        "gateway {gateway} does not distinguish delete markers from cells (HBase before 2.2), so they would be taken for cells \
              with empty values; back up without --raw"
     )]
     Untyped {

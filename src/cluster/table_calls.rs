@@ -150,7 +150,7 @@ impl Client {
         const METHOD: &str = "getTableDescriptor";
         let gateway = self.connection()?.gateway.to_string();
         let unknown =
-            |_: &mut Self| Err(ClusterError::NotBefore22 { gateway, what: "tell the descriptors of tables".into() });
+            |_: &mut Self| Err(ClusterError::NotBefore22 { gateway, what: "report table descriptors".into() });
         let get = |wire: &mut Generated<'_>| wire.get_table_descriptor(table_name(table)).map(descriptor);
         match self.once_or(METHOD, table, get, unknown.clone()) {
             Err(error @ ClusterError::NoResult { .. }) => {

@@ -103,7 +103,7 @@ impl Decoder {
     }
 
     /// Like [`row`](Self::row) from the cell with this index on, and only until `enough` says so: returns the index of
-    /// the first cell that was left. Before the call that goes on, everything but the points may be taken out of `out`.
+    /// the first cell that was left. Before the call that continues there, everything but the points may be taken out of `out`.
     ///
     /// A row with delete markers is always decoded whole.
     pub fn row_from(

@@ -1,4 +1,4 @@
-//! What tables are like: told by the cluster, or given by hand where it does not tell.
+//! What tables are like: as the cluster reports it, or given by hand where it does not.
 
 use std::path::{Path, PathBuf};
 
@@ -85,7 +85,7 @@ pub fn not_carried(tables: &[SourceTable]) -> Vec<String> {
     let unknown = named(DescriptorSource::Unknown);
     if !unknown.is_empty() {
         lost.push(format!(
-            "the attributes of {} (compression, time to live and all others), which this gateway does not tell; {file}",
+            "the attributes of {} (compression, time to live and all others), which this gateway does not report; {file}",
             unknown.join(", ")
         ));
     }

@@ -135,7 +135,7 @@ pub struct UnfinishedBackup {
     pub backup: String,
     /// Who is at work on it, in words; `None`: nobody.
     pub locked_by: Option<String>,
-    /// A prune was interrupted while it removed it: the next one goes on.
+    /// A prune was interrupted while it removed it: the next one finishes it.
     pub pruning: bool,
 }
 

@@ -94,7 +94,7 @@ pub struct Source {
     pub layout: LayoutFlags,
     /// How the bytes of names are read; `None`: not given.
     pub charset: Option<NameCharset>,
-    /// Descriptors of tables given by hand, for gateways that do not tell them.
+    /// Descriptors of tables given by hand, for gateways that do not report them.
     pub descriptions: Vec<TableDescriptor>,
 }
 

@@ -427,7 +427,7 @@ impl BackupWriter {
         Ok(ShardOutcome::AlreadyRecorded(Box::new(winner)))
     }
 
-    /// Makes the backup exist. Fills in the fields that the manifest's documentation says so of, and returns it whole.
+    /// Commits the backup. Fills in the fields that the manifest's documentation says so of, and returns it whole.
     /// Safe to call again after an error.
     ///
     /// # Errors

@@ -369,7 +369,7 @@ fn raw_backups_are_refused_before_anything_is_written() {
     let source = golden_tables("append");
     let repository = Repository::default();
     let refused = backup(&repository, &Bed::old().thrift2_address(), &source, &["--raw"]).expect(1);
-    assert!(refused.err.contains("does not tell delete markers from cells"), "{}", refused.err);
+    assert!(refused.err.contains("does not distinguish delete markers from cells"), "{}", refused.err);
     assert!(repository.files().is_empty(), "{:?}", repository.files());
 }
 

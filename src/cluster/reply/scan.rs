@@ -22,7 +22,7 @@ pub(crate) struct WireCell {
     pub qualifier: Span,
     pub value: Span,
     pub timestamp: i64,
-    /// `None` from a gateway before HBase 2.2, which does not tell delete markers from cells.
+    /// `None` from a gateway before HBase 2.2, which does not distinguish delete markers from cells.
     pub kind: Option<u8>,
 }
 

@@ -15,7 +15,7 @@ const NAME_BITS: u32 = 48;
 pub struct Attempts(Mutex<HashSet<i64>>);
 
 impl Attempts {
-    /// Goes on where these attempts have been made already.
+    /// Continues where these attempts have been made already.
     pub fn beside<'a>(known: impl Iterator<Item = &'a str>) -> Self {
         Self(Mutex::new(known.filter_map(first_number).collect()))
     }

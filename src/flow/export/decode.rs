@@ -86,7 +86,7 @@ impl ShardDecoder {
         self.at.cell > 0
     }
 
-    /// Takes what was collected, and goes on in the memory of a batch that is done with. Inside a row, takes all but
+    /// Takes what was collected, and continues in the memory of a batch that is done with. Inside a row, takes all but
     /// the points, and that memory stays unused.
     pub fn take(&mut self, mut spare: PointBatch) -> Batch {
         let other_bytes = std::mem::take(&mut self.other_bytes);

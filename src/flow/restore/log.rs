@@ -80,17 +80,19 @@ pub fn find(
     }))
 }
 
-/// Why a restore that was begun in one cluster cannot be resumed in another. Where a gateway does not tell the id of
-/// its cluster, what an earlier run sent counts only once it is read back.
+/// Why a restore that was begun in one cluster cannot be resumed in another. Where a gateway does not report its
+/// cluster id, what an earlier run sent counts only once it is read back.
 fn other_cluster(begun: Option<&str>, here: Option<&str>, read_back: bool) -> Option<String> {
     // Where a gateway does not know the id, a region of a system table stands for it: the two kinds cannot be compared.
     let comparable = |a: &str, b: &str| a.contains(',') == b.contains(',');
     match (begun, here) {
         (Some(begun), Some(here)) if begun == here => None,
-        (Some(begun), Some(here)) if comparable(begun, here) => Some(format!("restores into cluster {begun}, this is cluster {here}")),
+        (Some(begun), Some(here)) if comparable(begun, here) => {
+            Some(format!("restores into cluster {begun}, this is cluster {here}"))
+        }
         _ if read_back => None,
         _ => Some(
-            "may restore into another cluster: the gateway does not tell the id of its cluster; leave --no-read-back out, \
+            "may restore into another cluster: the gateway does not report its cluster id; leave --no-read-back out, \
              so that what was sent before is checked"
                 .into(),
         ),
