@@ -329,12 +329,25 @@ fn older_versions_are_said_to_be_missing() {
     let cells = [cell(b"name", "id", b"metrics", 1, b"\0\0\x01"), cell(b"name", "id", b"metrics", 2, b"\0\0\x02")];
     thrift2().put_multiple(&tables.names()[1], &block(&cells), Durability::SyncWal).unwrap();
     let repository = Repository::default();
-    let report = backup(&repository, &tables, &[]).expect(0).json;
+    let dry = backup(&repository, &tables, &["--dry-run"]).expect(3);
+    assert!(dry.err.contains("a backup would not hold older versions of"), "{}", dry.err);
+    let run = backup(&repository, &tables, &[]).expect(3);
+    for name in tables.names() {
+        assert!(run.err.contains(&format!("older versions of {name}")), "{name} is not in: {}", run.err);
+    }
+    let report = run.json;
+    assert!(report["would_be_lost"].is_null() && report["not_held"].to_string().contains("older versions"), "{report}");
     let uids = report["tables"].as_array().unwrap().iter().find(|t| t["table"] == tables.names()[1].as_str()).unwrap();
     assert_eq!(uids["cells"], 1);
-    // The manifest says one version, so a later look through Thrift2 compares like with like.
-    let gateway = bed.thrift2_address();
-    assert_eq!(repository.verify("source", &["--gateway", &gateway]).expect(0).json["differences"], 0);
+    // The manifest says one version, so a later look through either kind of gateway compares like with like.
+    for gateway in [bed.thrift2_address(), bed.thrift1_address()] {
+        assert_eq!(repository.verify("source", &["--gateway", &gateway]).expect(0).json["differences"], 0);
+    }
+    // One that is newer takes the place of the one that was asked for.
+    let newer = [cell(b"name", "id", b"metrics", 3, b"\0\0\x03")];
+    thrift2().put_multiple(&tables.names()[1], &block(&newer), Durability::SyncWal).unwrap();
+    let report = repository.verify("source", &["--gateway", &bed.thrift2_address()]).expect(3).json;
+    assert_eq!(report["by_kind"], serde_json::json!({"missing": 1, "overwritten": 1}), "{report}");
 }
 
 #[test]

@@ -96,8 +96,9 @@ impl BackupArgs {
     pub fn run(self, running: &Running) -> anyhow::Result<Outcome> {
         let request = self.request()?;
         let repository = request.repository.url.clone();
-        let plan = request.open(&running.cancel)?;
-        let report = flow::backup(&plan, &running.progress, &running.cancel)?;
+        let (plan, remark) = request.open(&running.cancel)?;
+        let mut report = flow::backup(&plan, &running.progress, &running.cancel)?;
+        report.warnings.extend(remark);
         Ok(outcome(&report, &repository, &self.expect_raw_cells))
     }
 
@@ -134,12 +135,15 @@ impl BackupArgs {
 }
 
 impl BackupRequest {
-    fn open(self, cancel: &Cancel) -> anyhow::Result<BackupPlan> {
+    /// The plan, and what there is to say about the store.
+    fn open(self, cancel: &Cancel) -> anyhow::Result<(BackupPlan, Option<String>)> {
         // The store first: a wrong URL shows at once, a cluster that is down only after the retries.
-        // A dry run makes no directory either.
-        let store = flow::open_store(&self.repository, !self.dry_run)?;
+        let (store, remark) = match self.dry_run {
+            true => flow::open_store_to_look(&self.repository)?,
+            false => (flow::open_store(&self.repository, true)?, None),
+        };
         let gateways = flow::open_gateways(&self.gateways, cancel)?;
-        Ok(BackupPlan {
+        let plan = BackupPlan {
             source: Source {
                 gateways,
                 names: self.names,
@@ -159,7 +163,8 @@ impl BackupRequest {
             resume: self.resume,
             manners: self.manners,
             dry_run: self.dry_run,
-        })
+        };
+        Ok((plan, remark))
     }
 }
 
@@ -172,6 +177,13 @@ fn outcome(report: &BackupReport, repository: &str, expected: &[ExpectedRaw]) ->
             .must_read("the backup is complete and empty: the tables hold no cell; are they the right ones?".into());
     }
     let mut reasons = Vec::new();
+    if !report.not_held.is_empty() {
+        let what = if report.backup.is_some() { "the backup does not hold" } else { "a backup would not hold" };
+        reasons.push(format!(
+            "{what} {}; only a Thrift2 gateway (hbase thrift2 start) reads them",
+            report.not_held.join(", nor ")
+        ));
+    }
     if gaps > 0 {
         let what = if report.backup.is_some() { "the backup lacks keys" } else { "a backup would lack keys" };
         reasons.push(format!("{what} that cannot be read: {}", gaps_text(gaps)));
@@ -180,7 +192,7 @@ fn outcome(report: &BackupReport, repository: &str, expected: &[ExpectedRaw]) ->
     if !unexpected.is_empty() {
         reasons.push(format!(
             "{}cells that do not decode were kept raw: {}; --expect-raw-cells={} if that is known",
-            if gaps == 0 { "the backup is complete, but " } else { "" },
+            if reasons.is_empty() { "the backup is complete, but " } else { "" },
             reasons_text(&unexpected),
             unexpected.keys().cloned().collect::<Vec<_>>().join(",")
         ));
@@ -268,6 +280,7 @@ fn text(report: &BackupReport, repository: &str) -> String {
     }
     text += &gap_lines(&report.tables);
     text += &remarks("not there", &report.absent_tables);
+    text += &remarks("not held", &report.not_held);
     text += &remarks("warning", &report.warnings);
     text
 }

@@ -44,10 +44,12 @@ impl CheckArgs {
 
 fn outcome(report: &CheckReport) -> Outcome {
     let done = Outcome::done(text(report), flow::to_json(report));
-    match report.would_be_lost.as_slice() {
-        [] => done,
-        lost => done.must_read(format!("a backup through this gateway would not carry: {}", lost.join("; "))),
-    }
+    let said = |what: &str, lines: &[String]| (!lines.is_empty()).then(|| format!("{what}: {}", lines.join("; ")));
+    let reasons: Vec<String> = said("a backup would fail", &report.stops_a_backup)
+        .into_iter()
+        .chain(said("a backup through this gateway would not carry", &report.would_be_lost))
+        .collect();
+    if reasons.is_empty() { done } else { done.must_read(reasons.join("; ")) }
 }
 
 fn text(report: &CheckReport) -> String {
@@ -76,6 +78,7 @@ fn text(report: &CheckReport) -> String {
     text += &remarks("sure", &report.sure);
     text += &remarks("assumed", &report.guessed);
     text += &remarks("warning", &report.warnings);
+    text += &remarks("stops a backup", &report.stops_a_backup);
     text += &remarks("would be lost", &report.would_be_lost);
     text
 }
@@ -116,6 +119,7 @@ mod tests {
             sure: vec![],
             guessed: vec![],
             warnings: vec!["one key does not fit".into()],
+            stops_a_backup: vec![],
             would_be_lost: vec![],
         }
     }
@@ -137,5 +141,15 @@ mod tests {
         let outcome = outcome(&CheckReport { would_be_lost: vec!["old versions".into()], ..report() });
         assert_eq!(outcome.code, 3);
         assert!(outcome.why.unwrap().contains("old versions"));
+    }
+
+    #[test]
+    fn what_stops_a_backup_must_be_read() {
+        let lost = vec!["old versions".into()];
+        let outcome = outcome(&CheckReport { stops_a_backup: vec!["a hole".into()], would_be_lost: lost, ..report() });
+        assert_eq!(outcome.code, 3);
+        assert!(outcome.text.contains("stops a backup: a hole\n"), "{}", outcome.text);
+        let why = outcome.why.unwrap();
+        assert!(why.contains("would fail: a hole") && why.contains("not carry: old versions"), "{why}");
     }
 }

@@ -53,7 +53,7 @@ Exit codes:
     1  failed
     2  wrong usage: flags, configuration file, a table that does not exist
     3  done, but something must be read: differences, raw cells where none were expected,
-       data that a backup would not carry
+       data that a backup would not carry, what makes a backup fail
    10  repository absent or not ours
    11  repository locked
    12  wrong key or access denied

@@ -2,8 +2,8 @@
 //!
 //! Tables are read one after the other, data first and `tsdb-uid` last: a UID is assigned before data uses it, so no
 //! data row of the backup names a UID that the backup lacks. Within a table all connections work on shards of it
-//! ([`crate::flow::export`]). A shard that is done is recorded at once; the manifest comes last and makes the backup
-//! exist.
+//! ([`crate::flow::export`]). A shard that is done is recorded at once; the manifest comes last and commits the
+//! backup.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -182,6 +182,7 @@ fn new_report(plan: &BackupPlan, survey: &Survey) -> BackupReport {
         layout: *survey.detection.layouts.main(),
         older_layouts: survey.detection.layouts.older().to_vec(),
         layout_from: survey.detection.source.name().into(),
+        not_held: survey.older_versions(plan),
         warnings: not_carried(&survey.found.tables)
             .into_iter()
             .map(|lost| format!("the backup does not hold {lost}"))

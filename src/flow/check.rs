@@ -21,7 +21,7 @@ const BEFORE_2_2: &str = "the gateway is one of HBase before 2.2: everything tha
 /// Looks at gateways, tables, layout and rights, and at the repository when one is given.
 ///
 /// # Errors
-/// What stops a backup: no gateway answers, a table is missing, a layout that contradicts the data, a repository that is
+/// What keeps it from finding out: no gateway answers, a table is missing, a layout that contradicts the data, a repository that is
 /// none.
 pub fn check(
     source: &Source,
@@ -31,7 +31,7 @@ pub fn check(
 ) -> Result<CheckReport, FlowError> {
     progress.stage("asking the gateways", 0);
     let ClusterSection { section, cluster_id, thrift1, .. } = ClusterSection::ask(&source.gateways)?;
-    let Section { facts: gateways, mut warnings } = section;
+    let Section { facts: gateways, mut warnings, mut stops } = section;
     let lost = thrift1.iter().map(|address| {
         format!(
             "{address} speaks Thrift1: only the latest version of a cell can be read; start a Thrift2 gateway \
@@ -45,6 +45,7 @@ pub fn check(
         let found = preflight::check_store(&Threads::new(1)?, repository, cluster_id.as_deref())?;
         store = found.facts;
         warnings.extend(found.warnings);
+        stops.extend(found.stops);
     }
     let mut client = source.gateways.client();
     progress.stage("looking at the tables", 0);
@@ -74,7 +75,7 @@ pub fn check(
     warnings.extend(name_warnings(&facts));
     warnings.extend(uid_warnings(&facts, detection.layouts.main(), charset));
     warnings.extend(unusual(&found.tables));
-    warnings.extend(found.tables.iter().flat_map(unreadable));
+    stops.extend(found.tables.iter().flat_map(unreadable));
     if source.conf.is_none() {
         warnings.push(
             "no --opentsdb-conf was given: rollup intervals, histogram codecs and other settings that HBase does not hold \
@@ -96,6 +97,7 @@ pub fn check(
         sure,
         guessed: detection.guessed,
         warnings,
+        stops_a_backup: stops,
         would_be_lost: lost,
     })
 }
@@ -104,7 +106,7 @@ pub fn check(
 fn unreadable(table: &SourceTable) -> Vec<String> {
     let words = |Gap { range, reason, message }: &Gap| {
         format!(
-            "{} {range} cannot be read ({}: {message}): backup fails there, backup --skip-unreadable leaves it out",
+            "{} {range} cannot be read ({}: {message}): backup fails there; with --skip-unreadable it leaves it out",
             table.name,
             reason.words()
         )

@@ -59,7 +59,7 @@ pub use inventory::{
     ListedBackup, MetricReport, ShowReport, StoredFileReport, UnfinishedBackup, list, show, stored_files, symlinks,
     unfinished, views,
 };
-pub use open::{GatewaySettings, RepositorySettings, open_gateways, open_store, to_json};
+pub use open::{GatewaySettings, RepositorySettings, open_gateways, open_store, open_store_to_look, to_json};
 pub use opentsdb_conf::OpentsdbConf;
 pub use pace::{Allowance, Ceiling};
 pub use plan::{BackupPlan, LayoutFlags, Manners, Resources, RestorePlan, Source, VerifyLevel, VerifyPlan};

@@ -89,6 +89,27 @@ pub fn open_store(settings: &RepositorySettings, create: bool) -> Result<Store, 
     Ok(open(&url, &settings.options)?)
 }
 
+/// The store behind a repository for a run that writes nothing there. A local directory that is missing and that a backup
+/// may create is an empty store, with words that say so.
+///
+/// # Errors
+/// [`FlowError::Input`] for a URL that is none; the store's own; what keeps a backup from creating the directory.
+pub fn open_store_to_look(settings: &RepositorySettings) -> Result<(Store, Option<String>), FlowError> {
+    match open_store(settings, false) {
+        Err(FlowError::Store(StoreError::NotFound { .. })) => {
+            let url: RepositoryUrl = settings.url.parse().map_err(|e: StoreError| FlowError::input(e.to_string()))?;
+            Store::may_create(&url)?;
+            Ok((Store::in_memory(), Some(nothing_yet(settings))))
+        }
+        store => Ok((store?, None)),
+    }
+}
+
+/// Says that there is no repository, and that this is no error.
+pub fn nothing_yet(settings: &RepositorySettings) -> String {
+    format!("{}: nothing there yet; the first backup creates it", settings.url)
+}
+
 /// A report as one line of JSON.
 pub fn to_json<T: Serialize>(value: &T) -> String {
     // Reports are plain structs with text keys, which JSON can always express.

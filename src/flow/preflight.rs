@@ -6,12 +6,12 @@ use std::num::NonZero;
 use serde::Serialize;
 
 use crate::cluster::{Api, ClusterError, GatewayInfo, Gateways};
+use crate::flow::open::nothing_yet;
 use crate::flow::store_check::{store_warnings, try_store};
 use crate::flow::threads::Threads;
-use crate::flow::{FlowError, RepositorySettings, open_store};
+use crate::flow::{FlowError, RepositorySettings, open_store_to_look};
 use crate::manifest::Repository;
 use crate::manifest::layout::REPOSITORY;
-use crate::store::StoreError;
 
 /// Gateways that are asked at the same time.
 const AT_ONCE: NonZero<usize> = NonZero::<usize>::MIN.saturating_add(15);
@@ -25,6 +25,8 @@ pub struct Section {
     pub facts: Vec<String>,
     /// What somebody should read, a line each.
     pub warnings: Vec<String>,
+    /// What makes a backup fail, unless a flag says what to do about it; a line each.
+    pub stops: Vec<String>,
 }
 
 /// What was found out about the gateways.
@@ -152,16 +154,13 @@ pub fn check_store(
     settings: &RepositorySettings,
     cluster_id: Option<&str>,
 ) -> Result<Section, FlowError> {
-    let nothing = format!("{}: nothing there yet; the first backup creates it", settings.url);
-    let store = match open_store(settings, false) {
-        Err(FlowError::Store(StoreError::NotFound { .. })) => {
-            return Ok(Section { facts: vec![nothing], ..Section::default() });
-        }
-        other => other?,
-    };
+    let (store, missing) = open_store_to_look(settings)?;
+    if let Some(nothing) = missing {
+        return Ok(Section { facts: vec![nothing], ..Section::default() });
+    }
     let mut section = try_store(threads, &store)?;
     if threads.wait(store.size(REPOSITORY))?.is_none() && threads.wait(store.folders(""))?.is_empty() {
-        section.facts.insert(0, nothing);
+        section.facts.insert(0, nothing_yet(settings));
         return Ok(section);
     }
     let repository = threads.wait(Repository::open(store))?;

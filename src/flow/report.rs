@@ -77,6 +77,8 @@ pub struct BackupReport {
     pub older_layouts: Vec<KeyLayout>,
     /// Where the layout comes from: `opentsdb.conf`, `flags` or `detected`.
     pub layout_from: String,
+    /// What the tables keep and the backup does not hold, because the gateway cannot read it; makes the exit code 3.
+    pub not_held: Vec<String>,
     /// Remarks that somebody should read.
     pub warnings: Vec<String>,
     /// Wall time.
@@ -135,7 +137,7 @@ pub struct RestoreReport {
     pub backup: String,
     /// Id of this restore in the repository; `None` when its progress could not be kept.
     pub restore: Option<String>,
-    /// True when it went on with an earlier run.
+    /// True when it resumed an earlier run.
     pub resumed: bool,
     /// Tables in the order in which they were written.
     pub tables: Vec<RestoredTable>,
@@ -324,6 +326,8 @@ pub struct CheckReport {
     pub guessed: Vec<String>,
     /// What somebody should read.
     pub warnings: Vec<String>,
+    /// What makes a backup fail, with the flag for a backup all the same where there is one.
+    pub stops_a_backup: Vec<String>,
     /// What a backup would not carry.
     pub would_be_lost: Vec<String>,
 }

@@ -22,14 +22,14 @@ pub fn try_store(threads: &Threads, store: &Store) -> Result<Section, FlowError>
         Probe::CreateOnly => {
             section.facts.push("a file can be created and deleted, and is never replaced (a trial's, deleted again)".into());
         }
-        Probe::Overwrites => section.warnings.push(
-            "the store overwrites files although it is asked to create them only (it ignores If-None-Match): a backup needs \
+        Probe::Overwrites => section.stops.push(
+            "the store overwrites files although it is asked to create them only (it ignores If-None-Match): backup needs \
              --weak-commit here"
                 .into(),
         ),
-        Probe::RefusesConditions => section.warnings.push(
-            "the store has no create-only put (it refuses If-None-Match): a backup needs --weak-commit here".into(),
-        ),
+        Probe::RefusesConditions => section
+            .stops
+            .push("the store has no create-only put (it refuses If-None-Match): backup needs --weak-commit here".into()),
     }
     let observed = store.observed();
     if observed.lacks_links {

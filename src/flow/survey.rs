@@ -13,7 +13,7 @@ use crate::flow::plan::Source;
 use crate::flow::tables::{SourceTable, SourceTables};
 use crate::flow::{BackupPlan, FlowError, OpentsdbConf, Progress};
 use crate::manifest::{PlanRecord, PlannedTable, ServerFacts};
-use crate::model::{NameCharset, time};
+use crate::model::{DescriptorSource, NameCharset, time};
 
 /// The source, looked at.
 pub struct Survey {
@@ -121,6 +121,19 @@ impl Survey {
             (None, false) if self.thrift1 => 1,
             (None, false) => table.versions(),
         }
+    }
+
+    /// Versions that tables keep and this backup does not read, in words, a line for each such table: through Thrift1
+    /// there is one of each cell.
+    pub fn older_versions(&self, plan: &BackupPlan) -> Vec<String> {
+        let fewer = |table: &&SourceTable| !self.raw && self.versions(plan, table) < table.versions();
+        let words = |table: &SourceTable| match table.described_by {
+            DescriptorSource::Unknown => {
+                format!("older versions of {}, should it keep any: its VERSIONS are not known", table.name)
+            }
+            _ => format!("older versions of {}, which keeps {}", table.name, table.versions()),
+        };
+        self.found.tables.iter().filter(fewer).map(words).collect()
     }
 
     /// What is asked for, for a run that may have to resume it.

@@ -28,7 +28,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{Access, AtFlags, CWD, RenameFlags, accessat, renameat_with};
 use rustix::io::Errno;
 use walkdir::{DirEntry, WalkDir};
 
@@ -135,6 +135,11 @@ impl Facts {
             let _ = fs::remove_file(file);
         })
     }
+}
+
+/// Whether this process may create files in the directory.
+pub(super) fn may_write(directory: &FsPath) -> io::Result<()> {
+    Ok(accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
 }
 
 /// What file systems say of a request that they do not know: EPERM (vfat, exFAT), ENOTSUP (SMB), ENOSYS (FUSE), EINVAL (flags

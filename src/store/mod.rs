@@ -161,6 +161,22 @@ impl Store {
         Self::open(url, options)
     }
 
+    /// Whether [`open_or_create`](Self::open_or_create) may create a missing local directory, as far as the permissions
+    /// of the directory above show. Nothing is created, and S3 is not contacted.
+    ///
+    /// # Errors
+    /// [`StoreError::Settings`] for a path through a file, and what stands in the way of creating the directory.
+    pub fn may_create(url: &RepositoryUrl) -> Result<(), StoreError> {
+        let RepositoryUrl::Local(directory) = url else { return Ok(()) };
+        let place = url.to_string();
+        Self::refuse_files(directory, &place)?;
+        let Some(above) = directory.ancestors().find(|path| path.exists()) else { return Ok(()) };
+        local::may_write(above).map_err(|error| {
+            let named = std::io::Error::new(error.kind(), format!("{}: {error}", above.display()));
+            StoreError::from_io(named, Operation::Create, &place, "")
+        })
+    }
+
     /// A store in memory, gone with its last clone: for tests and dry runs.
     pub fn in_memory() -> Self {
         Self::of(Inner::new(Arc::new(InMemory::new()), MEMORY.to_owned()))

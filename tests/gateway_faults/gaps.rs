@@ -16,7 +16,7 @@ use tsdb_ark::flow::{
 use tsdb_ark::model::{CellBlock, OwnedCell, kind};
 
 use crate::scene::SMALL;
-use crate::support::ark::{Repository, Run, table_flags};
+use crate::support::ark::{Repository, Run, run, table_flags};
 use crate::support::bed::Bed;
 use crate::support::faults::plan::{Fault, Plan};
 use crate::support::faults::thrift::ThriftProxy;
@@ -180,6 +180,11 @@ fn keys_without_a_region_are_a_gap() {
     let (tables, keys) = four_regions();
     make_hole(&tables.data(), &keys[0]);
     assert_fails(&tables, &[], 1, &["do not cover its keys", &hex(&keys[0]), &tables.data()]);
+    let mut words = vec!["check".to_string(), "--json".into(), "--gateway".into(), gateway().into()];
+    words.extend(table_flags(&tables));
+    let check = run(&words).expect(3);
+    let stops = check.json["stops_a_backup"].to_string();
+    assert!(stops.contains(&tables.data()) && stops.to_lowercase().contains(&hex(&keys[0])), "{stops}");
     let found = assert_skipped(&tables, &tables.data(), &SMALL.data(), &[], "no_region");
     assert_eq!(found, [(hex(&keys[0]), hex(&keys[1]), "no_region".to_string())]);
 }

@@ -193,6 +193,41 @@ fn a_read_only_file_system_is_told() {
     assert_told(backup_to(bed, &tables, &disk.0.path().join("other")), 12, &["no permission", "other"]);
 }
 
+/// A repository that is not there yet: `check` and `backup --dry-run` find out whether the first backup may create it.
+#[test]
+fn a_missing_folder_is_said_to_be_created_or_refused_beforehand() {
+    let bed = Bed::shared();
+    let tables = Synthetic::default().load(bed, &[]);
+    let gateway = bed.thrift2_address();
+    let look = |verb: &[&str], path: &Path, code: i32| {
+        let path = path.to_str().unwrap();
+        let flags = ark::table_flags(&tables);
+        let words = [verb, &["--json", "--repository", path, "--gateway", &gateway]].concat();
+        ark::run(&words.into_iter().chain(flags.iter().map(String::as_str)).collect::<Vec<_>>()).expect(code)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("typo/x");
+    let words = "nothing there yet; the first backup creates it";
+    let check = look(&["check"], &missing, 0).json;
+    assert!(check["store"].to_string().contains(words), "{check}");
+    let dry = look(&["backup", "--dry-run"], &missing, 0);
+    assert!(dry.json["warnings"].to_string().contains(words), "{}", dry.out);
+    assert!(dry.json["backup"].is_null() && std::fs::read_dir(folder.path()).unwrap().next().is_none());
+    // A file on the way there.
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let below = folder.path().join("file/x");
+    for verb in [&["check"][..], &["backup", "--dry-run"], &["backup"]] {
+        assert_told(look(verb, &below, 10), 10, &["is not a directory"]);
+    }
+    let Some(disk) = SmallDisk::mount("size=1m") else { return };
+    let remount = ["-o", "remount,ro", disk.0.path().to_str().unwrap()];
+    assert!(Command::new("mount").args(remount).status().unwrap().success());
+    let below = disk.0.path().join("typo/x");
+    for verb in [&["check"][..], &["backup", "--dry-run"], &["backup"]] {
+        assert_told(look(verb, &below, 12), 12, &["no permission", "typo/x"]);
+    }
+}
+
 #[test]
 fn a_folder_without_permission_is_told() {
     let folder = tempfile::tempdir().unwrap();

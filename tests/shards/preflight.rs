@@ -117,6 +117,27 @@ fn absent_and_empty_tables_are_told() {
     assert!(guessed.contains("holds no UID of metrics") && guessed.contains("no row key could be read"), "{guessed}");
 }
 
+/// What ends a backup with an error is no remark of a check that ends well.
+#[test]
+fn what_stops_a_backup_must_be_read() {
+    let bed = Bed::shared();
+    let tables = Synthetic::default().load(bed, &[]);
+    let gateway = bed.thrift2_address();
+    let meta = tables.names()[2].clone();
+    bed.must(&format!("disable {meta}"));
+    let run = check(&gateway, &tables, &[]).expect(3);
+    let stops = run.json["stops_a_backup"].to_string();
+    assert!(stops.contains(&meta) && stops.contains("disabled") && stops.contains("--skip-unreadable"), "{stops}");
+    assert!(run.err.contains("a backup would fail") && run.err.contains(&meta), "{}", run.err);
+    let flags = ark::table_flags(&tables);
+    let words = ["check", "--gateway", &gateway].into_iter().chain(flags.iter().map(String::as_str));
+    let text = ark::run(&words.collect::<Vec<_>>()).expect(3).out;
+    assert!(text.contains(&format!("stops a backup: {meta}")), "{text}");
+    assert_ne!(Repository::default().backup(bed, &tables, &[]).code, 0);
+    bed.must(&format!("enable {meta}"));
+    assert_eq!(check(&gateway, &tables, &[]).expect(0).json["stops_a_backup"], serde_json::json!([]));
+}
+
 /// A gateway of the old API where Thrift2 is asked for is no source, and as one it is said to be poor.
 #[test]
 fn a_thrift1_gateway_is_told_apart() {

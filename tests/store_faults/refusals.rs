@@ -56,8 +56,9 @@ fn a_store_without_a_create_only_put_is_told_at_once_and_served_by_weak_commit()
         print_line("a store without conditional puts", fault.name(), &refused);
         let mut look = backup_words(bed, tables(bed), &repository, &[]);
         look[0] = "check".into();
-        let check = run_at(&proxy.url(), &look).expect(0);
-        assert!(check.json["warnings"].to_string().contains("--weak-commit"), "{}", check.out);
+        let check = run_at(&proxy.url(), &look).expect(3);
+        assert!(check.json["stops_a_backup"].to_string().contains("--weak-commit"), "{}", check.out);
+        assert!(check.err.contains("would fail") && check.err.contains("--weak-commit"), "{}", check.err);
         let stores = S3Server::versitygw().store(&repository["s3://".len()..], &Default::default()).unwrap();
         assert_eq!(listed(&stores), [""; 0], "neither the trial nor the refused backup left anything");
         let before = proxy.count();
@@ -164,7 +165,8 @@ fn archived_files_are_told_and_counted() {
     }
 }
 
-/// F36: what is under retention stays and is named, and the rest goes.
+/// F36: what is under retention stays and is named, and the rest goes. Whichever of its files are locked, a backup that
+/// stays is whole, and a later prune that may delete it does.
 #[test]
 fn prune_names_what_is_locked_and_removes_the_rest() {
     let bed = Bed::shared();
@@ -179,14 +181,35 @@ fn prune_names_what_is_locked_and_removes_the_rest() {
     let ids: Vec<String> =
         listed.json["backups"].as_array().unwrap().iter().map(|b| b["backup"].as_str().unwrap().to_owned()).collect();
     let first: &'static str = ids[0].clone().leak();
-    let proxy = HttpProxy::start(&server.address(), FaultPlan::one(Rule::on(locked, "DELETE", first)));
-    let run = run_at(&proxy.url(), &["prune", "--json", "--repository", &repository, "--keep-last", "1"]).expect(3);
-    assert!(run.json["problems"].to_string().contains(first), "{}", run.out);
-    assert!(run.json["problems"].to_string().contains("locked against deletion"), "{}", run.out);
-    assert_eq!(run.json["removed"], 1, "{}", run.out);
-    // The locked one is still a backup, and whole.
-    let left = run_at(&server.url(), &["list", "--json", "--repository", &repository]).expect(0);
-    assert_eq!(left.json["backups"].as_array().unwrap().len(), 2);
+    // All of its files, then its manifest alone, whose turn comes when the plan is gone.
+    let manifest: &'static str = format!("{first}/manifest.json").leak();
+    let prune = ["prune", "--json", "--repository", &repository, "--keep-last", "1"];
+    for (what, removed) in [(first, 1), (manifest, 0)] {
+        let proxy = HttpProxy::start(&server.address(), FaultPlan::one(Rule::on(locked, "DELETE", what)));
+        let run = run_at(&proxy.url(), &prune).expect(3);
+        assert!(run.json["problems"].to_string().contains(first), "{}", run.out);
+        assert!(run.json["problems"].to_string().contains("locked against deletion"), "{}", run.out);
+        assert_eq!(run.json["removed"], removed, "{}", run.out);
+        // The locked one is still a backup, and whole.
+        let left = run_at(&server.url(), &["list", "--json", "--repository", &repository]).expect(0);
+        assert_eq!(left.json["backups"].as_array().unwrap().len(), 2);
+        let verify = ["verify", "--json", first, "--repository", &repository, "--level", "files"];
+        let whole = run_at(&server.url(), &verify).expect(0).json;
+        assert!(removed == 1 || whole["warnings"] == serde_json::json!([]), "nothing of the prune is left: {whole}");
+        print_line("prune of a backup under retention", what, &run);
+    }
+    // A prune that is stopped between the two has left the plan in its mark, from where the next one puts it back.
+    let store = S3Server::versitygw().store(&repository["s3://".len()..], &Default::default()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let paths = tsdb_ark::manifest::BackupPaths::new(first);
+    let plan = runtime.block_on(store.get(&paths.plan())).unwrap();
+    let stopped = Rule::on(Fault::Refused("403 Forbidden", "AccessDenied", "Access Denied."), "DELETE", manifest);
+    let proxy = HttpProxy::start(&server.address(), FaultPlan::one(stopped));
+    run_at(&proxy.url(), &prune).expect(12);
+    assert!(runtime.block_on(store.size(&paths.plan())).unwrap().is_none());
+    let proxy = HttpProxy::start(&server.address(), FaultPlan::one(Rule::on(locked, "DELETE", manifest)));
+    run_at(&proxy.url(), &prune).expect(3);
+    assert_eq!(runtime.block_on(store.get(&paths.plan())).unwrap(), plan);
     run_at(&server.url(), &["verify", "--json", first, "--repository", &repository, "--level", "files"]).expect(0);
-    print_line("prune of a backup under retention", "403 to its deletes", &run);
+    assert_eq!(run_at(&server.url(), &prune).expect(0).json["removed"], 1);
 }

@@ -89,6 +89,10 @@ fn a_backup_refuses_or_says_aloud() {
     };
     let refused = run(&backup_words(bed, tables(bed), &repository, &[])).expect(1);
     assert!(refused.err.contains("--weak-commit") && refused.err.contains(&repository), "{}", refused.err);
+    let mut look = backup_words(bed, tables(bed), &repository, &[]);
+    look[0] = "check".into();
+    let check = run(&look).expect(3);
+    assert!(check.json["stops_a_backup"].to_string().contains("ignores If-None-Match"), "{}", check.out);
     print_line("a store that ignores If-None-Match", "header taken out", &refused);
     let done = run(&backup_words(bed, tables(bed), &repository, &["--weak-commit"])).expect(0);
     assert!(done.json["warnings"].to_string().contains("weaker rule"), "{}", done.out);

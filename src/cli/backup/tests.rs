@@ -132,6 +132,7 @@ fn report(kind: TableKind, reasons: &[(&str, u64)]) -> BackupReport {
         layout: KeyLayout::default(),
         older_layouts: vec![KeyLayout { salt_width: 1, ..KeyLayout::default() }],
         layout_from: "detected".into(),
+        not_held: vec![],
         warnings: vec!["careful".into()],
         seconds: 1.25,
         bytes_read: 4096,
@@ -199,4 +200,16 @@ fn an_empty_backup_must_be_read() {
     report.tables[0].tally = Tally::default();
     let ended = outcome(&report, "/b", &[ExpectedRaw::All]);
     assert!(ended.code == 3 && ended.why.unwrap().contains("no cell"));
+}
+
+#[test]
+fn versions_that_the_backup_does_not_hold_must_be_read() {
+    let lacking = BackupReport { not_held: vec!["older versions of tsdb".into()], ..report(TableKind::Data, &[]) };
+    let found = outcome(&lacking, "/b", &[]);
+    assert_eq!(found.code, 3);
+    assert!(found.text.contains("not held: older versions of tsdb\n"), "{}", found.text);
+    assert!(found.why.unwrap().contains("the backup does not hold older versions of tsdb"));
+    // It is not complete, whatever else there is to say.
+    let raw = BackupReport { not_held: lacking.not_held, ..report(TableKind::Data, &[("wrong_salt", 1)]) };
+    assert!(!outcome(&raw, "/b", &[]).why.unwrap().contains("is complete"));
 }
