@@ -1,8 +1,8 @@
 //! What can go wrong between us and HBase, and how the texts of the gateway are read.
 //!
-//! The flag `canRetry` of the gateway cannot be trusted alone: it is true for a missing family and a dropped table,
-//! false for a disabled table that comes back. Texts cannot be trusted alone either: remote exceptions start with the
-//! Java class name, a missing table is an error whose whole text is the name of the table. So both are looked at.
+//! The flag `canRetry` of the gateway cannot be trusted alone: it is true for a missing family and a dropped table, false
+//! for a disabled table that comes back. Nor can texts: remote exceptions start with the Java class name, a missing table
+//! is an error whose whole text is the name of the table. So both are looked at.
 
 mod texts;
 mod unreadable;
@@ -583,17 +583,14 @@ impl Call<'_> {
 /// The first line, without the Java stack, and of bearable length.
 pub(super) fn first_line(text: &str) -> String {
     let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no text");
-    let mut line: String = line.chars().take(500).collect();
-    line.truncate(line.trim_end().len());
-    line
+    let line: String = line.chars().take(500).collect();
+    line.trim_end().to_owned()
 }
 
 /// Bytes as lower-case hex, for messages; long ones are cut.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     match bytes.split_at_checked(64) {
-        Some((shown, rest)) if !rest.is_empty() => {
-            format!("{}... ({} bytes)", HEXLOWER.encode(shown), bytes.len())
-        }
+        Some((shown, rest)) if !rest.is_empty() => format!("{}... ({} bytes)", HEXLOWER.encode(shown), bytes.len()),
         _ => HEXLOWER.encode(bytes),
     }
 }
