@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::stream::{self, StreamExt};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::RepositoryError;
@@ -123,8 +124,24 @@ pub struct RestoredFile {
     /// Cells that were written with a new timestamp, above a delete marker of the target.
     #[serde(default)]
     pub new_timestamps: u64,
+    /// The puts were acknowledged when they were in the write-ahead log.
+    #[serde(default)]
+    pub synced: bool,
+    /// Earlier records of the same file in this restore; the last one counts.
+    #[serde(default)]
+    pub attempt: u32,
     /// Hash of the file without these digits; filled in. Must stay the last field.
     pub self_blake3: String,
+}
+
+/// `restores/<id>/tables/<table>.json`: the restore created the table, and found it empty and as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct MadeTable {
+    format: u32,
+    restore: String,
+    table: String,
+    /// Must stay the last field.
+    self_blake3: String,
 }
 
 impl Repository {
@@ -233,8 +250,29 @@ impl RestoreProgress {
         file.format = FORMAT;
         file.restore.clone_from(&self.restore);
         file.self_blake3.clear();
-        let path = self.paths.file(&file.path);
+        let path = self.paths.file(&file.path, file.attempt);
         self.repository.put_own(&path, seal(&file, &path)?).await
+    }
+
+    /// Records that a table of the target was created, and was empty and as it was asked for then.
+    ///
+    /// # Errors
+    /// Whatever the store says; a record that is there already is no error.
+    pub async fn put_table(&self, table: &str) -> Result<(), RepositoryError> {
+        let (restore, table) = (self.restore.clone(), table.to_owned());
+        let path = self.paths.table(&table);
+        let record = MadeTable { format: FORMAT, restore, table, self_blake3: String::new() };
+        self.repository.put_own(&path, seal(&record, &path)?).await
+    }
+
+    /// The tables that this restore has created. What cannot be read does not count.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn tables(&self) -> Result<Vec<String>, RepositoryError> {
+        let records = self.records::<MadeTable>(&self.paths.tables()).await?;
+        let own = |path: &str, made: &MadeTable| made.restore == self.restore && self.paths.table(&made.table) == path;
+        Ok(records.into_iter().filter(|(path, made)| own(path, made)).map(|(_, made)| made.table).collect())
     }
 
     /// The files that are done. What cannot be read, or lies under the name of another file, does not count: puts carry
@@ -243,25 +281,35 @@ impl RestoreProgress {
     /// # Errors
     /// Whatever the store says.
     pub async fn files(&self) -> Result<Vec<RestoredFile>, RepositoryError> {
-        let store = self.repository.store();
-        let entries = store.list(&self.paths.files()).await?;
-        let reads = entries.into_iter().map(|entry| async move { (read_small(store, &entry.path).await, entry.path) });
-        let mut reads = stream::iter(reads).buffer_unordered(READS_AT_ONCE);
-        let mut done = Vec::new();
-        while let Some((text, path)) = reads.next().await {
-            let record = match text {
-                Err(RepositoryError::Store(error)) if error.is_not_found() => continue,
-                Err(RepositoryError::Store(error)) => return Err(error.into()),
-                other => other.and_then(|text| unseal::<RestoredFile>(&text, &path)),
-            };
-            match record {
-                Ok(file) if file.restore == self.restore && self.paths.file(&file.path) == path => done.push(file),
-                Ok(file) => tracing::warn!(path, names = file.path, "a progress record lies under another name"),
-                Err(error) => tracing::warn!(%error, "a progress record does not count"),
+        let mut done: BTreeMap<String, RestoredFile> = BTreeMap::new();
+        for (path, file) in self.records::<RestoredFile>(&self.paths.files()).await? {
+            if file.restore != self.restore || self.paths.file(&file.path, file.attempt) != path {
+                tracing::warn!(path, names = file.path, "a progress record lies under another name");
+            } else if done.get(&file.path).is_none_or(|other| other.attempt < file.attempt) {
+                done.insert(file.path.clone(), file);
             }
         }
-        done.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(done)
+        Ok(done.into_values().collect())
+    }
+
+    /// The records of a folder that can be read, with their paths.
+    async fn records<T: DeserializeOwned>(&self, folder: &str) -> Result<Vec<(String, T)>, RepositoryError> {
+        let store = self.repository.store();
+        let entries = store.list(folder).await?;
+        let reads = entries.into_iter().map(|entry| async move { (read_small(store, &entry.path).await, entry.path) });
+        let mut reads = stream::iter(reads).buffer_unordered(READS_AT_ONCE);
+        let mut records = Vec::new();
+        while let Some((text, path)) = reads.next().await {
+            match text {
+                Err(RepositoryError::Store(error)) if error.is_not_found() => continue,
+                Err(RepositoryError::Store(error)) => return Err(error.into()),
+                other => match other.and_then(|text| unseal::<T>(&text, &path)) {
+                    Ok(record) => records.push((path, record)),
+                    Err(error) => tracing::warn!(%error, "a progress record does not count"),
+                },
+            }
+        }
+        Ok(records)
     }
 
     /// Records that the restore is complete.

@@ -146,11 +146,23 @@ impl RestorePaths {
         format!("{}/files", self.folder)
     }
 
-    /// The record of a file of a backup, given by its path: `files/<kind>-<file name>.json`.
-    pub fn file(&self, path: &str) -> String {
+    /// The record of a file of a backup, given by its path: `files/<kind>-<file name>.json`. A file that was sent again
+    /// gets further ones: `files/<kind>-<file name>.<attempt>.json`, from 1 on.
+    pub fn file(&self, path: &str, attempt: u32) -> String {
         let mut parts = path.rsplitn(3, '/');
         let (name, kind) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        format!("{}/files/{kind}-{name}.json", self.folder)
+        let again = if attempt == 0 { String::new() } else { format!(".{attempt}") };
+        format!("{}/files/{kind}-{name}{again}.json", self.folder)
+    }
+
+    /// The folder of the records of tables.
+    pub fn tables(&self) -> String {
+        format!("{}/tables", self.folder)
+    }
+
+    /// The record of a table of the target that was created and found as it was asked for: `tables/<table>.json`.
+    pub fn table(&self, table: &str) -> String {
+        format!("{}/tables/{}.json", self.folder, escape_table(table))
     }
 }
 
@@ -238,9 +250,9 @@ mod tests {
         assert_eq!(parse_shard_record(&path), Some(("ns:tsdb-uid".to_owned(), 7)));
         assert_eq!(parse_shard_record("backups/b/shards/x.json"), None);
         let paths = RestorePaths::new("r");
-        let file = paths.file("backups/b/points/tsdb-00001-aa-0.parquet");
+        let file = paths.file("backups/b/points/tsdb-00001-aa-0.parquet", 0);
         assert_eq!(file, "restores/r/files/points-tsdb-00001-aa-0.parquet.json");
-        assert_ne!(file, paths.file("backups/b/cells/tsdb-00001-aa-0.parquet"));
+        assert_ne!(file, paths.file("backups/b/cells/tsdb-00001-aa-0.parquet", 0));
     }
 
     #[test]

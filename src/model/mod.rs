@@ -32,6 +32,6 @@ pub use raw::{RawCell, RawReason};
 pub use retry::Retry;
 pub use series::{SeriesLabel, SeriesLabels};
 pub use table::{DescriptorSource, FOREVER, FamilyDescriptor, Region, TableDescriptor, TableKind};
-pub use tally::{CellHasher, Tally, saturating_sum};
+pub use tally::{CellHasher, Tally, saturating_sum, value_hash};
 pub use typed::{Annotation, Histogram, HistogramBucket, MetaRow, Rollup, RollupValue, TreeRow, TypedRows, UidRow};
 pub use uid::{NameCharset, UidKind, UidNames};

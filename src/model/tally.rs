@@ -12,7 +12,7 @@
 //! XXH3 is no cryptographic hash: it proves that nothing was lost or changed by accident.
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::model::Cell;
 
@@ -121,4 +121,9 @@ mod hex64 {
         let text = String::deserialize(deserializer)?;
         u64::from_str_radix(&text, 16).map_err(|_| D::Error::custom("a checksum is 16 hex digits"))
     }
+}
+
+/// What two values are taken to be equal by where they cannot be held: their XXH3-128.
+pub fn value_hash(value: &[u8]) -> u128 {
+    xxh3_128(value)
 }

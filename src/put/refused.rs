@@ -21,12 +21,20 @@ pub struct Refused {
 impl Refused {
     /// Adds a cell. `reason` names it.
     pub fn push(&mut self, cell: &Cell<'_>, reason: &PutError) {
-        let hash = CellHasher::new().whole(cell);
-        self.tally.add_cell(cell, hash);
-        self.hashes.insert(hash);
+        self.add(cell);
         if self.named.len() < MOST_NAMED {
             self.named.push(reason.to_string());
         }
+    }
+
+    /// Adds a cell without naming it; returns what it adds up to.
+    pub fn add(&mut self, cell: &Cell<'_>) -> Tally {
+        let hash = CellHasher::new().whole(cell);
+        let mut one = Tally::default();
+        one.add_cell(cell, hash);
+        self.tally.add(&one);
+        self.hashes.insert(hash);
+        one
     }
 
     /// Adds others.

@@ -321,12 +321,24 @@ fn a_strangers_table_is_not_adopted() {
         let copy = bed.unique("stranger");
         let run = create(&copy, lost(), 2, schema, rows).expect(1);
         says(&run, &[&copy, "not the one that was asked for", reason, "--rename-table"]);
+        assert!(!run.err.contains("restore --resume"), "{}", run.err);
+        assert_eq!(cells(bed, &copy).len(), rows.len(), "nothing was written into it");
+        // Nor does a resumed restore take it for its own.
+        let run = restore_through(&bed.thrift2_address(), &repository, &tables, &copy, &["--resume"]).expect(1);
+        says(&run, &[&copy, "not the one that was asked for", reason]);
         assert_eq!(cells(bed, &copy).len(), rows.len(), "nothing was written into it");
     }
     let copy = bed.unique("stranger");
     let run = create(&copy, Plan::once("createTable", 1, Fault::Hold), 1, "t", &[]).expect(1);
     says(&run, &[&copy, "created by somebody else"]);
     assert_eq!(cells(bed, &copy), []);
+    let run = restore_through(&bed.thrift2_address(), &repository, &tables, &copy, &["--resume"]).expect(1);
+    says(&run, &[&copy, "not the one that was asked for"]);
+    assert_eq!(cells(bed, &copy), []);
+    // Once it is gone, the restore can be resumed.
+    bed.must(&format!("drop {copy}"));
+    let run = restore_through(&bed.thrift2_address(), &repository, &tables, &copy, &["--resume"]).expect(0);
+    assert_eq!(table_of(&run.json, &tables.data())["target_agrees"], true);
 }
 
 /// Gateways of HBase 1.x answer createTable without doing anything.
@@ -378,7 +390,8 @@ fn a_cell_above_the_default_limits_is_sent_or_named() {
     // The gateway's own limit: an internal error without a word.
     let copy = Tables::named(&format!("{}.", bed.unique("large")), false);
     let copied = format!("{}tsdb-uid", copy.prefix);
-    let run = restore(&bed.thrift2_address(), &copy, &[]).expect(3);
+    let read_only = format!("{uids}:READONLY=true");
+    let run = restore(&bed.thrift2_address(), &copy, &["--attribute", &read_only]).expect(3);
     says(
         &run,
         &[
@@ -396,7 +409,9 @@ fn a_cell_above_the_default_limits_is_sent_or_named() {
     );
     assert_eq!(cells(bed, &tables.data()), cells(bed, &copy.data()), "the other tables are restored");
     assert_eq!(cells(bed, &copied).len(), small.uids().len(), "and the other cells");
-    let run = restore(&raised, &copy, &["--resume"]).expect(0);
+    assert_eq!(attribute(bed, &copied, "-", "READONLY"), None, "the rest is still to come");
+    let run = restore(&raised, &copy, &["--resume", "--attribute", &read_only]).expect(0);
+    assert_eq!(attribute(bed, &copied, "-", "READONLY").as_deref(), Some("true"));
     assert_eq!(table_of(&run.json, &uids)["target_agrees"], true);
     assert_eq!(count(&copied), count(&uids));
 
@@ -420,4 +435,24 @@ fn a_cell_above_the_default_limits_is_sent_or_named() {
     let wide = bed.listener(&format!("gateway start {} 2 0 -f {unlimited} {frames}", bed.unique("wide")));
     uid_alone(&wide, &framed).expect(0);
     assert_eq!(count(&framed), count(&uids));
+
+    // Below a delete marker, where it would get a new timestamp.
+    let of_row = |cell: &OwnedCell| cell.row == [0, 0, 1] && cell.family == b"name";
+    let covered = small.uids().into_iter().filter(of_row).count();
+    let marker = OwnedCell {
+        row: vec![0, 0, 1],
+        family: b"name".to_vec(),
+        qualifier: Vec::new(),
+        timestamp: 1_700_000_000_000,
+        kind: kind::DELETE_FAMILY,
+        value: Vec::new(),
+    };
+    load(bed, &framed, &[marker]);
+    let rename = format!("{uids}={framed}");
+    let words = ["--gateway", &bed.thrift2_address(), "--table", &uids, "--rename-table", &rename];
+    let run = repository.run("restore", &[&words[..], &["--into-existing", "--new-timestamps"]].concat()).expect(3);
+    let table = table_of(&run.json, &uids);
+    assert_eq!((table["cells_refused"].as_u64(), table["new_timestamps"].as_u64()), (Some(1), Some(covered as u64)));
+    assert_eq!((&table["sent_agrees"], &table["target_agrees"]), (&true.into(), &true.into()), "{table}");
+    assert_eq!(cells(bed, &framed).len(), small.uids().len());
 }

@@ -119,6 +119,13 @@ fn a_deleted_metric_comes_back_each_way() {
     assert_eq!(moved.len(), 3000);
     assert!(moved.iter().all(|cell| cell.timestamp == newest + 1), "just above the marker");
     assert_eq!(points(&tsd, &metric), 3000);
+    // As if it had been killed before it recorded what it wrote: the copies are found, and none gets a second one.
+    let folder = repository.path().join("restores").join(run.json["restore"].as_str().unwrap());
+    std::fs::remove_file(folder.join("finished.json")).unwrap();
+    std::fs::remove_dir_all(folder.join("files")).unwrap();
+    let run = restore(bed, &repository, &tables, &["--resume", "--new-timestamps"]).expect(0);
+    assert_eq!(table_of(&run.json, &data)["new_timestamps"], 3000);
+    assert_eq!(cells(bed, &data, false), after);
     bed.must(&format!("flush {data}"));
     bed.must(&format!("major {data}"));
     assert_eq!(cells(bed, &data, true), after, "nothing was hidden");

@@ -187,6 +187,28 @@ fn a_raw_restore_is_proven_across_flushes_and_compactions() {
     assert!(named(&run.json, "reappeared") >= 1, "{}", run.out);
 }
 
+/// A region server's crash can lose puts that were acknowledged before they were in the log.
+#[test]
+fn what_was_sent_without_the_log_is_sent_again_where_nothing_is_read_back() {
+    let bed = Bed::shared();
+    let tables = Synthetic::default().load(bed, &[]);
+    let repository = Repository::default();
+    repository.backup(bed, &tables, &[]).expect(0);
+    let target = copy();
+    let run = repository.restore(bed, &tables, &target, &[]).expect(0);
+    let folder = repository.path().join("restores").join(run.json["restore"].as_str().unwrap());
+    let resume = |skipped: bool| {
+        std::fs::remove_file(folder.join("finished.json")).unwrap();
+        let run = repository.restore(bed, &tables, &target, &["--resume", "--no-read-back"]).expect(0);
+        let table = table_of(&run.json, &tables.data());
+        assert_eq!(table["files_skipped"].as_u64().unwrap() > 0, skipped, "{table}");
+        assert_eq!(run.json["bytes_written"].as_u64().unwrap() == 0, skipped, "{}", run.out);
+    };
+    resume(false);
+    // The log was waited for then, and that is what counts from now on.
+    resume(true);
+}
+
 /// A restore is resumed only in the cluster that it was started in.
 #[test]
 fn a_restore_does_not_go_on_in_another_cluster() {

@@ -3,16 +3,17 @@
 //! The records say what was acknowledged, no more: whether the target still holds it is decided by reading it back. A
 //! credential that may only read cannot keep a log; such a restore works all the same and starts over when interrupted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use crate::flow::backup_files::{BackupContents, load_backup};
 use crate::flow::threads::Threads;
 use crate::flow::{FlowError, RestorePlan};
-use crate::manifest::{Repository, RestorePlanRecord, RestoreProgress, RestoreTarget, RestoredFile};
-use crate::model::{FileRow, Tally};
+use crate::manifest::{Repository, RepositoryError, RestorePlanRecord, RestoreProgress, RestoreTarget, RestoredFile};
+use crate::model::FileRow;
 
+use super::send::FileSent;
 use super::target::{Target, target_names};
 
 /// The log of one restore.
@@ -20,6 +21,8 @@ use super::target::{Target, target_names};
 pub struct RestoreLog {
     progress: Option<RestoreProgress>,
     done: HashMap<String, RestoredFile>,
+    /// The number of the next record of files that have one.
+    attempts: Mutex<HashMap<String, u32>>,
     /// Why records are no longer kept.
     trouble: Mutex<Option<String>>,
 }
@@ -29,12 +32,19 @@ pub struct Earlier {
     /// What it was asked for.
     pub plan: RestorePlanRecord,
     progress: RestoreProgress,
+    made: HashSet<String>,
 }
 
 impl Earlier {
     /// What the earlier run found of a table.
     pub fn target(&self, table: &str) -> Option<&RestoreTarget> {
         self.plan.targets.iter().find(|target| target.table == table)
+    }
+
+    /// True for a table of the target that it was to create, and that it did not find created as it was asked for: what
+    /// has that name now may be somebody else's.
+    pub fn left_unmade(&self, target: &RestoreTarget) -> bool {
+        target.create && !self.made.contains(&target.target)
     }
 }
 
@@ -68,7 +78,8 @@ pub fn find(
             Err(_) => false,
         };
         if fits {
-            return Ok((contents, Earlier { plan: begun, progress }));
+            let made = threads.wait(progress.tables())?.into_iter().collect();
+            return Ok((contents, Earlier { plan: begun, progress, made }));
         }
         let words = |t: &RestoreTarget| format!("{}={}", t.table, t.target);
         let tables = begun.targets.iter().map(words).collect::<Vec<_>>().join(", ");
@@ -122,14 +133,17 @@ impl RestoreLog {
         }
     }
 
-    /// Resumes the log of an earlier run.
+    /// Resumes the log of an earlier run. Where nothing is read back, files count only when their puts were acknowledged
+    /// after they were in the write-ahead log.
     ///
     /// # Errors
     /// The repository's.
-    pub fn resume(threads: &Threads, earlier: Earlier) -> Result<Self, FlowError> {
+    pub fn resume(threads: &Threads, earlier: Earlier, read_back: bool) -> Result<Self, FlowError> {
         let files = threads.wait(earlier.progress.files())?;
-        let done = files.into_iter().map(|file| (file.path.clone(), file)).collect();
-        Ok(Self { progress: Some(earlier.progress), done, ..Self::default() })
+        let attempts = files.iter().map(|file| (file.path.clone(), file.attempt.saturating_add(1))).collect();
+        let trusted = files.into_iter().filter(|file| read_back || file.synced);
+        let done = trusted.map(|file| (file.path.clone(), file)).collect();
+        Ok(Self { progress: Some(earlier.progress), done, attempts: Mutex::new(attempts), ..Self::default() })
     }
 
     /// The restore's id, when a log is kept.
@@ -156,16 +170,35 @@ impl RestoreLog {
     }
 
     /// Records that a file is sent. A log that cannot be kept is no reason to stop a restore.
-    pub fn sent(&self, threads: &Threads, file: &FileRow, tally: Tally, new_timestamps: u64) {
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(progress) = self.progress.as_ref().filter(|_| trouble.is_none()) else { return };
-        // Others may write their records at the same time.
-        drop(trouble);
+    pub fn sent(&self, threads: &Threads, file: &FileRow, sent: FileSent, synced: bool) {
+        let Some(progress) = self.kept() else { return };
         let (path, blake3) = (file.path.clone(), file.blake3.clone());
-        let record = RestoredFile { path, blake3, tally, new_timestamps, ..RestoredFile::default() };
-        if let Err(error) = threads.wait(progress.put(record)) {
-            trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-            trouble.get_or_insert(error.to_string());
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = attempts.entry(path.clone()).or_default();
+        let attempt = *next;
+        *next = attempt.saturating_add(1);
+        // Others may write their records at the same time.
+        drop(attempts);
+        let FileSent { tally, new_timestamps } = sent;
+        let record = RestoredFile { path, blake3, tally, new_timestamps, synced, attempt, ..RestoredFile::default() };
+        self.note(threads.wait(progress.put(record)));
+    }
+
+    /// Records that a table was created and is what was asked for.
+    pub fn made(&self, threads: &Threads, table: &str) {
+        if let Some(progress) = self.kept() {
+            self.note(threads.wait(progress.put_table(table)));
+        }
+    }
+
+    fn kept(&self) -> Option<&RestoreProgress> {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        self.progress.as_ref().filter(|_| trouble.is_none())
+    }
+
+    fn note(&self, result: Result<(), RepositoryError>) {
+        if let Err(error) = result {
+            self.trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.to_string());
         }
     }
 

@@ -30,6 +30,7 @@ use crate::flow::workers::work_through;
 use crate::flow::{FlowError, Progress, RestorePlan};
 use crate::model::{
     Cell, CellBlock, FileKind, FileRow, KeyRange, OwnedCell, ShardRow, TableDescriptor, hex, kind, successor,
+    value_hash,
 };
 use crate::scan::{ScanOptions, ShardScan};
 
@@ -232,8 +233,8 @@ fn may_meet(file: &FileRow, range: &KeyRange) -> bool {
 pub struct RowMarkers {
     families: HashMap<Vec<u8>, Mask>,
     columns: HashMap<(Vec<u8>, Vec<u8>), Mask>,
-    /// Timestamps of puts that no marker covers: they are somebody's cells.
-    taken: HashSet<(Vec<u8>, Vec<u8>, i64)>,
+    /// Values of puts that no marker covers: they are somebody's cells, or copies that an interrupted run has written.
+    taken: HashMap<(Vec<u8>, Vec<u8>, i64), u128>,
 }
 
 impl RowMarkers {
@@ -254,11 +255,13 @@ impl RowMarkers {
         self.masks(family, qualifier).any(|mask| mask.hides(timestamp))
     }
 
-    /// The lowest timestamp from `least` on at which a put of the column is neither covered nor in the place of another.
-    fn free(&self, family: &[u8], qualifier: &[u8], least: i64) -> i64 {
+    /// The lowest timestamp from `least` on at which a put of the column is neither covered nor in the place of another
+    /// value. So a run that is resumed or repeated finds the copies of the run before, and writes them over.
+    fn free(&self, family: &[u8], qualifier: &[u8], least: i64, value: u128) -> i64 {
         let floor = self.masks(family, qualifier).filter_map(|mask| mask.up_to).max();
         let mut timestamp = floor.map_or(least, |floor| least.max(floor.saturating_add(1)));
-        let taken = |timestamp| self.taken.contains(&(family.to_vec(), qualifier.to_vec(), timestamp));
+        let there = |timestamp| self.taken.get(&(family.to_vec(), qualifier.to_vec(), timestamp));
+        let taken = |timestamp| there(timestamp).is_some_and(|there| *there != value);
         while timestamp < i64::MAX && (self.covers(family, qualifier, timestamp) || taken(timestamp)) {
             timestamp += 1;
         }
@@ -297,14 +300,16 @@ impl<'g> NewTimestamps<'g> {
 
     /// Gives every covered version the lowest free timestamp above its markers. The versions of a column keep their
     /// order, so that one that is not covered moves as well when it would no longer be above those before it.
-    pub fn assign(group: &'g MarkerGroup, columns: BTreeMap<OwnedColumn, BTreeSet<i64>>) -> Self {
+    /// `columns`: the hashes of their values by timestamp.
+    pub fn assign(group: &'g MarkerGroup, columns: BTreeMap<OwnedColumn, BTreeMap<i64, u128>>) -> Self {
         let mut moved = HashMap::new();
         for ((row, family, qualifier), versions) in columns {
             let Some(markers) = group.rows.get(&row) else { continue };
             let mut least = i64::MIN;
-            for version in versions {
+            for (version, value) in versions {
                 let moves = version < least || markers.covers(&family, &qualifier, version);
-                let timestamp = if moves { markers.free(&family, &qualifier, version.max(least)) } else { version };
+                let timestamp =
+                    if moves { markers.free(&family, &qualifier, version.max(least), value) } else { version };
                 least = timestamp.saturating_add(1);
                 if timestamp != version {
                     moved.insert(((row.clone(), family.clone(), qualifier.clone()), version), timestamp);
@@ -321,7 +326,7 @@ impl<'g> NewTimestamps<'g> {
         };
         match &self.moved {
             None if markers.covers(cell.family, cell.qualifier, cell.timestamp) => {
-                markers.free(cell.family, cell.qualifier, cell.timestamp)
+                markers.free(cell.family, cell.qualifier, cell.timestamp, value_hash(cell.value))
             }
             None => cell.timestamp,
             Some(moved) => {
@@ -350,7 +355,9 @@ impl<'s, 'a> MarkerGroups<'s, 'a> {
         let by_order = |name: &str| name.eq_ignore_ascii_case("true");
         let families = descriptor.families.iter();
         let passed_over = families.filter(|f| f.attribute("NEW_VERSION_BEHAVIOR").is_some_and(by_order));
-        let options = ScanOptions { max_versions: i32::MAX, raw: true, no_values: true, ..ScanOptions::default() };
+        // Values decide where new timestamps go.
+        let no_values = !scene.plan.new_timestamps;
+        let options = ScanOptions { max_versions: i32::MAX, raw: true, no_values, ..ScanOptions::default() };
         Self {
             scene,
             table,
@@ -398,7 +405,7 @@ impl<'s, 'a> MarkerGroups<'s, 'a> {
         for put in puts {
             let Some(row) = rows.get_mut(&put.row) else { continue };
             if !row.covers(&put.family, &put.qualifier, put.timestamp) {
-                row.taken.insert((put.family, put.qualifier, put.timestamp));
+                row.taken.insert((put.family, put.qualifier, put.timestamp), value_hash(&put.value));
             }
         }
         Ok(Some(MarkerGroup { range, rows }))
@@ -447,10 +454,11 @@ mod tests {
         OwnedCell { row, family, qualifier, timestamp, kind, value: Vec::new() }
     }
 
-    fn group(markers: &[OwnedCell], taken: &[i64]) -> MarkerGroup {
+    fn group(markers: &[OwnedCell], taken: &[(i64, &[u8])]) -> MarkerGroup {
         let mut row = RowMarkers::default();
         markers.iter().for_each(|marker| row.add(marker));
-        row.taken = taken.iter().map(|timestamp| (b"t".to_vec(), b"q".to_vec(), *timestamp)).collect();
+        let place = |timestamp: i64| (b"t".to_vec(), b"q".to_vec(), timestamp);
+        row.taken = taken.iter().map(|(timestamp, value)| (place(*timestamp), value_hash(value))).collect();
         MarkerGroup { range: KeyRange::all(), rows: HashMap::from([(b"r".to_vec(), row)]) }
     }
 
@@ -474,10 +482,17 @@ mod tests {
         assert!(!other.covers(&Cell { kind: kind::DELETE, ..put(b"q", 9) }), "a marker hides no marker");
     }
 
-    fn assigned(markers: &[OwnedCell], taken: &[i64], versions: &[i64]) -> Vec<i64> {
+    /// The value of a version is its timestamp as text.
+    fn assigned(markers: &[OwnedCell], taken: &[(i64, &[u8])], versions: &[i64]) -> Vec<i64> {
         let group = group(markers, taken);
         let column = (b"r".to_vec(), b"t".to_vec(), b"q".to_vec());
-        let new = NewTimestamps::assign(&group, BTreeMap::from([(column, versions.iter().copied().collect())]));
+        let new = NewTimestamps::assign(
+            &group,
+            BTreeMap::from([(
+                column,
+                versions.iter().map(|version| (*version, value_hash(version.to_string().as_bytes()))).collect(),
+            )]),
+        );
         let put = |timestamp| Cell { row: b"r", family: b"t", qualifier: b"q", timestamp, kind: kind::PUT, value: b"" };
         versions.iter().map(|version| new.of(&put(*version))).collect()
     }
@@ -486,13 +501,20 @@ mod tests {
     fn new_timestamps_are_above_the_markers_and_keep_the_order() {
         let family = marker(kind::DELETE_FAMILY, b"", 100);
         assert_eq!(assigned(std::slice::from_ref(&family), &[], &[0, 50, 100, 101, 200]), [101, 102, 103, 104, 200]);
-        assert_eq!(assigned(std::slice::from_ref(&family), &[101, 103], &[0, 50]), [102, 104], "others' cells stay");
+        let family_alone = std::slice::from_ref(&family);
+        assert_eq!(assigned(family_alone, &[(101, b"x"), (103, b"y")], &[0, 50]), [102, 104], "others' cells stay");
+        assert_eq!(
+            assigned(family_alone, &[(101, b"0"), (102, b"50")], &[0, 50]),
+            [101, 102],
+            "copies of a run before"
+        );
+        assert_eq!(assigned(family_alone, &[(101, b"0")], &[0, 50]), [101, 102], "one copy of a run before");
         let version = marker(kind::DELETE, b"q", 101);
         assert_eq!(assigned(&[family, version.clone()], &[], &[7]), [102]);
         assert_eq!(assigned(&[version], &[], &[7, 101, 150]), [7, 102, 150], "only what is covered");
         let column = marker(kind::DELETE_COLUMN, b"p", 100);
         assert_eq!(assigned(&[column], &[], &[7]), [7]);
-        let single = group(&[marker(kind::DELETE_FAMILY, b"", 100)], &[101]);
+        let single = group(&[marker(kind::DELETE_FAMILY, b"", 100)], &[(101, b"x")]);
         let put = Cell { row: b"r", family: b"t", qualifier: b"q", timestamp: 7, kind: kind::PUT, value: b"" };
         let new = NewTimestamps::single(&single);
         assert_eq!([new.of(&put), new.of(&Cell { timestamp: 105, ..put })], [102, 105]);

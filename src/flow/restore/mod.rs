@@ -94,7 +94,7 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
     report.gaps = targets.iter().map(|target| target.table.gaps.len() as u64).sum();
     if !plan.dry_run {
         let mut log = match earlier {
-            Some(earlier) => RestoreLog::resume(&threads, earlier)?,
+            Some(earlier) => RestoreLog::resume(&threads, earlier, plan.read_back)?,
             None => {
                 cluster_id = cluster_id.or(Some(client.cluster_id()?).filter(|id| !id.is_empty()));
                 RestoreLog::begin(&threads, &repository, &contents.manifest.backup, cluster_id, &targets)
@@ -103,7 +103,11 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
         report.restore = log.id().map(str::to_string);
         let mut run = Run { scene: &scene, log: &mut log };
         let result = run.tables(&mut client, &namespaces, &targets, &coverage, &mut report);
-        result.map_err(|error| FlowError::unfinished(log.advice(), error))?;
+        // A refusal has its own ways out.
+        result.map_err(|error| match error {
+            FlowError::Refused(_) => error,
+            error => FlowError::unfinished(log.advice(), error),
+        })?;
         report.warnings.extend(log.finish(&threads, report.differences == 0 && !report.lacks_cells()));
     }
     let view = progress.view();
@@ -160,6 +164,7 @@ impl Run<'_, '_> {
         missing.sort_by_key(|target| !target.may_be_refused());
         for target in missing {
             target.make(client, &mut report.warnings)?;
+            self.log.made(self.scene.threads, &target.name);
         }
         client.disconnect();
         let plan = self.scene.plan;
@@ -180,7 +185,7 @@ impl Run<'_, '_> {
             let named = found.into_iter().flat_map(|found| found.named);
             report.cells_named.extend(named.take(MAX_NAMED.saturating_sub(report.cells_named.len())));
             report.warnings.extend(remarks(target, &table));
-            if table.sent_agrees && table.target_agrees != Some(false) {
+            if table.sent_agrees && table.target_agrees != Some(false) && sent.refused.is_empty() {
                 report.attention.extend(target.finish(client)?);
             }
             report.tables.push(table);

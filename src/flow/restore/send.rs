@@ -16,7 +16,7 @@ use crate::flow::descriptions::describe;
 use crate::flow::pace::{Moved, Turn};
 use crate::flow::queue::WorkQueue;
 use crate::flow::workers::work_through;
-use crate::model::{Cell, CellHasher, FileKind, FileRow, Region, ShardRow, TableDescriptor, Tally, kind};
+use crate::model::{Cell, CellHasher, FileKind, FileRow, Region, ShardRow, TableDescriptor, Tally, kind, value_hash};
 use crate::put::{BatchStats, CellWriter, PutError, PutOptions, Refused};
 use crate::shard::host_of;
 
@@ -58,9 +58,11 @@ enum Piece<'a> {
 
 /// What was sent of a file.
 #[derive(Debug, Clone, Copy, Default)]
-struct FileSent {
-    tally: Tally,
-    new_timestamps: u64,
+pub struct FileSent {
+    /// As the backup holds it.
+    pub tally: Tally,
+    /// Cells that were written with a new timestamp.
+    pub new_timestamps: u64,
 }
 
 /// Sends the cells of the table that no earlier run has sent.
@@ -156,7 +158,7 @@ impl SendJob<'_, '_> {
             Piece::Shard(shard) => {
                 let (sent, refused) = self.shard(client, shard).map_err(|e| e.at(format!("shard {}", shard.shard)))?;
                 for file in self.scene.contents.cells_of_shard(shard) {
-                    let waits = !refused.is_empty() || self.scene.contents.manifest.raw && file.kind == FileKind::Cells;
+                    let waits = self.scene.contents.manifest.raw && file.kind == FileKind::Cells;
                     if let Some(sent) = sent.get(&file.path).filter(|_| !waits) {
                         self.record(file, *sent);
                     }
@@ -172,7 +174,7 @@ impl SendJob<'_, '_> {
             sent.tally.add(&before.tally);
             sent.new_timestamps += before.new_timestamps;
         }
-        self.log.sent(self.scene.threads, file, sent.tally, sent.new_timestamps);
+        self.log.sent(self.scene.threads, file, sent, self.scene.plan.sync_wal);
     }
 
     fn writer<'c>(&'c self, client: &'c mut Client, near: &[u8]) -> Result<Writer<'c>, FlowError> {
@@ -231,9 +233,36 @@ impl SendJob<'_, '_> {
                 writer.count();
                 Ok(())
             })?;
-            refused.append(writer.finish()?.1);
+            let unsent = writer.finish()?.1;
+            if !unsent.is_empty() {
+                refused.append(self.unsent(&group, &new, shard, unsent, &mut sent)?);
+            }
         }
         Ok((sent, refused))
+    }
+
+    /// The refused cells of a group as the backup holds them; takes them out of what was sent.
+    fn unsent(
+        &self,
+        group: &MarkerGroup,
+        new: &NewTimestamps<'_>,
+        shard: &ShardRow,
+        unsent: Refused,
+        sent: &mut BTreeMap<String, FileSent>,
+    ) -> Result<Refused, FlowError> {
+        let mut refused = Refused::default();
+        each_cell(self.scene, shard, &group.range, &mut |file, cell| {
+            let timestamp = new.of(cell);
+            if unsent.contains(&Cell { timestamp, ..*cell })
+                && let Some(of_file) = sent.get_mut(&file.path)
+            {
+                of_file.tally.remove(&refused.add(cell));
+                of_file.new_timestamps -= u64::from(timestamp != cell.timestamp);
+            }
+            Ok(())
+        })?;
+        refused.named = unsent.named;
+        Ok(refused)
     }
 
     /// The timestamps of one group. Where a column may have several versions, all of those with a covered one are looked
@@ -244,11 +273,11 @@ impl SendJob<'_, '_> {
         if versions == 1 && !manifest.raw {
             return Ok(NewTimestamps::single(group));
         }
-        let mut columns: BTreeMap<_, BTreeSet<i64>> = BTreeMap::new();
+        let mut columns: BTreeMap<_, BTreeMap<i64, u128>> = BTreeMap::new();
         each_cell(self.scene, shard, &group.range, &mut |_, cell| {
             if cell.kind == kind::PUT && group.rows.contains_key(cell.row) {
                 let column = (cell.row.to_vec(), cell.family.to_vec(), cell.qualifier.to_vec());
-                columns.entry(column).or_default().insert(cell.timestamp);
+                columns.entry(column).or_default().insert(cell.timestamp, value_hash(cell.value));
             }
             Ok(())
         })?;

@@ -63,20 +63,25 @@ pub fn plan_targets<'a>(
     let existing: BTreeSet<String> = client.table_names()?.into_iter().collect();
     let mut targets = Vec::new();
     for (((table, name), saved), edits) in names.into_iter().zip(&saved).zip(&edits) {
-        let create = !existing.contains(&name);
+        let begun = earlier.and_then(|earlier| earlier.target(&table.name).map(|begun| (earlier, begun)));
+        let mut create = !existing.contains(&name);
         if create && client.table_exists(&name)? {
             return Err(hidden(name).into());
         }
+        let left_unmade = begun.is_some_and(|(earlier, begun)| earlier.left_unmade(begun));
+        if !create && left_unmade && !(plan.into_existing && shows_rows(client, &name)?) {
+            // Whose table this is comes out when it is asked for again and looked at.
+            create = true;
+        }
         let wanted = Wanted::new(saved, &name, edits, plan.ttl);
         let mut target = Target { table, name, create, had_rows: false, in_the_making: false, has_rows: false, wanted };
-        let begun = earlier.and_then(|earlier| earlier.target(&table.name));
         let mut there = None;
         if !create {
             let allowed = plan.into_existing || begun.is_some();
             there = Some(look_at_existing(client, &mut target, allowed, saved)?);
         }
-        if let Some(begun) = begun {
-            target.had_rows &= begun.had_rows;
+        if let Some((_, begun)) = begun {
+            target.had_rows &= begun.had_rows || left_unmade;
             target.in_the_making = begun.create;
         }
         fit.look_at(&target, saved, there.as_ref(), edits, warnings)?;
