@@ -1,7 +1,9 @@
 //! Cells back into a table: checked one by one, collected per region, written in batches.
 //!
-//! Delete markers travel in requests of their own; their order against the puts does not matter to HBase. A batch that
-//! fails is repeated as a whole by the client, which is exact because every cell carries its timestamp.
+//! Delete markers travel in requests of their own. A writer keeps no order between them and the puts: HBase hides a put
+//! below a marker whichever comes first, but a compaction between the two may drop a marker that stands alone, so whoever
+//! writes both sends the puts first. A batch that fails is repeated as a whole by the client, which is exact because every
+//! cell carries its timestamp.
 
 mod check;
 mod refused;
