@@ -295,3 +295,82 @@ fn data_alone_is_not_mixed_with_the_names_of_others() {
     assert_eq!(run.json["warnings"], Value::Array(vec![]), "{}", run.out);
     assert_eq!(table_of(&run.json, &data)["also_there"], 1);
 }
+
+/// Data go into a live table while the names go somewhere else: the names that a TSD there uses are those that count.
+#[test]
+fn data_in_live_tables_need_the_names_of_the_live_uid_table() {
+    let bed = Bed::shared();
+    let small = Synthetic::default();
+    let tables = small.load(bed, &[]);
+    let uids = format!("{}tsdb-uid", tables.prefix);
+    let repository = Repository::default();
+    repository.backup(bed, &tables, &[]).expect(0);
+    // Since the backup the UID was given to another name.
+    let renamed = |cell: &OwnedCell| {
+        let other = cell.row == [0, 0, 2] && cell.family == b"name" && cell.qualifier == b"metrics";
+        other.then(|| OwnedCell { timestamp: cell.timestamp + 1, value: b"something.else".to_vec(), ..cell.clone() })
+    };
+    load(bed, &uids, &small.uids().iter().filter_map(renamed).collect::<Vec<_>>());
+    let before = cells(bed, &tables.data(), true);
+    let (gateway, old) = (bed.thrift2_address(), format!("{}old-uid", tables.prefix));
+    let rename = format!("{uids}={old}");
+    let restore = |more: &[&str]| {
+        let words = ["--gateway", &gateway, "--rename-table", &rename, "--into-existing"];
+        repository.run("restore", &[&words[..], more].concat())
+    };
+    let refused = |more: &[&str], table: &str| {
+        let run = restore(more).expect(1);
+        for text in [table, "in 1 places", "something.else", "metric.2", "--uid-table"] {
+            assert!(run.err.contains(text), "{more:?}: {text:?} is not in: {}", run.err);
+        }
+        assert_eq!(cells(bed, &tables.data(), true), before);
+    };
+    refused(&[], &uids);
+    refused(&["--dry-run"], &uids);
+    refused(&["--uid-table", &uids], &uids);
+    // One that holds the names of the backup already is right for itself, and no TSD reads these data with it.
+    bed.must(&format!("create {old} id,name"));
+    refused(&[], &uids);
+    load(bed, &old, &small.uids());
+    refused(&[], &uids);
+    // There is none: said, not refused.
+    let run = restore(&["--uid-table", "no-such-table", "--dry-run"]).expect(0);
+    assert!(run.json["warnings"].to_string().contains("no UID table no-such-table"), "{}", run.out);
+    // The installation is said to use the names of the backup.
+    let run = restore(&["--uid-table", &old]).expect(0);
+    assert!(!run.json["warnings"].to_string().contains("UID"), "{}", run.out);
+}
+
+/// Rows that decode to no series have UIDs all the same.
+#[test]
+fn the_uids_of_raw_rows_are_compared_too() {
+    let bed = Bed::shared();
+    let small = Synthetic { metrics: 9, ..Synthetic::default() };
+    let tables = Tables::create(bed, false, &[]);
+    let data = tables.data();
+    let mut rows = Synthetic { metrics: 2, ..small.clone() }.data();
+    // No point at all, and the only row of its metric.
+    rows.push(OwnedCell { value: Vec::new(), ..small.cell(&small.key(8, 0, 0), 0, 0) });
+    load(bed, &data, &rows);
+    let uids = format!("{}tsdb-uid", tables.prefix);
+    load(bed, &uids, &small.uids());
+    let repository = Repository::default();
+    repository.backup(bed, &tables, &[]).expect(0);
+    let there = copy();
+    there.create_in(bed, &[]);
+    let mut others = small.uids();
+    for cell in &mut others {
+        if cell.qualifier == b"metrics" && (cell.row == [0, 0, 8] || cell.row == [0, 0, 9]) {
+            cell.value = b"something.else".to_vec();
+        }
+    }
+    let other_uids = format!("{}tsdb-uid", there.prefix);
+    load(bed, &other_uids, &others);
+    let (gateway, rename) = (bed.thrift2_address(), format!("{data}={}", there.data()));
+    let words = ["--gateway", &gateway, "--table", &data, "--rename-table", &rename, "--uid-table", &other_uids];
+    let run = repository.run("restore", &words).expect(1);
+    // The UID that no row uses is no conflict.
+    for text in ["in 1 places", "metrics 000009 is something.else there, metric.9 in the backup"] {
+        assert!(run.err.contains(text), "{text:?} is not in: {}", run.err);
+    }
+}

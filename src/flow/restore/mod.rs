@@ -82,9 +82,9 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
     warnings.extend(lock.warning().map(str::to_owned));
     let fit = Fit { plan, threads: &threads, contents: &contents, progress };
     let targets = plan_targets(&mut client, &fit, earlier.as_ref(), &mut warnings)?;
-    uids::check(&mut client, plan, &threads, &contents, &targets, &mut warnings)?;
     let memory = ByteBudget::new(plan.resources.max_memory);
     let scene = Scene { plan, threads: &threads, contents: &contents, pace: &pace, progress, memory };
+    uids::check(&scene, &mut client, &targets, &mut warnings)?;
     let coverage = markers::survey(&scene, &mut client, &targets, &mut warnings)?;
     let mut attention = if plan.dry_run { unproven(&mut client, &targets)? } else { Vec::new() };
     attention.extend(gaps::not_restored(targets.iter().map(|target| target.table)));

@@ -173,7 +173,10 @@ fn look_at_existing(
 }
 
 /// Whether a table shows any row.
-fn shows_rows(client: &mut Client, table: &str) -> Result<bool, FlowError> {
+///
+/// # Errors
+/// The gateway's.
+pub fn shows_rows(client: &mut Client, table: &str) -> Result<bool, FlowError> {
     let mut page = CellBlock::new();
     let plain = ScanOptions { max_versions: 1, ..ScanOptions::default() };
     Ok(ShardScan::new(client, table, KeyRange::all(), plain).next_page(&mut page)?.is_some())

@@ -1,35 +1,35 @@
 //! UIDs of the target against those of the backup: the same number must stand for the same name, or every point would
 //! belong to another metric.
 //!
-//! The UID table of the target is one of those that are restored, or the one that a TSD there uses: the one that was
-//! named, else the one of the backup by its new name.
+//! | restored | compared with |
+//! | --- | --- |
+//! | the UID table, into one that holds rows | that one, all UIDs |
+//! | data, meta or trees without the UID table | the UID table that was named, else the one of the backup by its new name |
+//! | the UID table, and data, meta or trees into tables that hold rows | the UID table that was named, else the one of the backup by the name that it has without `--rename-table`: wherever the UIDs go, a TSD reads these rows with its own |
+//! | everything into tables without rows | nothing |
+//!
+//! Both sides are in key order, so they are read side by side: a page of one and a block of the other are in memory.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashMap;
 
 use crate::cluster::Client;
-use crate::flow::backup_files::{BackupContents, fetch};
+use crate::codec::row_key;
+use crate::flow::FlowError;
+use crate::flow::RestorePlan;
+use crate::flow::backup_files::fetch;
 use crate::flow::contents::cells_of;
-use crate::flow::threads::Threads;
-use crate::flow::{FlowError, RestorePlan};
 use crate::manifest::TableRecord;
-use crate::model::{CellBlock, FileKind, KeyLayout, KeyRange, OwnedCell, TableKind, hex};
-use crate::parquet_file::read_series;
+use crate::model::{Cell, CellBlock, FileKind, FileRow, KeyLayout, KeyRange, RawReason, RowView, TableKind, hex};
+use crate::parquet_file::{CellReader, read_series};
 use crate::scan::{ScanOptions, ShardScan};
 
-use super::contain::split;
-use super::target::{Target, in_new_namespace};
+use super::markers::Scene;
+use super::target::{Target, in_new_namespace, shows_rows};
 
 /// Conflicts, and UIDs without a name, that are named.
 const NAMED: usize = 5;
 /// Columns of the maps, in the order in which a TSUID has its UIDs.
 const COLUMNS: [&[u8]; 3] = [b"metrics", b"tagk", b"tagv"];
-
-/// Row, family and qualifier of a cell of the UID table.
-type MapKey = (Vec<u8>, Vec<u8>, Vec<u8>);
-/// Forward and reverse maps and the counters.
-type Maps = BTreeMap<MapKey, OwnedCell>;
-/// Column and UID of the UIDs that data uses.
-type Used = HashSet<(Vec<u8>, Vec<u8>)>;
 
 /// Refuses when a UID means something else in the target than in the backup, and warns of what cannot be compared, of
 /// UIDs without a name, and of counters that would be lower than the UIDs that are given out.
@@ -37,48 +37,58 @@ type Used = HashSet<(Vec<u8>, Vec<u8>)>;
 /// # Errors
 /// [`FlowError::Refused`]; the gateway's or the store's.
 pub fn check(
+    scene: &Scene<'_>,
     client: &mut Client,
-    plan: &RestorePlan,
-    threads: &Threads,
-    contents: &BackupContents,
     targets: &[Target<'_>],
     warnings: &mut Vec<String>,
 ) -> Result<(), FlowError> {
-    let Some(table) = contents.manifest.tables.iter().find(|table| table.kind == TableKind::Uid) else {
+    let Some(saved) = scene.contents.manifest.tables.iter().find(|table| table.kind == TableKind::Uid) else {
         warnings
             .push("the backup has no UID table: whether its UIDs mean the same in the target cannot be checked".into());
         return Ok(());
     };
     let restored = targets.iter().find(|target| target.table.kind == TableKind::Uid);
-    if restored.is_some_and(|target| !target.had_rows) {
-        return Ok(());
-    }
     let uses = |target: &&Target<'_>| !matches!(target.table.kind, TableKind::Uid | TableKind::Other);
-    let users: Vec<&TableRecord> = targets.iter().filter(uses).map(|target| target.table).collect();
-    if restored.is_none() && users.is_empty() {
+    // With UIDs of their own, rows in tables that held none are nobody else's.
+    let users: Vec<&Target<'_>> =
+        targets.iter().filter(uses).filter(|target| restored.is_none() || target.had_rows).collect();
+    let filled = restored.filter(|target| target.had_rows).map(|target| target.name.as_str());
+    if let Some(name) = filled {
+        compare(scene, client, saved, None, name, warnings)?;
+    }
+    if users.is_empty() {
         return Ok(());
     }
+    let plan = scene.plan;
     let name = match restored {
-        Some(target) => target.name.clone(),
-        None => uid_table(plan, table),
+        None => uid_table(plan, saved),
+        Some(_) => plan.uid_table.clone().unwrap_or_else(|| in_new_namespace(&saved.name, &plan.rename_namespaces)),
     };
-    let there = match restored.is_some() || client.table_names()?.contains(&name) {
-        true => maps_there(client, &name)?,
-        false => Maps::new(),
-    };
-    if there.is_empty() {
+    // A renamed table belongs to nobody knows which installation.
+    let guessed = restored.is_some() && plan.uid_table.is_none();
+    let stranger = users.iter().find(|user| plan.rename.iter().any(|(old, _)| *old == user.table.name));
+    let all_strange = guessed && users.iter().all(|user| plan.rename.iter().any(|(old, _)| *old == user.table.name));
+    if filled.is_some_and(|filled| filled == name || all_strange) {
+        return Ok(());
+    }
+    if !client.table_names()?.contains(&name) || !shows_rows(client, &name)? {
         warnings.push(format!(
             "the target has no UID table {name}, or an empty one: whether the UIDs of the restored rows mean the same there \
-             cannot be checked; --uid-table names another one, and without --table the UID table is restored as well"
+             cannot be checked; --uid-table names another one{}",
+            if restored.is_none() { ", and without --table the UID table is restored as well" } else { "" }
         ));
         return Ok(());
     }
-    let saved = maps_of_backup(plan, threads, contents, table)?;
-    let used = match restored {
-        Some(_) => None,
-        None => used(plan, threads, contents, &users)?,
-    };
-    compare(&saved, &there, used.as_ref(), &name, restored.is_some(), warnings)
+    if let Some(user) = stranger.filter(|_| guessed && filled.is_none()) {
+        warnings.push(format!(
+            "table {} holds rows, and which UID table belongs to them is not known: the UIDs of the backup are compared with \
+             {name}; --uid-table names another one",
+            user.name
+        ));
+    }
+    let tables: Vec<&TableRecord> = users.iter().map(|user| user.table).collect();
+    let used = used(scene, &tables)?;
+    compare(scene, client, saved, Some(used.as_ref()), &name, warnings)
 }
 
 /// The UID table of the target when it is not restored.
@@ -88,51 +98,165 @@ fn uid_table(plan: &RestorePlan, saved: &TableRecord) -> String {
     plan.uid_table.clone().or(renamed).unwrap_or_else(by_namespace)
 }
 
+/// Compares what readers saw of the saved table with what `name` shows. `used`: the UIDs that count (`Some(None)`: all)
+/// when the table is not the one that is restored.
 fn compare(
-    saved: &Maps,
-    there: &Maps,
-    used: Option<&Used>,
-    table: &str,
-    restored: bool,
+    scene: &Scene<'_>,
+    client: &mut Client,
+    saved: &TableRecord,
+    used: Option<Option<&Used>>,
+    name: &str,
     warnings: &mut Vec<String>,
 ) -> Result<(), FlowError> {
-    let (mut conflicts, mut nameless) = (Vec::new(), Vec::new());
-    for (key, cell) in saved {
-        if is_counter(cell) {
-            let found = there.get(key).filter(|_| restored);
-            warnings.extend(found.and_then(|found| counter_goes_back(cell, found, table)));
-            continue;
+    let mut options = scene.pace.pages(ScanOptions { max_versions: 1, ..ScanOptions::default() });
+    let mut rows = Rows::new(|from: &[u8], page: &mut CellBlock| {
+        let range = KeyRange::new(from.to_vec(), Vec::new());
+        let mut scan = ShardScan::new(&mut *client, name, range, options.clone());
+        let Some(bytes) = scene.pace.next_page(&mut scan, page)? else { return Ok(None) };
+        scene.progress.read(bytes);
+        options.first_rows = scan.page_rows();
+        Ok(scan.position().map(<[u8]>::to_vec))
+    });
+    scene.progress.stage(format!("comparing UIDs with {name}"), 0);
+    let mut found = Findings { table: name, restored: used.is_none(), ..Findings::default() };
+    let used = used.flatten();
+    for file in scene.contents.files_of(&saved.name).filter(|file| !file.kind.is_catalogue()) {
+        each_seen(scene, file, &mut |cell| {
+            let uid = if cell.family == b"id" { cell.value } else { cell.row };
+            if is_counter(cell) || used.is_none_or(|used| used.contains(cell.qualifier, uid)) {
+                let there = rows.row(cell.row)?;
+                found.cell(
+                    cell,
+                    there.and_then(|row| {
+                        row.iter().find(|there| (there.family, there.qualifier) == (cell.family, cell.qualifier))
+                    }),
+                );
+            }
+            Ok(())
+        })?;
+    }
+    found.finish(warnings)
+}
+
+/// Hands on the maps and counters that readers saw of a file's: a raw backup holds names that were given up as well.
+fn each_seen(
+    scene: &Scene<'_>,
+    file: &FileRow,
+    each: &mut dyn FnMut(&Cell<'_>) -> Result<(), FlowError>,
+) -> Result<(), FlowError> {
+    let _memory = scene.memory.reserve_file(file.kind, file.size);
+    let bytes = fetch(scene.threads, &scene.plan.store, file)?;
+    scene.progress.fetched(bytes.len() as u64);
+    let mut reader = CellReader::open(bytes, file.rows)?;
+    let mut block = CellBlock::new();
+    while reader.next(&mut block)? {
+        for (at, cell) in block.iter().enumerate() {
+            let reason = reader.reasons().get(at);
+            let hidden = [RawReason::DeleteMarker, RawReason::Deleted, RawReason::OldVersion];
+            if is_uid(&cell) && !reason.is_some_and(|reason| hidden.contains(reason)) {
+                each(&cell)?;
+            }
         }
-        let uid = if cell.family == b"id" { &cell.value } else { &cell.row };
-        if used.is_some_and(|used| !used.contains(&(cell.qualifier.clone(), uid.clone()))) {
-            continue;
+        block.clear();
+    }
+    Ok(())
+}
+
+/// Rows of a table, found by their keys. Keys that ascend are found in one reading of the table.
+struct Rows<F> {
+    /// Reads rows from a key on, and returns the key to read on from, if there may be more.
+    read: F,
+    page: CellBlock,
+    at: usize,
+    next: Option<Vec<u8>>,
+    asked: Option<Vec<u8>>,
+}
+
+impl<F: FnMut(&[u8], &mut CellBlock) -> Result<Option<Vec<u8>>, FlowError>> Rows<F> {
+    fn new(read: F) -> Self {
+        Self { read, page: CellBlock::new(), at: 0, next: None, asked: None }
+    }
+
+    fn row(&mut self, key: &[u8]) -> Result<Option<RowView<'_>>, FlowError> {
+        if self.asked.as_deref().is_none_or(|asked| key < asked) {
+            self.page.clear();
+            (self.at, self.next) = (0, Some(key.to_vec()));
         }
-        match there.get(key) {
-            Some(found) if found.value != cell.value => conflicts.push(conflict(cell, &found.value)),
-            None if cell.family == b"name" => nameless.push(format!("{} {}", text(&cell.qualifier), hex(&cell.row))),
+        let asked = self.asked.get_or_insert_default();
+        asked.clear();
+        asked.extend_from_slice(key);
+        loop {
+            while self.page.row(self.at).is_some_and(|row| row.key < key) {
+                self.at += 1;
+            }
+            if self.at < self.page.row_count() {
+                return Ok(self.page.row(self.at).filter(|row| row.key == key));
+            }
+            let Some(from) = self.next.take() else { return Ok(None) };
+            self.next = (self.read)(&from, &mut self.page)?;
+            self.at = 0;
+        }
+    }
+}
+
+/// What the comparison of two UID tables comes to.
+#[derive(Default)]
+struct Findings<'a> {
+    table: &'a str,
+    restored: bool,
+    conflicts: u64,
+    nameless: u64,
+    /// The first of each, in words.
+    named_conflicts: Vec<String>,
+    named_nameless: Vec<String>,
+    counters: Vec<String>,
+}
+
+impl Findings<'_> {
+    fn cell(&mut self, cell: &Cell<'_>, there: Option<Cell<'_>>) {
+        match there {
+            _ if is_counter(cell) => {
+                let found = there.filter(|_| self.restored);
+                self.counters.extend(found.and_then(|found| counter_goes_back(cell, &found, self.table)));
+            }
+            Some(found) if found.value != cell.value => {
+                self.conflicts += 1;
+                if self.named_conflicts.len() < NAMED {
+                    self.named_conflicts.push(conflict(cell, found.value));
+                }
+            }
+            None if cell.family == b"name" => {
+                self.nameless += 1;
+                if self.named_nameless.len() < NAMED {
+                    self.named_nameless.push(format!("{} {}", text(cell.qualifier), hex(cell.row)));
+                }
+            }
             _ => {}
         }
     }
-    if !conflicts.is_empty() {
-        let count = conflicts.len();
-        conflicts.truncate(NAMED);
-        return Err(FlowError::refused(format!(
-            "the UIDs in {table} do not agree with the backup in {count} places (first: {}): data would change its meaning; \
-             restore into tables of their own, the UID table among them, or name the UID table that belongs to the target \
-             with --uid-table",
-            conflicts.join("; ")
-        )));
+
+    fn finish(self, warnings: &mut Vec<String>) -> Result<(), FlowError> {
+        let Self { table, .. } = self;
+        if self.conflicts > 0 {
+            return Err(FlowError::refused(format!(
+                "the UIDs in {table} do not agree with the backup in {} places (first: {}): data would change its meaning; \
+                 restore all tables, data and UIDs, under new names with --rename-table, or name the UID table that belongs \
+                 to the target with --uid-table",
+                self.conflicts,
+                self.named_conflicts.join("; ")
+            )));
+        }
+        warnings.extend(self.counters);
+        if self.nameless > 0 && !self.restored {
+            warnings.push(format!(
+                "{} UIDs that the restored rows use have no name in {table} (first: {}): a TSD cannot read these rows, and \
+                 may give the UIDs to other names; restore the UID table as well",
+                self.nameless,
+                self.named_nameless.join(", ")
+            ));
+        }
+        Ok(())
     }
-    if !nameless.is_empty() && !restored {
-        let count = nameless.len();
-        nameless.truncate(NAMED);
-        warnings.push(format!(
-            "{count} UIDs that the restored rows use have no name in {table} (first: {}): a TSD cannot read these rows, and \
-             may give the UIDs to other names; restore the UID table as well",
-            nameless.join(", ")
-        ));
-    }
-    Ok(())
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -140,138 +264,188 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// One UID that means something else there.
-fn conflict(cell: &OwnedCell, there: &[u8]) -> String {
-    let column = text(&cell.qualifier);
+fn conflict(cell: &Cell<'_>, there: &[u8]) -> String {
+    let column = text(cell.qualifier);
     if cell.family == b"id" {
-        format!("{column} {} is {} there, {} in the backup", text(&cell.row), hex(there), hex(&cell.value))
+        format!("{column} {} is {} there, {} in the backup", text(cell.row), hex(there), hex(cell.value))
     } else {
-        format!("{column} {} is {} there, {} in the backup", hex(&cell.row), text(there), text(&cell.value))
+        format!("{column} {} is {} there, {} in the backup", hex(cell.row), text(there), text(cell.value))
     }
 }
 
 /// The newer cell of a counter wins; when it has the lower number, TSDs give out UIDs that are taken, and fail at it.
-fn counter_goes_back(cell: &OwnedCell, there: &OwnedCell, table: &str) -> Option<String> {
+fn counter_goes_back(cell: &Cell<'_>, there: &Cell<'_>, table: &str) -> Option<String> {
     let number = |value: &[u8]| value.try_into().map(u64::from_be_bytes).ok();
-    let (saved, live) = (number(&cell.value)?, number(&there.value)?);
+    let (saved, live) = (number(cell.value)?, number(there.value)?);
     let wins = if cell.timestamp >= there.timestamp { saved } else { live };
     (wins < saved.max(live)).then(|| {
         format!(
             "the counter of {} UIDs in {table} will be {wins} although {} are given out (there {live}, in the backup \
              {saved}): set it right with `tsdb uid fsck fix` before a TSD creates names",
-            text(&cell.qualifier),
+            text(cell.qualifier),
             saved.max(live)
         )
     })
 }
 
-/// What the target shows.
-fn maps_there(client: &mut Client, table: &str) -> Result<Maps, FlowError> {
-    let options = ScanOptions { max_versions: 1, ..ScanOptions::default() };
-    let mut scan = ShardScan::new(client, table, KeyRange::all(), options);
-    let mut page = CellBlock::new();
-    let mut maps = Maps::new();
-    while scan.next_page(&mut page)?.is_some() {
-        let cells = page.iter().filter(|cell| is_uid(cell.family, cell.qualifier)).map(|cell| cell.to_owned());
-        maps.extend(cells.map(|cell| (key_of(&cell), cell)));
-    }
-    Ok(maps)
-}
-
-/// What readers saw when it was backed up: a raw backup holds names that were given up as well.
-fn maps_of_backup(
-    plan: &RestorePlan,
-    threads: &Threads,
-    contents: &BackupContents,
-    table: &TableRecord,
-) -> Result<Maps, FlowError> {
-    let mut cells = Vec::new();
-    for file in contents.files_of(&table.name).filter(|file| !file.kind.is_catalogue()) {
-        let bytes = fetch(threads, &plan.store, file)?;
-        cells_of(bytes, file.kind, file.rows, &contents.manifest.layouts(), &mut |block| {
-            // Markers of a whole family have no qualifier.
-            let wanted =
-                |cell: &crate::model::Cell<'_>| cell.qualifier.is_empty() || is_uid(cell.family, cell.qualifier);
-            cells.extend(block.iter().filter(wanted).map(|cell| cell.to_owned()));
-            Ok(())
-        })?;
-    }
-    let (seen, _) = split(cells, &|_| 1);
-    let maps = seen.into_iter().filter(|cell| is_uid(&cell.family, &cell.qualifier));
-    Ok(maps.map(|cell| (key_of(&cell), cell)).collect())
-}
-
-fn key_of(cell: &OwnedCell) -> MapKey {
-    (cell.row.clone(), cell.family.clone(), cell.qualifier.clone())
-}
-
 /// Forward and reverse maps and the counters; not UIDMeta.
-fn is_uid(family: &[u8], qualifier: &[u8]) -> bool {
-    COLUMNS.contains(&qualifier) && (family == b"name" || family == b"id")
+fn is_uid(cell: &Cell<'_>) -> bool {
+    COLUMNS.contains(&cell.qualifier) && (cell.family == b"name" || cell.family == b"id")
 }
 
-fn is_counter(cell: &OwnedCell) -> bool {
+fn is_counter(cell: &Cell<'_>) -> bool {
     cell.family == b"id" && cell.row == [0]
 }
 
-/// The UIDs of the series in these tables; `None` when they hold rows whose series are in no list, so that all UIDs of
-/// the backup count as used.
-fn used(
-    plan: &RestorePlan,
-    threads: &Threads,
-    contents: &BackupContents,
-    tables: &[&TableRecord],
-) -> Result<Option<Used>, FlowError> {
-    let listed = |kind| matches!(kind, FileKind::Points | FileKind::Series | FileKind::Cells);
-    let mut used = Used::new();
+/// The UIDs that data uses: by column, width and number, 64 numbers to an entry, because most are given out in a row.
+#[derive(Debug, Default, PartialEq)]
+struct Used(HashMap<(usize, usize, u64), u64>);
+
+impl Used {
+    fn add(&mut self, column: usize, uid: &[u8]) {
+        if let Some(number) = number_of(uid) {
+            *self.0.entry((column, uid.len(), number / 64)).or_default() |= 1 << (number % 64);
+        }
+    }
+
+    fn contains(&self, column: &[u8], uid: &[u8]) -> bool {
+        let column = COLUMNS.iter().position(|known| *known == column);
+        let (Some(column), Some(number)) = (column, number_of(uid)) else { return false };
+        self.0.get(&(column, uid.len(), number / 64)).is_some_and(|bits| bits >> (number % 64) & 1 == 1)
+    }
+
+    /// Adds the UIDs of a series.
+    fn add_series(&mut self, metric: &[u8], mut tags: &[u8], layout: &KeyLayout) {
+        self.add(0, metric);
+        for (column, width) in [(1, layout.tagk_width), (2, layout.tagv_width)].into_iter().cycle() {
+            let Some((uid, others)) = tags.split_at_checked(usize::from(width)).filter(|(uid, _)| !uid.is_empty())
+            else {
+                return;
+            };
+            self.add(column, uid);
+            tags = others;
+        }
+    }
+
+    /// Adds the UIDs of a TSUID in hex.
+    fn add_tsuid(&mut self, tsuid: &str, layout: &KeyLayout) {
+        let digits = |at: usize| tsuid.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        let bytes: Vec<u8> = (0..tsuid.len()).step_by(2).map_while(digits).collect();
+        let (metric, tags) = bytes.split_at(bytes.len().min(usize::from(layout.metric_width)));
+        self.add_series(metric, tags, layout);
+    }
+}
+
+/// The number of a UID of up to 8 bytes; there are no others.
+fn number_of(uid: &[u8]) -> Option<u64> {
+    (uid.len() <= 8).then(|| uid.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+}
+
+/// The UIDs in the row keys of these tables; `None` when they hold rows whose series are in no list, so that all UIDs of
+/// the backup count as used. A key that fits no layout names nothing.
+fn used(scene: &Scene<'_>, tables: &[&TableRecord]) -> Result<Option<Used>, FlowError> {
+    let layouts = scene.contents.manifest.layouts();
+    let mut used = Used::default();
     for table in tables {
-        if contents.files_of(&table.name).any(|file| !listed(file.kind)) {
+        let keyed = matches!(table.kind, TableKind::Data | TableKind::Rollup);
+        let listed = |kind| matches!(kind, FileKind::Points | FileKind::Series | FileKind::Cells);
+        if scene.contents.files_of(&table.name).any(|file| !keyed || !listed(file.kind)) {
             return Ok(None);
         }
-        for file in contents.files_of(&table.name).filter(|file| file.kind == FileKind::Series) {
-            for series in read_series(fetch(threads, &plan.store, file)?)? {
-                add_uids(&series.tsuid, &contents.manifest.layout, &mut used);
+        for file in scene.contents.files_of(&table.name).filter(|file| file.kind != FileKind::Points) {
+            let _memory = scene.memory.reserve_file(file.kind, file.size);
+            let bytes = fetch(scene.threads, &scene.plan.store, file)?;
+            scene.progress.fetched(bytes.len() as u64);
+            if file.kind == FileKind::Series {
+                for series in read_series(bytes)? {
+                    used.add_tsuid(&series.tsuid, layouts.main());
+                }
+                continue;
             }
+            cells_of(bytes, file.kind, file.rows, &layouts, &mut |block| {
+                for found in block.rows().filter_map(|row| row_key::find(row.key, &layouts)) {
+                    used.add_series(found.key.metric, found.key.tags, layouts.main());
+                }
+                Ok(())
+            })?;
         }
     }
     Ok(Some(used))
 }
 
-/// Adds the UIDs of a TSUID in hex.
-fn add_uids(tsuid: &str, layout: &KeyLayout, used: &mut Used) {
-    let digits = |at: usize| tsuid.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    let bytes: Vec<u8> = (0..tsuid.len()).step_by(2).map_while(digits).collect();
-    let (metric, mut rest) = bytes.split_at(bytes.len().min(usize::from(layout.metric_width)));
-    used.insert((COLUMNS[0].to_vec(), metric.to_vec()));
-    for (column, width) in COLUMNS[1..].iter().zip([layout.tagk_width, layout.tagv_width]).cycle() {
-        let Some((uid, others)) = rest.split_at_checked(usize::from(width)).filter(|(uid, _)| !uid.is_empty()) else {
-            return;
-        };
-        used.insert((column.to_vec(), uid.to_vec()));
-        rest = others;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::kind;
 
     #[test]
     fn uids_of_a_series() {
         let layout = KeyLayout { metric_width: 3, tagk_width: 2, tagv_width: 1, ..KeyLayout::default() };
-        let mut used = Used::new();
-        add_uids("000001", &layout, &mut used);
-        add_uids("0000020001FF0002FE", &layout, &mut used);
-        let wanted: Used = [
+        let mut used = Used::default();
+        used.add_tsuid("000001", &layout);
+        used.add_tsuid("0000020001FF0002FE", &layout);
+        let uids = [
             (&b"metrics"[..], &[0, 0, 1][..]),
             (b"metrics", &[0, 0, 2]),
             (b"tagk", &[0, 1]),
             (b"tagk", &[0, 2]),
             (b"tagv", &[0xff]),
             (b"tagv", &[0xfe]),
-        ]
-        .into_iter()
-        .map(|(column, uid)| (column.to_vec(), uid.to_vec()))
-        .collect();
-        assert_eq!(used, wanted);
+        ];
+        assert!(uids.iter().all(|(column, uid)| used.contains(column, uid)));
+        let others =
+            [(&b"tagv"[..], &[0, 1][..]), (b"tagk", &[1]), (b"metrics", &[0, 0, 3]), (b"metrics", &[0, 0, 0x41])];
+        assert!(others.iter().all(|(column, uid)| !used.contains(column, uid)), "another column, width or number");
+        assert_eq!(used.0.values().map(|bits| bits.count_ones()).sum::<u32>(), 6);
+        assert!(!used.contains(b"metrics", &[0; 9]));
+    }
+
+    /// A table whose pages have two rows, and the keys that pages were asked for from.
+    fn pages<'a>(
+        keys: &'a [&'a [u8]],
+        asked: &'a mut Vec<Vec<u8>>,
+    ) -> Rows<impl FnMut(&[u8], &mut CellBlock) -> Result<Option<Vec<u8>>, FlowError> + 'a> {
+        Rows::new(|from: &[u8], page: &mut CellBlock| {
+            asked.push(from.to_vec());
+            page.clear();
+            let left: Vec<&[u8]> = keys.iter().copied().filter(|key| *key >= from).collect();
+            for key in left.iter().take(2) {
+                page.push_row(key).unwrap();
+                page.push_cell(b"id", b"metrics", 1, kind::PUT, key).unwrap();
+            }
+            Ok(left.get(2).map(|key| key.to_vec()))
+        })
+    }
+
+    #[test]
+    fn rows_are_found_side_by_side() {
+        let keys: [&[u8]; 7] = [b"\0", b"b", b"ba", b"d", b"e", b"g", b"h"];
+        let mut asked = Vec::new();
+        let mut rows = pages(&keys, &mut asked);
+        let mut value = |key: &[u8]| {
+            let row = rows.row(key).unwrap();
+            row.map(|row| row.iter().next().unwrap().value.to_vec())
+        };
+        for (key, there) in [
+            ("a", false),
+            ("b", true),
+            ("b", true),
+            ("ba", true),
+            ("c", false),
+            ("g", true),
+            ("i", false),
+            ("j", false),
+        ] {
+            assert_eq!(value(key.as_bytes()), there.then(|| key.as_bytes().to_vec()), "{key}");
+        }
+        // Another file begins further up.
+        assert_eq!(value(b"d"), Some(b"d".to_vec()));
+        assert_eq!(value(b"\0"), Some(b"\0".to_vec()));
+        assert_eq!(value(b"h"), Some(b"h".to_vec()));
+        drop(rows);
+        let wanted: [&[u8]; 8] = [b"a", b"d", b"g", b"d", b"\0", b"ba", b"e", b"h"];
+        assert_eq!(asked, wanted, "each page once as long as keys ascend");
+        let mut none = Vec::new();
+        assert!(pages(&[], &mut none).row(b"x").unwrap().is_none());
     }
 }
