@@ -419,3 +419,46 @@ fn a_restore_through_thrift1_fills_tables_that_are_there() {
     assert_eq!(report["differences"], 0, "{report}");
     assert_same_cells(&source, &target);
 }
+
+/// Thrift1 shows the latest version of a cell only: the others are sent and not read back, which is said.
+#[test]
+fn older_versions_are_restored_through_thrift1_and_not_read_back() {
+    let bed = Bed::shared();
+    let create = |prefix: &str| {
+        let tables = Tables::named(prefix, false);
+        for (name, families) in tables.names().iter().zip(["t", "id,name", "name", "t"]) {
+            bed.must(&format!("create {name} {families} VERSIONS=3"));
+        }
+        tables
+    };
+    let source = create(&format!("{}.", bed.unique("v")));
+    let row = b"\0\0\x01\x5f\x5e\x10\0\0\0\x01\0\0\x01";
+    let versions: Vec<OwnedCell> = (1..=3).map(|n| cell(row, "t", b"\0\0", n, &[n as u8])).collect();
+    thrift2().put_multiple(&source.data(), &block(&versions), Durability::SyncWal).unwrap();
+    let gateway = bed.thrift1_address();
+    for raw in [&[][..], &["--raw"]] {
+        let repository = Repository::default();
+        repository.backup(bed, &source, raw).expect(0);
+        let restore = |target: &Tables, more: &[&str]| {
+            let mut arguments = vec!["--gateway".to_owned(), gateway.clone()];
+            for (old, new) in source.names().iter().zip(target.names()) {
+                arguments.extend(["--rename-table".to_owned(), format!("{old}={new}")]);
+            }
+            arguments.extend(more.iter().map(|text| (*text).to_owned()));
+            repository.run("restore", &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        let target = create(&format!("{}.", bed.unique("v")));
+        let report = restore(&target, &[]).expect(3).json;
+        let data = report["tables"].as_array().unwrap().iter().find(|t| t["table"] == source.data().as_str()).unwrap();
+        assert_eq!((&report["differences"], &data["target_agrees"]), (&0.into(), &true.into()), "{report}");
+        let said = report["attention"].to_string();
+        assert!(said.contains("2 older versions") && said.contains(&target.data()), "{report}");
+        assert_same_cells(&source, &target);
+        // Behind a newer version of somebody else's nothing can be said of the restored ones.
+        let newer = cell(row, "t", b"\0\0", 9, b"\x09");
+        thrift2().put_multiple(&target.data(), &block(&[newer]), Durability::SyncWal).unwrap();
+        let report = restore(&target, &["--into-existing"]).expect(3).json;
+        assert_eq!(report["differences"], 0, "{report}");
+        assert!(report["attention"].to_string().contains("3 older versions"), "{report}");
+    }
+}

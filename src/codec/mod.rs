@@ -41,6 +41,7 @@ pub use rebuild::{RebuildError, Scratch, rebuild_segment};
 pub use rollup_config::{RollupConfig, RollupConfigError, RollupTable};
 pub use series::describe_series;
 pub use uid_table::{UidEntry, read_uid_row};
+pub use visibility::Mask;
 
 /// The family of points, annotations, histograms, rollups and trees.
 pub const POINT_FAMILY: &[u8] = b"t";

@@ -3,12 +3,57 @@
 use bytes::Bytes;
 
 use crate::codec::{Scratch, rebuild_segment};
-use crate::flow::FlowError;
-use crate::model::{Cell, CellBlock, FileKind, KeyLayouts};
+use crate::flow::backup_files::{BackupContents, fetch};
+use crate::flow::budget::ByteBudget;
+use crate::flow::threads::Threads;
+use crate::flow::{Cancel, FlowError, Progress};
+use crate::model::{Cell, CellBlock, FileKind, FileRow, KeyLayouts, ShardRow};
 use crate::parquet_file::{CellReader, PointsReader};
+use crate::store::Store;
 
 /// Bytes of rebuilt cells that are handed on together.
 const BLOCK_BYTES: usize = 4 << 20;
+
+/// What reading the files of a backup takes.
+pub struct ContentsReader<'a> {
+    /// Bridge to the store.
+    pub threads: &'a Threads,
+    /// The repository's store.
+    pub store: &'a Store,
+    /// The backup.
+    pub contents: &'a BackupContents,
+    /// Bytes of files that are decoded at once.
+    pub memory: &'a ByteBudget,
+    /// Ends the reading.
+    pub cancel: &'a Cancel,
+    /// Counters.
+    pub progress: &'a Progress,
+}
+
+impl ContentsReader<'_> {
+    /// Hands on the cells of a shard, block by block, of the files that are wanted.
+    ///
+    /// # Errors
+    /// The store's; a file that is damaged; [`FlowError::Interrupted`]; what `each` returns.
+    pub fn each_block(
+        &self,
+        shard: &ShardRow,
+        wanted: &dyn Fn(&FileRow) -> bool,
+        each: &mut dyn FnMut(&FileRow, &CellBlock) -> Result<(), FlowError>,
+    ) -> Result<(), FlowError> {
+        let layouts = self.contents.manifest.layouts();
+        for file in self.contents.cells_of_shard(shard).filter(|file| wanted(file)) {
+            if self.cancel.is_set() {
+                return Err(FlowError::Interrupted);
+            }
+            let _memory = self.memory.reserve_file(file.kind, file.size);
+            let bytes = fetch(self.threads, self.store, file)?;
+            self.progress.fetched(bytes.len() as u64);
+            cells_of(bytes, file.kind, file.rows, &layouts, &mut |block| each(file, block))?;
+        }
+        Ok(())
+    }
+}
 
 /// Hands the cells of a Parquet file of so many `rows` to `each`, block by block. A catalogue file has none.
 ///

@@ -252,3 +252,42 @@ fn markers_cover_what_hbase_hides_and_nothing_else() {
     assert_eq!(table_of(&run.json, &tables.data())["new_timestamps"], 0);
     assert_eq!(cells(bed, &by_order.data(), false), before);
 }
+
+/// Compactions keep the markers of a family that keeps deleted cells, so the way out begins with that setting.
+#[test]
+fn markers_of_a_family_that_keeps_deleted_cells_go_the_way_that_is_told() {
+    let bed = Bed::shared();
+    let small = Synthetic::default();
+    let tables = small.load(bed, &[]);
+    let data = tables.data();
+    let repository = Repository::default();
+    repository.backup(bed, &tables, &[]).expect(0);
+    let before = cells(bed, &data, false);
+    let alter = |kept: &str| bed.must(&format!("alter {data} t KEEP_DELETED_CELLS={kept}"));
+    let compact = || {
+        bed.must(&format!("flush {data}"));
+        bed.must(&format!("major {data}"));
+    };
+    for kept in ["TRUE", "TTL"] {
+        alter(kept);
+        delete_metric(bed, &small, &tables);
+        compact();
+        let alter_to = |to| format!("alter '{data}', NAME => 't', KEEP_DELETED_CELLS => '{to}'");
+        let told = [
+            &*format!("{} (the deleted cells that family t keeps go as well); flush '{data}'; ", alter_to("FALSE")),
+            &*format!("says NONE); {}", alter_to(kept)),
+        ];
+        assert_refused(restore(bed, &repository, &tables, &[]), &told);
+        alter("FALSE");
+        compact();
+        alter(kept);
+        let run = restore(bed, &repository, &tables, &[]).expect(0);
+        assert_eq!(table_of(&run.json, &data)["target_agrees"], true);
+        assert_eq!(cells(bed, &data, false), before);
+    }
+    // Others keep nothing: the setting is not touched.
+    alter("FALSE");
+    delete_metric(bed, &small, &tables);
+    let run = restore(bed, &repository, &tables, &[]).expect(1);
+    assert!(!run.err.contains("KEEP_DELETED_CELLS"), "{}", run.err);
+}

@@ -374,3 +374,37 @@ fn the_uids_of_raw_rows_are_compared_too() {
         assert!(run.err.contains(text), "{text:?} is not in: {}", run.err);
     }
 }
+
+/// Raw restores into tables that keep fewer versions, or more: readers see something else, whatever a raw scan shows.
+#[test]
+fn a_raw_restore_is_judged_by_what_readers_of_the_target_see() {
+    let bed = Bed::shared();
+    let small = Synthetic::default();
+    let tables = copy();
+    let create = |tables: &Tables, versions: u32| {
+        for (name, families) in [("tsdb", "t"), ("tsdb-uid", "id,name"), ("tsdb-meta", "name"), ("tsdb-tree", "t")] {
+            let versions = if name == "tsdb" { versions } else { 1 };
+            bed.must(&format!("create {}{name} {families} VERSIONS={versions}", tables.prefix));
+        }
+    };
+    create(&tables, 3);
+    let cell = small.cell(&small.key(0, 0, 0), 0, 0);
+    let version = |timestamp| OwnedCell { timestamp, value: vec![1, timestamp as u8], ..cell.clone() };
+    load(bed, &tables.data(), &[version(1), version(2), version(3), version(4)]);
+    let repository = Repository::default();
+    repository.backup(bed, &tables, &["--raw"]).expect(0);
+    assert_eq!(cells(bed, &tables.data(), false).len(), 3);
+    for (versions, kind, count) in [(1, "overwritten", 2), (5, "reappeared", 1)] {
+        let target = copy();
+        create(&target, versions);
+        let run = repository.restore(bed, &tables, &target, &[]).expect(3);
+        let table = table_of(&run.json, &tables.data());
+        assert_eq!((&table["target_agrees"], &table["by_kind"][kind]), (&false.into(), &count.into()), "{table}");
+        assert_eq!(named(&run.json, kind), count);
+    }
+    let target = copy();
+    create(&target, 3);
+    let run = repository.restore(bed, &tables, &target, &[]).expect(0);
+    assert_eq!(table_of(&run.json, &tables.data())["target_agrees"], true);
+    assert_eq!(cells(bed, &target.data(), false), cells(bed, &tables.data(), false));
+}

@@ -4,10 +4,15 @@
 //! difference. What a `--raw` backup holds besides visible cells (overwritten and deleted versions, delete markers) is
 //! written, but HBase drops it at the flush or compaction of its choice, as it does everywhere. So a raw restore promises
 //! what readers see, exactly: each cell that they saw is shown again, and none of the hidden ones has come back. How many
-//! of those are gone already is counted.
+//! of those are gone already is counted. What readers saw is for the saved table's families to say; the target's may keep
+//! fewer versions, or more.
+//!
+//! A gateway may show less than that ([`View`]): before HBase 2.2 no hidden cells, through Thrift1 the latest version of
+//! each column alone. What it does not show is compared with nothing, and counted where cells are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::codec::Mask;
 use crate::flow::DifferenceKind;
 use crate::flow::compare::{Found, Judge, Sides, difference};
 use crate::manifest::TableRecord;
@@ -15,6 +20,7 @@ use crate::model::{FamilyDescriptor, OwnedCell, ShardRow, TableDescriptor, Table
 use crate::scan::ScanOptions;
 
 use super::send::Sent;
+use super::view::{Reading, View, versions};
 
 /// Decides what the cells of a target lack.
 pub struct TargetJudge<'a> {
@@ -22,25 +28,21 @@ pub struct TargetJudge<'a> {
     kind: TableKind,
     /// Of the target: they may differ from the saved ones.
     families: Vec<FamilyDescriptor>,
-    /// How readers see a raw target.
-    shown: Option<ScanOptions>,
+    reading: &'a Reading,
     sent: &'a Sent,
     now_ms: i64,
 }
 
 impl<'a> TargetJudge<'a> {
-    /// For a table of the backup, the descriptor of the table that it was restored into, and what was sent there.
-    pub fn new(table: &TableRecord, target: &TableDescriptor, shown: Option<ScanOptions>, sent: &'a Sent) -> Self {
+    /// For a table of the backup, the descriptor of the table that it was restored into, how that is read, and what was
+    /// sent there.
+    pub fn new(table: &TableRecord, target: &TableDescriptor, reading: &'a Reading, sent: &'a Sent) -> Self {
         let (name, kind, families) = (table.name.clone(), table.kind, target.families.clone());
-        Self { table: name, kind, families, shown, sent, now_ms: time::now_ms() }
+        Self { table: name, kind, families, reading, sent, now_ms: time::now_ms() }
     }
 
     fn family(&self, name: &[u8]) -> Option<&FamilyDescriptor> {
         self.families.iter().find(|family| family.name == name)
-    }
-
-    fn versions(&self, family: &[u8]) -> usize {
-        self.family(family).map_or(1, |family| usize::try_from(family.versions()).unwrap_or(1))
     }
 
     fn column(&self, shard: &ShardRow, saved: &[OwnedCell], shown: &[OwnedCell], hidden: &Hidden, found: &mut Found) {
@@ -63,6 +65,7 @@ impl<'a> TargetJudge<'a> {
             }
         }
         let mut from = 0;
+        let latest = matches!(self.reading.view, View::Latest);
         for cell in left {
             let fits =
                 |at: &usize| !used[*at] && shown[*at].timestamp > cell.timestamp && shown[*at].value == cell.value;
@@ -73,6 +76,12 @@ impl<'a> TargetJudge<'a> {
                 continue;
             }
             match self.reason(cell, shown) {
+                // The newer cell is shown in its place, and both are kept.
+                Some((DifferenceKind::Missing, _))
+                    if latest && shown.iter().any(|there| there.timestamp > cell.timestamp) =>
+                {
+                    found.not_shown += 1;
+                }
                 Some((kind, newer)) => tell(found, kind, Some(cell), newer),
                 None => continue,
             }
@@ -99,7 +108,7 @@ impl<'a> TargetJudge<'a> {
         if ttl.is_some_and(|s| cell.timestamp.saturating_add(s.saturating_mul(1000)) < self.now_ms) {
             return Some((DifferenceKind::Expired, None));
         }
-        if newer.len() >= self.versions(&cell.family) {
+        if newer.len() >= versions(&self.families, &cell.family) {
             return Some((DifferenceKind::Overwritten, newer.last().copied()));
         }
         Some((DifferenceKind::Missing, None))
@@ -121,25 +130,45 @@ fn number(value: &[u8]) -> Option<u64> {
 
 impl Judge for TargetJudge<'_> {
     fn allows_more(&self) -> bool {
-        // A marker more in a raw target hides cells.
-        self.shown.is_none()
+        // A marker more in a raw target hides cells, and a cell more that readers see of one may be a hidden one.
+        matches!(self.reading.view, View::Cells | View::Latest)
+    }
+
+    fn equal_is_enough(&self) -> bool {
+        self.reading.equal_is_enough()
     }
 
     fn shown(&self) -> Option<&ScanOptions> {
-        self.shown.as_ref()
+        match &self.reading.view {
+            View::Raw(options) => Some(options),
+            _ => None,
+        }
     }
 
     fn compare(&self, shard: &ShardRow, sides: Sides, found: &mut Found) {
         let (mut saved, mut hidden, mut shown) = (sides.saved, Hidden::default(), sides.live);
-        if self.shown.is_some() {
-            let there: BTreeSet<Place> = shown.iter().map(place).collect();
-            (saved, hidden.0) = split(saved, &|family| self.versions(family));
-            let sent = |cell: &OwnedCell| !self.sent.refused.contains(&cell.as_cell());
-            found.dropped += hidden.0.iter().filter(|cell| !there.contains(&place(cell)) && sent(cell)).count() as u64;
-            drop(there);
-            hidden.0.sort_unstable();
-            shown = sides.shown;
+        match self.reading.view {
+            View::Cells => {}
+            View::Raw(_) => {
+                let there: BTreeSet<Place> = shown.iter().map(place).collect();
+                (saved, hidden.0) = self.reading.seen(saved);
+                let sent = |cell: &OwnedCell| !self.sent.refused.contains(&cell.as_cell());
+                let dropped = hidden.0.iter().filter(|cell| !there.contains(&place(cell)) && sent(cell));
+                found.dropped += dropped.count() as u64;
+                drop(there);
+                shown = sides.shown;
+            }
+            View::Shown { .. } => {
+                (saved, hidden.0) = self.reading.seen(saved);
+                found.hidden += hidden.0.len() as u64;
+            }
+            View::Latest => {
+                let older;
+                (saved, older) = split(saved, &|_| 1);
+                found.not_shown += older.len() as u64;
+            }
         }
+        hidden.0.sort_unstable();
         saved.sort_unstable();
         shown.sort_unstable();
         let (mut left, mut right) = (saved.as_slice(), shown.as_slice());
@@ -178,49 +207,18 @@ fn column(cell: &OwnedCell) -> Column<'_> {
     (&cell.row, &cell.family, &cell.qualifier)
 }
 
-/// What hides cells: a timestamp up to which, and others at which.
-#[derive(Debug, Clone, Default)]
-pub struct Mask {
-    /// All cells at or below it.
-    pub up_to: Option<i64>,
-    /// Cells at exactly these.
-    pub exactly: BTreeSet<i64>,
-}
-
-impl Mask {
-    /// Adds a delete marker.
-    pub fn add(&mut self, marker: u8, timestamp: i64) {
-        match marker {
-            kind::DELETE_FAMILY | kind::DELETE_COLUMN => self.up_to = self.up_to.max(Some(timestamp)),
-            _ => {
-                self.exactly.insert(timestamp);
-            }
-        }
-    }
-
-    /// True for a cell that it hides.
-    pub fn hides(&self, timestamp: i64) -> bool {
-        self.up_to.is_some_and(|up_to| timestamp <= up_to) || self.exactly.contains(&timestamp)
-    }
-}
-
 /// Splits cells of whole rows into those that readers see and the rest: hidden ones and markers.
 pub fn split(mut cells: Vec<OwnedCell>, versions: &dyn Fn(&[u8]) -> usize) -> (Vec<OwnedCell>, Vec<OwnedCell>) {
     cells.sort_unstable();
     let mut families: BTreeMap<(Vec<u8>, Vec<u8>), Mask> = BTreeMap::new();
     let mut columns: BTreeMap<OwnedColumn, Mask> = BTreeMap::new();
     for cell in cells.iter().filter(|cell| cell.kind != kind::PUT) {
-        let family = || (cell.row.clone(), cell.family.clone());
-        match cell.kind {
-            kind::DELETE_FAMILY | kind::DELETE_FAMILY_VERSION => {
-                families.entry(family()).or_default().add(cell.kind, cell.timestamp);
-            }
-            _ => {
-                let (row, family) = family();
-                let key = (row, family, cell.qualifier.clone());
-                columns.entry(key).or_default().add(cell.kind, cell.timestamp);
-            }
-        }
+        let mask = if Mask::is_of_family(cell.kind) {
+            families.entry((cell.row.clone(), cell.family.clone())).or_default()
+        } else {
+            columns.entry(owned(column(cell))).or_default()
+        };
+        mask.add(cell.kind, cell.timestamp);
     }
     let (mut seen, mut hidden) = (Vec::new(), Vec::new());
     let mut counted: Option<(OwnedColumn, usize)> = None;

@@ -19,9 +19,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::cluster::{Client, ClusterError};
-use crate::flow::backup_files::{BackupContents, fetch};
+use crate::codec::Mask;
+use crate::flow::backup_files::BackupContents;
 use crate::flow::budget::ByteBudget;
-use crate::flow::contents::cells_of;
+use crate::flow::contents::ContentsReader;
 use crate::flow::descriptions::describe;
 use crate::flow::pace::Pace;
 use crate::flow::queue::WorkQueue;
@@ -34,7 +35,7 @@ use crate::model::{
 };
 use crate::scan::{ScanOptions, ShardScan};
 
-use super::contain::{Mask, OwnedColumn};
+use super::contain::OwnedColumn;
 use super::target::Target;
 
 /// Markers that are held at once.
@@ -65,6 +66,8 @@ pub struct Coverage {
     pub shards: BTreeMap<String, u64>,
     /// The first of them in words, in order.
     first: BTreeSet<String>,
+    /// Families with covered cells that keep deleted cells, and how (`KEEP_DELETED_CELLS`).
+    keeping: BTreeMap<String, String>,
 }
 
 impl Coverage {
@@ -132,22 +135,34 @@ fn refusal(covered: &[(&Target<'_>, &Coverage)]) -> String {
         let first: Vec<&str> = coverage.first.iter().map(String::as_str).collect();
         format!("{} cells of table {} (first: {})", coverage.cells(), target.name, first.join("; "))
     };
-    let shell = |(target, _): &(&Target<'_>, &Coverage)| {
-        let name = target.name.replace('\\', "\\\\").replace('\'', "\\'");
-        format!("  flush '{name}'\n  major_compact '{name}'\n  compaction_state '{name}'   # again until it says NONE")
-    };
     let renames: Vec<String> =
         covered.iter().map(|(target, _)| format!("--rename-table {}=NEW", target.table.name)).collect();
     format!(
         "delete markers cover cells that would be restored: {}. HBase would hide these cells and drop them at its next flush \
-         or compaction. Nothing was written. There are three ways out:\n\
-         1. remove the markers in the HBase shell, and run the same command again:\n{}\n\
-         2. restore into a new table: {}\n\
-         3. write the covered cells with new timestamps, above the markers: --new-timestamps",
+         or compaction. Nothing was written. There are three ways out: (1) remove the markers in the HBase shell, and run the \
+         same command again: {}. (2) Restore into a new table: {}. (3) Write the covered cells with new timestamps, above the \
+         markers: --new-timestamps",
         covered.iter().map(table).collect::<Vec<_>>().join(", "),
-        covered.iter().map(shell).collect::<Vec<_>>().join("\n"),
+        covered.iter().map(shell).collect::<Vec<_>>().join("; "),
         renames.join(" ")
     )
+}
+
+/// What removes the markers of a table in the HBase shell. A family that keeps deleted cells keeps its markers in every
+/// compaction, so it must not for as long as this one takes.
+fn shell((target, coverage): &(&Target<'_>, &Coverage)) -> String {
+    let quote = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
+    let name = quote(&target.name);
+    let alter =
+        |family: &str, kept: &str| format!("alter {name}, NAME => {}, KEEP_DELETED_CELLS => '{kept}'", quote(family));
+    let mut steps: Vec<String> = Vec::new();
+    for family in coverage.keeping.keys() {
+        steps.push(format!("{} (the deleted cells that family {family} keeps go as well)", alter(family, "FALSE")));
+    }
+    steps.extend(["flush", "major_compact"].map(|verb| format!("{verb} {name}")));
+    steps.push(format!("compaction_state {name} (again until it says NONE)"));
+    steps.extend(coverage.keeping.iter().map(|(family, kept)| alter(family, kept)));
+    steps.join("; ")
 }
 
 fn cover(scene: &Scene<'_>, target: &Target<'_>, descriptor: &TableDescriptor) -> Result<Coverage, FlowError> {
@@ -158,7 +173,7 @@ fn cover(scene: &Scene<'_>, target: &Target<'_>, descriptor: &TableDescriptor) -
     let mut all = Coverage::default();
     let work = |client: &mut Client, shard: &ShardRow| {
         let mut groups = MarkerGroups::new(scene, &target.name, descriptor, shard);
-        let (mut cells, mut first) = (0, BTreeSet::new());
+        let (mut cells, mut first, mut families) = (0, BTreeSet::new(), BTreeSet::new());
         while let Some(group) = groups.next(client)? {
             if group.rows.is_empty() {
                 continue;
@@ -166,6 +181,9 @@ fn cover(scene: &Scene<'_>, target: &Target<'_>, descriptor: &TableDescriptor) -
             each_cell(scene, shard, &group.range, &mut |_, cell| {
                 if group.covers(cell) {
                     cells += 1;
+                    if !families.contains(cell.family) {
+                        families.insert(cell.family.to_vec());
+                    }
                     first.insert(words(cell));
                     if first.len() > NAMED {
                         first.pop_last();
@@ -174,10 +192,13 @@ fn cover(scene: &Scene<'_>, target: &Target<'_>, descriptor: &TableDescriptor) -
                 Ok(())
             })?;
         }
-        Ok((shard.shard.clone(), cells, first))
+        Ok((shard.shard.clone(), cells, first, families))
     };
+    let mut covered = BTreeSet::new();
     let start = || scene.plan.gateways.client();
-    work_through(scene.plan.resources.connections, &queue, scene.progress, start, work, |(shard, cells, first)| {
+    let connections = scene.plan.resources.connections;
+    work_through(connections, &queue, scene.progress, start, work, |(shard, cells, first, families)| {
+        covered.extend(families);
         if cells > 0 {
             all.shards.insert(shard, cells);
             all.first.extend(first);
@@ -186,6 +207,11 @@ fn cover(scene: &Scene<'_>, target: &Target<'_>, descriptor: &TableDescriptor) -
             }
         }
     })?;
+    for family in descriptor.families.iter().filter(|family| covered.contains(&family.name)) {
+        let kept = family.attribute("KEEP_DELETED_CELLS").filter(|kept| !kept.eq_ignore_ascii_case("FALSE"));
+        let name = String::from_utf8_lossy(&family.name).into_owned();
+        all.keeping.extend(kept.map(|kept| (name, kept.to_ascii_uppercase())));
+    }
     Ok(all)
 }
 
@@ -204,21 +230,12 @@ pub fn each_cell(
     range: &KeyRange,
     each: &mut dyn FnMut(&FileRow, &Cell<'_>) -> Result<(), FlowError>,
 ) -> Result<(), FlowError> {
-    for file in scene.contents.cells_of_shard(shard).filter(|file| may_meet(file, range)) {
-        if scene.pace.cancel().is_set() {
-            return Err(FlowError::Interrupted);
-        }
-        let _memory = scene.memory.reserve_file(file.kind, file.size);
-        let bytes = fetch(scene.threads, &scene.plan.store, file)?;
-        scene.progress.fetched(bytes.len() as u64);
-        cells_of(bytes, file.kind, file.rows, &scene.contents.manifest.layouts(), &mut |block| {
-            for row in block.rows().filter(|row| range.contains(row.key)) {
-                row.iter().try_for_each(|cell| each(file, &cell))?;
-            }
-            Ok(())
-        })?;
-    }
-    Ok(())
+    let Scene { plan, threads, contents, progress, ref memory, pace } = *scene;
+    let reader = ContentsReader { threads, store: &plan.store, contents, memory, cancel: pace.cancel(), progress };
+    reader.each_block(shard, &|file| may_meet(file, range), &mut |file, block| {
+        let mut rows = block.rows().filter(|row| range.contains(row.key));
+        rows.try_for_each(|row| row.iter().try_for_each(|cell| each(file, &cell)))
+    })
 }
 
 fn may_meet(file: &FileRow, range: &KeyRange) -> bool {
@@ -239,9 +256,10 @@ pub struct RowMarkers {
 
 impl RowMarkers {
     fn add(&mut self, cell: &OwnedCell) {
-        let mask = match cell.kind {
-            kind::DELETE_FAMILY | kind::DELETE_FAMILY_VERSION => self.families.entry(cell.family.clone()).or_default(),
-            _ => self.columns.entry((cell.family.clone(), cell.qualifier.clone())).or_default(),
+        let mask = if Mask::is_of_family(cell.kind) {
+            self.families.entry(cell.family.clone()).or_default()
+        } else {
+            self.columns.entry((cell.family.clone(), cell.qualifier.clone())).or_default()
         };
         mask.add(cell.kind, cell.timestamp);
     }

@@ -22,10 +22,11 @@ mod markers;
 mod send;
 mod target;
 mod uids;
+mod view;
 
 use std::time::Instant;
 
-use crate::cluster::{Client, ClusterError};
+use crate::cluster::Client;
 use crate::flow::backup_files::{BackupContents, load_backup};
 use crate::flow::budget::ByteBudget;
 use crate::flow::compare::{Comparison, Found};
@@ -49,6 +50,7 @@ use log::RestoreLog;
 use markers::{Coverage, Scene};
 use send::Sent;
 use target::{Target, plan_targets};
+use view::Reading;
 
 /// Differing cells that a report names at most.
 const MAX_NAMED: usize = 100;
@@ -174,13 +176,8 @@ impl Run<'_, '_> {
             let (sent, found) = self.table(target, coverage).map_err(|e| e.at(format!("table {}", target.name)))?;
             let table = restored(target, &sent, found.as_ref());
             report.attention.extend(what_was_refused(target, &sent.refused));
-            if plan.read_back && table.target_agrees.is_none() {
-                report.warnings.push(format!(
-                    "{} was not read back: it holds delete markers and hidden versions, which this gateway (HBase before \
-                     2.2) does not tell from cells",
-                    target.name
-                ));
-            }
+            report.attention.extend(found.as_ref().and_then(|found| not_shown(target, found)));
+            report.warnings.extend(found.as_ref().and_then(|found| not_looked_for(target, found)));
             report.differences += u64::from(!table.sent_agrees || table.target_agrees == Some(false));
             let named = found.into_iter().flat_map(|found| found.named);
             report.cells_named.extend(named.take(MAX_NAMED.saturating_sub(report.cells_named.len())));
@@ -214,24 +211,19 @@ impl Run<'_, '_> {
         if !plan.read_back {
             return Ok(None);
         }
-        let raw = contents.manifest.raw;
-        let options = read_options(target.table, raw);
-        if raw {
-            match plan.gateways.client().require_types(&target.name) {
-                Err(ClusterError::Untyped { .. }) => return Ok(None),
-                other => other?,
-            }
-        }
-        if !target.had_rows && sent.new_timestamps == 0 {
-            let mut found = tally_table(&plan.gateways, &target.name, &options, &plan.resources, pace, progress)?;
+        let client = &mut plan.gateways.client();
+        let (descriptor, _) = describe(client, &target.name, &[])?;
+        let reading = Reading::new(client, target, &descriptor, contents.manifest.raw)?;
+        client.disconnect();
+        let options = &reading.options;
+        if !target.had_rows && sent.new_timestamps == 0 && reading.equal_is_enough() {
+            let mut found = tally_table(&plan.gateways, &target.name, options, &plan.resources, pace, progress)?;
             found.add(&sent.refused.tally);
             if found.same_cells(&target.table.tally) {
                 return Ok(Some(Found::default()));
             }
         }
-        let (descriptor, _) = describe(&mut plan.gateways.client(), &target.name, &[])?;
-        let shown = raw.then(|| pace.pages(ScanOptions { raw: false, ..options.clone() }));
-        let judge = TargetJudge::new(target.table, &descriptor, shown, sent);
+        let judge = TargetJudge::new(target.table, &descriptor, &reading, sent);
         let comparison = Comparison {
             gateways: &plan.gateways,
             threads,
@@ -239,7 +231,7 @@ impl Run<'_, '_> {
             contents,
             table: target.table,
             name: &target.name,
-            options: pace.pages(options),
+            options: pace.pages(options.clone()),
             connections: plan.resources.connections,
             memory: self.scene.memory.clone(),
             pace,
@@ -273,6 +265,27 @@ fn remarks(target: &Target<'_>, table: &RestoredTable) -> Vec<String> {
         ));
     }
     remarks
+}
+
+/// Versions that nobody has seen in the target.
+fn not_shown(target: &Target<'_>, found: &Found) -> Option<String> {
+    (found.not_shown > 0).then(|| {
+        format!(
+            "table {}: {} older versions were sent and not read back: the gateway speaks Thrift1, which shows the latest \
+             version of a cell only; the same restore with --into-existing through a Thrift2 gateway reads them back",
+            target.name, found.not_shown
+        )
+    })
+}
+
+/// What readers do not see, where nothing else was read back.
+fn not_looked_for(target: &Target<'_>, found: &Found) -> Option<String> {
+    (found.hidden > 0).then(|| {
+        format!(
+            "table {}: what readers see was read back; {} hidden versions and delete markers were sent and not looked for",
+            target.name, found.hidden
+        )
+    })
 }
 
 /// What the cluster did not take, and how to restore it all the same.
