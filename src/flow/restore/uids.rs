@@ -162,9 +162,12 @@ fn each_seen(
     Ok(())
 }
 
+/// The key to read on from, if there may be more rows.
+type Next = Result<Option<Vec<u8>>, FlowError>;
+
 /// Rows of a table, found by their keys. Keys that ascend are found in one reading of the table.
 struct Rows<F> {
-    /// Reads rows from a key on, and returns the key to read on from, if there may be more.
+    /// Reads rows from a key on.
     read: F,
     page: CellBlock,
     at: usize,
@@ -172,7 +175,7 @@ struct Rows<F> {
     asked: Option<Vec<u8>>,
 }
 
-impl<F: FnMut(&[u8], &mut CellBlock) -> Result<Option<Vec<u8>>, FlowError>> Rows<F> {
+impl<F: FnMut(&[u8], &mut CellBlock) -> Next> Rows<F> {
     fn new(read: F) -> Self {
         Self { read, page: CellBlock::new(), at: 0, next: None, asked: None }
     }
@@ -404,7 +407,7 @@ mod tests {
     fn pages<'a>(
         keys: &'a [&'a [u8]],
         asked: &'a mut Vec<Vec<u8>>,
-    ) -> Rows<impl FnMut(&[u8], &mut CellBlock) -> Result<Option<Vec<u8>>, FlowError> + 'a> {
+    ) -> Rows<impl FnMut(&[u8], &mut CellBlock) -> Next + 'a> {
         Rows::new(|from: &[u8], page: &mut CellBlock| {
             asked.push(from.to_vec());
             page.clear();
