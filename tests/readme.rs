@@ -105,7 +105,9 @@ fn collected() -> impl Iterator<Item = String> {
 #[test]
 fn every_field_case_is_asserted_by_a_test_that_exists() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let listed: Vec<String> = field_cases().iter().flat_map(|row| row[0].split(", ").map(str::to_owned)).collect();
+    // Behind the number of a case may stand which part of it is meant.
+    let number = |case: &str| case.split(' ').next().unwrap_or_default().to_owned();
+    let listed: Vec<String> = field_cases().iter().flat_map(|row| row[0].split(", ").map(number)).collect();
     assert_eq!(collected().filter(|case| !listed.contains(case)).collect::<Vec<_>>(), [""; 0], "cases without a line");
     for row in field_cases() {
         let case = &row[0];
