@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::flow::VerifyLevel;
-use crate::model::{GapReason, KeyLayout, TableKind, Tally};
+use crate::manifest::{GapRecord, TableRecord};
+use crate::model::{GapReason, KeyLayout, TableKind, Tally, hex};
 
 /// One table of a backup.
 #[derive(Debug, Clone, Serialize)]
@@ -167,6 +168,30 @@ pub struct RestoreReport {
     pub peak_rss_bytes: u64,
     /// Seconds in which the run held back because a gateway was slow.
     pub back_off_seconds: f64,
+}
+
+impl From<&TableRecord> for TableReport {
+    fn from(table: &TableRecord) -> Self {
+        Self {
+            table: table.name.clone(),
+            kind: table.kind,
+            tally: table.tally,
+            raw_cells: table.raw_cells.values().copied().fold(0, u64::saturating_add),
+            raw_reasons: table.raw_cells.clone(),
+            cells_by_layout: table.cells_by_layout.clone(),
+            shards: table.shards,
+            files: table.files,
+            bytes_written: table.bytes_written,
+            gaps: table.gaps.iter().map(GapReport::from).collect(),
+        }
+    }
+}
+
+impl From<&GapRecord> for GapReport {
+    fn from(gap: &GapRecord) -> Self {
+        let [start, stop] = [&gap.start, &gap.stop].map(|key| hex(&Vec::from(key.clone())).to_lowercase());
+        Self { start, stop, reason: gap.reason, message: gap.message.clone() }
+    }
 }
 
 impl RestoreReport {

@@ -16,14 +16,13 @@ mod sweep;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use crate::flow::catalogue::text_time;
-use crate::flow::lock::{RepositoryLock, owner_text};
-use crate::flow::process::ProcessIdentity;
-use crate::flow::threads::Threads;
+use crate::flow::engine::threads::Threads;
+use crate::flow::locking::lock::{RepositoryLock, owner_text};
+use crate::flow::locking::process::ProcessIdentity;
 use crate::flow::{Cancel, FlowError, Progress};
 use crate::manifest::layout::{BACKUPS, LOCKS, RESTORES};
 use crate::manifest::{BackupPaths, Lock, Repository};
-use crate::model::time::now_ms;
+use crate::model::time::{now_ms, text_time};
 use crate::store::{Store, StoreEntry, is_probe};
 
 use decide::{Candidate, Decisions, decide};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::flow::backup_files::{BackupContents, read_catalogue};
-use crate::flow::strays;
-use crate::flow::threads::Threads;
+use crate::flow::engine::threads::Threads;
+use crate::flow::stored::backup_files::{BackupContents, read_catalogue};
+use crate::flow::stored::strays;
 use crate::flow::{Cancel, FlowError, Progress};
 use crate::manifest::layout::{BACKUPS, RESTORES};
 use crate::manifest::{BackupPaths, Repository, RepositoryError};

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use crate::flow::lock::RepositoryLock;
-use crate::flow::threads::Threads;
+use crate::flow::engine::threads::Threads;
+use crate::flow::locking::lock::RepositoryLock;
 use crate::flow::{Cancel, FlowError, Progress};
 use crate::manifest::BackupPaths;
 use crate::store::{Store, StoreEntry, StoreError};

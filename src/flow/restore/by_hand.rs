@@ -1,9 +1,9 @@
 //! What a gateway cannot do for a restore, found out before anything is written: create tables, write certain markers.
 
 use crate::cluster::{Api, Client};
-use crate::flow::backup_files::{BackupContents, fetch};
-use crate::flow::contents::cells_of;
-use crate::flow::threads::Threads;
+use crate::flow::engine::threads::Threads;
+use crate::flow::stored::backup_files::{BackupContents, fetch};
+use crate::flow::stored::contents::cells_of;
 use crate::flow::{FlowError, RestorePlan};
 use crate::model::{FamilyDescriptor, FileKind, RawReason, TableDescriptor, kind};
 

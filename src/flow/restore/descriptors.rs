@@ -15,7 +15,7 @@
 //!
 //! Whatever the user names with `--attribute` or `--drop-attribute` is as the user says.
 
-use crate::flow::attributes::{Edit, TtlChoice};
+use crate::flow::restore::attributes::{Edit, TtlChoice};
 use crate::model::{FOREVER, FamilyDescriptor, TableDescriptor};
 
 /// An attribute of which nobody knows whether the target can do it before a table is made with it.

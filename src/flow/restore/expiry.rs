@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::flow::backup_files::{BackupContents, fetch};
-use crate::flow::contents::cells_of;
-use crate::flow::threads::Threads;
+use crate::flow::engine::threads::Threads;
+use crate::flow::stored::backup_files::{BackupContents, fetch};
+use crate::flow::stored::contents::cells_of;
 use crate::flow::{FlowError, Progress, RestorePlan};
 use crate::model::{CellBlock, TableDescriptor, kind, time};
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::cluster::Client;
-use crate::flow::attributes::{Edit, TtlChoice};
-use crate::flow::backup_files::BackupContents;
-use crate::flow::threads::Threads;
+use crate::flow::engine::threads::Threads;
+use crate::flow::restore::attributes::{Edit, TtlChoice};
+use crate::flow::stored::backup_files::BackupContents;
 use crate::flow::{FlowError, Progress, RestorePlan};
 use crate::model::{FamilyDescriptor, TableDescriptor, time};
 

@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use crate::flow::backup_files::{BackupContents, load_backup};
-use crate::flow::threads::Threads;
+use crate::flow::engine::threads::Threads;
+use crate::flow::stored::backup_files::{BackupContents, load_backup};
 use crate::flow::{FlowError, RestorePlan};
 use crate::manifest::{Repository, RepositoryError, RestorePlanRecord, RestoreProgress, RestoreTarget, RestoredFile};
 use crate::model::FileRow;

@@ -20,14 +20,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::cluster::{Client, ClusterError};
 use crate::codec::Mask;
-use crate::flow::backup_files::BackupContents;
-use crate::flow::budget::ByteBudget;
-use crate::flow::contents::ContentsReader;
-use crate::flow::descriptions::describe;
-use crate::flow::pace::Pace;
-use crate::flow::queue::WorkQueue;
-use crate::flow::threads::Threads;
-use crate::flow::workers::work_through;
+use crate::flow::engine::budget::ByteBudget;
+use crate::flow::engine::pace::Pace;
+use crate::flow::engine::queue::WorkQueue;
+use crate::flow::engine::threads::Threads;
+use crate::flow::engine::workers::work_through;
+use crate::flow::source::descriptions::describe;
+use crate::flow::stored::backup_files::BackupContents;
+use crate::flow::stored::contents::ContentsReader;
 use crate::flow::{FlowError, Progress, RestorePlan};
 use crate::model::{
     Cell, CellBlock, FileKind, FileRow, KeyRange, OwnedCell, ShardRow, TableDescriptor, hex, kind, successor,

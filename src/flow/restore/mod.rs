@@ -11,6 +11,7 @@
 //!    same, and where it does not, or the table held rows before, every cell of the backup must be among those that the
 //!    target shows ([`contain`]). What earlier runs sent is proven with the rest.
 
+pub mod attributes;
 mod by_hand;
 mod contain;
 mod create;
@@ -27,17 +28,17 @@ mod view;
 use std::time::Instant;
 
 use crate::cluster::Client;
-use crate::flow::backup_files::{BackupContents, load_backup};
-use crate::flow::budget::ByteBudget;
 use crate::flow::compare::{Comparison, Found};
-use crate::flow::descriptions::describe;
-use crate::flow::gaps;
-use crate::flow::lock::RepositoryLock;
-use crate::flow::pace::Pace;
-use crate::flow::preflight::{self, ClusterSection};
-use crate::flow::rss::peak_rss_bytes;
-use crate::flow::tally_scan::tally_table;
-use crate::flow::threads::Threads;
+use crate::flow::engine::budget::ByteBudget;
+use crate::flow::engine::pace::Pace;
+use crate::flow::engine::rss::peak_rss_bytes;
+use crate::flow::engine::threads::Threads;
+use crate::flow::locking::lock::RepositoryLock;
+use crate::flow::source::descriptions::describe;
+use crate::flow::source::preflight::{self, ClusterSection};
+use crate::flow::source::tally_scan::tally_table;
+use crate::flow::stored::backup_files::{BackupContents, load_backup};
+use crate::flow::stored::gaps;
 use crate::flow::{Cancel, FlowError, Progress, RestorePlan, RestoreReport, RestoredTable};
 use crate::manifest::{LockKind, Repository, TableRecord};
 use crate::put::Refused;

@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::cluster::{Client, Durability};
 use crate::flow::FlowError;
-use crate::flow::backup_files::fetch;
-use crate::flow::contents::cells_of;
-use crate::flow::descriptions::describe;
-use crate::flow::pace::{Moved, Turn};
-use crate::flow::queue::WorkQueue;
-use crate::flow::workers::work_through;
+use crate::flow::engine::pace::{Moved, Turn};
+use crate::flow::engine::queue::WorkQueue;
+use crate::flow::engine::workers::work_through;
+use crate::flow::source::descriptions::describe;
+use crate::flow::stored::backup_files::fetch;
+use crate::flow::stored::contents::cells_of;
 use crate::model::{Cell, CellHasher, FileKind, FileRow, Region, ShardRow, TableDescriptor, Tally, kind, value_hash};
 use crate::put::{BatchStats, CellWriter, PutError, PutOptions, Refused};
 use crate::shard::host_of;

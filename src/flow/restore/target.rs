@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::Client;
-use crate::flow::attributes;
-use crate::flow::backup_files::BackupContents;
-use crate::flow::descriptions::describe;
-use crate::flow::tables::hidden;
+use crate::flow::restore::attributes;
+use crate::flow::source::descriptions::describe;
+use crate::flow::source::tables::hidden;
+use crate::flow::stored::backup_files::BackupContents;
 use crate::flow::{FlowError, RestorePlan};
 use crate::manifest::TableRecord;
 use crate::model::{CellBlock, KeyRange, TableDescriptor};

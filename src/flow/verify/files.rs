@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::flow::backup_files::{BackupContents, read_catalogue, read_or_problem};
-use crate::flow::budget::ByteBudget;
-use crate::flow::contents::cells_of;
-use crate::flow::queue::WorkQueue;
-use crate::flow::strays;
-use crate::flow::tally_scan::tally_block;
-use crate::flow::threads::Threads;
-use crate::flow::workers::work_through;
+use crate::flow::engine::budget::ByteBudget;
+use crate::flow::engine::queue::WorkQueue;
+use crate::flow::engine::threads::Threads;
+use crate::flow::engine::workers::work_through;
+use crate::flow::source::tally_scan::tally_block;
+use crate::flow::stored::backup_files::{BackupContents, read_catalogue, read_or_problem};
+use crate::flow::stored::contents::cells_of;
+use crate::flow::stored::strays;
 use crate::flow::{Cancel, FileProblem, FlowError, Progress, VerifyLevel, VerifyPlan, VerifyReport};
 use crate::manifest::{BackupPaths, GapRecord, Repository, RepositoryError, ShardRecord};
 use crate::model::{CellHasher, FileKind, FileRow, KeyLayouts, ShardRow, Tally};

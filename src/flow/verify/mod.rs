@@ -14,12 +14,12 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::cluster::Gateways;
-use crate::flow::gaps;
-use crate::flow::lock::RepositoryLock;
-use crate::flow::old_gateways::considerate;
-use crate::flow::pace::Pace;
-use crate::flow::rss::peak_rss_bytes;
-use crate::flow::threads::Threads;
+use crate::flow::engine::old_gateways::considerate;
+use crate::flow::engine::pace::Pace;
+use crate::flow::engine::rss::peak_rss_bytes;
+use crate::flow::engine::threads::Threads;
+use crate::flow::locking::lock::RepositoryLock;
+use crate::flow::stored::gaps;
 use crate::flow::{Cancel, FlowError, Progress, VerifyLevel, VerifyPlan, VerifyReport};
 use crate::manifest::{LockKind, Repository};
 

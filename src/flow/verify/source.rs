@@ -1,12 +1,12 @@
 //! The backup against the live cluster.
 
 use crate::cluster::{Api, Gateways};
-use crate::flow::backup_files::BackupContents;
-use crate::flow::budget::ByteBudget;
 use crate::flow::compare::{Comparison, Found};
-use crate::flow::pace::Pace;
+use crate::flow::engine::budget::ByteBudget;
+use crate::flow::engine::pace::Pace;
+use crate::flow::engine::threads::Threads;
 use crate::flow::restore::read_options;
-use crate::flow::threads::Threads;
+use crate::flow::stored::backup_files::BackupContents;
 use crate::flow::{FlowError, Progress, VerifyPlan, VerifyReport};
 use crate::manifest::TableRecord;
 

@@ -1,0 +1,75 @@
+//! What a command line asks for, held against the plan of a backup that was begun.
+//!
+//! A run that resumes a backup takes from its plan all that decoding depends on. What the command line says besides must
+//! agree: to leave a flag away is no contradiction, to give another value is one.
+
+use crate::flow::source::survey::Reached;
+use crate::flow::{BackupPlan, OpentsdbConf, TableNames};
+use crate::manifest::{PlanRecord, PlannedTable};
+use crate::model::TableKind;
+
+/// Why a backup that was begun cannot be resumed by this command, in words; `None` when it can.
+pub fn contradiction(begun: &PlanRecord, asked: &BackupPlan, reached: &Reached) -> Option<String> {
+    let Some(charset) = begun.name_charset else {
+        return Some(format!("it was begun by version {}, which did not record how it decodes", begun.tool_version));
+    };
+    if begun.cluster_id != reached.cluster_id {
+        let id = |id: &Option<String>| id.clone().unwrap_or_else(|| "unknown".into());
+        return Some(format!(
+            "it reads cluster {}, this is cluster {}",
+            id(&begun.cluster_id),
+            id(&reached.cluster_id)
+        ));
+    }
+    if begun.api != reached.api {
+        return Some(format!("it was begun through a gateway of {}", begun.api));
+    }
+    if asked.raw && !begun.raw {
+        return Some("it was begun without --raw".into());
+    }
+    if asked.max_versions != i32::MAX && begun.tables.iter().any(|table| table.versions != asked.max_versions) {
+        return Some("it was begun with another --max-versions".into());
+    }
+    let source = &asked.source;
+    if source.charset.is_some_and(|given| given != charset) {
+        return Some(format!("it was begun with --name-charset {}", charset.name()));
+    }
+    let layouts = begun.layouts();
+    let other_counts = source.layout.salt_buckets.iter().skip(1);
+    let unknown = |buckets: &u32| !layouts.older().iter().any(|layout| layout.salt_buckets == *buckets);
+    if source.layout.over(begun.layout) != begun.layout || other_counts.into_iter().any(unknown) {
+        return Some(format!("it was begun with {}", begun.layout));
+    }
+    tables(&begun.tables, &source.names).or_else(|| source.conf.as_ref().and_then(|conf| configuration(begun, conf)))
+}
+
+fn tables(begun: &[PlannedTable], names: &TableNames) -> Option<String> {
+    let of =
+        |kind: TableKind| begun.iter().filter(|table| table.kind == kind).map(|table| table.name.as_str()).collect();
+    let data: Vec<&str> = of(TableKind::Data);
+    if !names.data.is_empty() && data != names.data {
+        return Some(format!("its data tables are {}", data.join(", ")));
+    }
+    let one = [(&names.uid, TableKind::Uid), (&names.meta, TableKind::Meta), (&names.tree, TableKind::Tree)];
+    let other = one.into_iter().find_map(|(given, kind)| given.as_deref().filter(|name| of(kind) != [*name]));
+    let further = names.extra.iter().find(|name| begun.iter().all(|table| table.name != **name));
+    if let Some(name) = other.or(further.map(String::as_str)) {
+        let all: Vec<&str> = begun.iter().map(|table| table.name.as_str()).collect();
+        return Some(format!("it does not read {name} that way; its tables are {}", all.join(", ")));
+    }
+    (names.no_uid && !of(TableKind::Uid).is_empty()).then(|| "it was begun without --no-uid-table".into())
+}
+
+fn configuration(begun: &PlanRecord, conf: &OpentsdbConf) -> Option<String> {
+    let Some(recorded) = &begun.opentsdb_conf else {
+        return Some("it was begun without --opentsdb-conf".into());
+    };
+    let given = conf.kept();
+    let keys = recorded.keys().chain(given.keys());
+    if let Some(key) = keys.into_iter().find(|key| recorded.get(*key) != given.get(*key)) {
+        let value = recorded.get(key).map_or("not set", String::as_str);
+        return Some(format!("its OpenTSDB configuration had {key} = {value}; leave --opentsdb-conf out to keep that"));
+    }
+    let same = begun.rollup_config.as_deref() == conf.rollup_text();
+    (!same).then(|| "it was begun with another rollup configuration; leave the flag out to keep that".into())
+}

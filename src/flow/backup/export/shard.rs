@@ -1,0 +1,406 @@
+//! The life of one shard: scan, decode, encode, and what is left for others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::cluster::Client;
+use crate::codec::{Decoder, RollupTable};
+use crate::flow::engine::budget::ByteBudget;
+use crate::flow::engine::pace::Pace;
+use crate::flow::engine::threads::{Pending, Threads};
+use crate::flow::source::gaps::{AtDamage, SECOND_CHANCES, behind, could_be_skipped, gap_at};
+use crate::flow::source::names::Names;
+use crate::flow::{Cancel, FlowError, Progress};
+use crate::manifest::{BackupPaths, FileName, FileRecord};
+use crate::model::{
+    CellBlock, FileKind, Gap, KeyLayouts, KeyRange, NameCharset, PointBatch, RawReason, Region, TableKind, Tally,
+};
+use crate::scan::{ScanOptions, ShardScan};
+use crate::shard::{host_of, last_row, split_rest};
+use crate::store::Store;
+
+use super::attempts::Attempts;
+use super::decode::ShardDecoder;
+use super::encode::ShardEncoder;
+use super::metrics::MetricMap;
+use super::read_back::ReadBack;
+
+/// Wire bytes after which a shard ends, so that an interruption loses minutes at most.
+const SHARD_BYTES: u64 = 1 << 30;
+/// The same for slow clusters and small rates.
+const SHARD_TIME: Duration = Duration::from_secs(180);
+/// A page that takes this many times the bytes that were aimed at is no longer read beside another one.
+const OVERSIZE: usize = 4;
+/// Wire bytes that a shard has read at least before it shares its rest with idle connections.
+const SHARE_BYTES: u64 = 24 << 20;
+
+/// What all shards of one table have in common.
+pub struct ExportContext {
+    /// CPU pool and store bridge.
+    pub threads: Threads,
+    /// The repository's store.
+    pub store: Store,
+    /// Paths of the backup.
+    pub paths: BackupPaths,
+    /// Table.
+    pub table: String,
+    /// What is in it.
+    pub kind: TableKind,
+    /// How to read rollup cells.
+    pub rollups: Option<RollupTable>,
+    /// UID widths and salts.
+    pub layouts: KeyLayouts,
+    /// How the bytes of names are read.
+    pub charset: NameCharset,
+    /// Names for labels.
+    pub names: Arc<Names>,
+    /// How to scan.
+    pub scan: ScanOptions,
+    /// Points of a batch.
+    pub batch_points: usize,
+    /// Memory for batches that are being encoded.
+    pub encode_budget: ByteBudget,
+    /// Memory of batches whose shard is done, for the shards to come.
+    pub spare_batches: Mutex<Vec<PointBatch>>,
+    /// Key-value pairs for the footer of every file.
+    pub footer: Vec<(String, String)>,
+    /// Number of the next shard, unless it is taken.
+    pub next_shard: AtomicU32,
+    /// Numbers of shards whose records an earlier run left.
+    pub taken_shards: BTreeSet<u32>,
+    /// All attempts of the backup.
+    pub attempts: Arc<Attempts>,
+    /// Which finished files are decoded again.
+    pub read_back: Arc<ReadBack>,
+    /// Where the regions of the table are, in key order.
+    pub regions: Vec<Region>,
+    /// How fast to go.
+    pub pace: Pace,
+    /// Counters.
+    pub progress: Progress,
+    /// Request to stop.
+    pub cancel: Cancel,
+    /// Set by the first shard that fails: the others of the table need not go on.
+    pub cancel_table: Cancel,
+    /// What to do at rows that cannot be read.
+    pub at_damage: AtDamage,
+}
+
+impl ExportContext {
+    fn spare_batch(&self) -> PointBatch {
+        self.spare_batches.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// A number that no shard of the table has.
+    fn new_shard(&self) -> u32 {
+        loop {
+            let shard = self.next_shard.fetch_add(1, Ordering::SeqCst);
+            if !self.taken_shards.contains(&shard) {
+                return shard;
+            }
+        }
+    }
+
+    /// Path and footer of the next file of a kind.
+    pub fn new_file(
+        &self,
+        kind: FileKind,
+        shard: u32,
+        attempt: &str,
+        numbers: &mut BTreeMap<FileKind, u32>,
+    ) -> (String, Vec<(String, String)>) {
+        let number = numbers.entry(kind).or_default();
+        let name = FileName { table: self.table.clone(), shard, attempt: attempt.to_string(), number: *number };
+        *number += 1;
+        let mut footer = self.footer.clone();
+        footer.push(("tsdb-ark.table".into(), self.table.clone()));
+        footer.push(("tsdb-ark.shard".into(), shard.to_string()));
+        (self.paths.file(kind, &name), footer)
+    }
+}
+
+/// A key range to export.
+#[derive(Debug, Clone)]
+pub struct ShardTask {
+    /// Keys to export.
+    pub range: KeyRange,
+}
+
+/// What became of a shard.
+pub struct ShardOutcome {
+    /// Number within the table.
+    pub shard: u32,
+    /// The attempt whose files count.
+    pub attempt: String,
+    /// Keys that were exported.
+    pub range: KeyRange,
+    /// Everything that the scan returned.
+    pub tally: Tally,
+    /// Raw cells by reason.
+    pub raw_reasons: BTreeMap<RawReason, u64>,
+    /// Cells of points in rows under another salt, by number of the layout.
+    pub by_layout: BTreeMap<u8, u64>,
+    /// Files.
+    pub files: Vec<FileRecord>,
+    /// Points by metric UID.
+    pub metrics: MetricMap,
+}
+
+/// What became of a key range.
+pub struct Exported {
+    /// The shard at its beginning; `None` when nothing in front of the first gap can be read.
+    pub shard: Option<ShardOutcome>,
+    /// Keys that cannot be read.
+    pub gaps: Vec<Gap>,
+    /// What is left of the range, in order, for other shards.
+    pub rest: Vec<KeyRange>,
+}
+
+/// Exports a key range. `hungry` tells how many connections wait for work.
+///
+/// # Errors
+/// Any stage's. Files of a failed shard are given up or stay behind as strays that no record names.
+pub fn export_shard(
+    context: &Arc<ExportContext>,
+    client: &mut Client,
+    task: ShardTask,
+    hungry: &dyn Fn() -> usize,
+) -> Result<Exported, FlowError> {
+    let shard = context.new_shard();
+    let begun = Instant::now();
+    let (attempt, first_series) = context.attempts.next();
+    let mut stages = Stages::new(context, shard, (attempt.clone(), first_series));
+    client.go_near(host_of(&context.regions, &task.range.start));
+    let mut scan = ShardScan::new(client, &context.table, task.range.clone(), context.scan.clone());
+    let mut read = 0;
+    let (mut position, mut pieces) = (None, 1);
+    let mut page = CellBlock::new();
+    let mut damage = Damage::default();
+    loop {
+        let bytes = match context.pace.next_page(&mut scan, &mut page) {
+            Ok(None) => break,
+            Ok(Some(bytes)) => bytes,
+            Err(error) => {
+                damage.meet(&mut scan, error, &task.range.stop, context.at_damage)?;
+                continue;
+            }
+        };
+        if context.cancel.is_set() || context.cancel_table.is_set() {
+            return Err(FlowError::Interrupted);
+        }
+        read += bytes;
+        context.progress.read(bytes);
+        page = stages.decode(page)?;
+        let waiting = hungry();
+        if read >= SHARD_BYTES || begun.elapsed() >= SHARD_TIME || waiting > 0 && read >= SHARE_BYTES {
+            position = scan.position().map(<[u8]>::to_vec);
+            pieces = waiting + 1;
+            break;
+        }
+    }
+    let begin = task.range.start;
+    let stop = damage.stop().map_or(task.range.stop, <[u8]>::to_vec);
+    let mut rest = match position {
+        Some(position) => split(context, client, KeyRange::new(position, stop.clone()), pieces)?,
+        None => Vec::new(),
+    };
+    let end = rest.first().map_or(stop, |next| next.start.clone());
+    let (tally, encoded) = stages.finish()?;
+    check_sum(&tally, &encoded.files)?;
+    // In front of a gap at the very beginning nothing is left; an empty end without a gap is that of the table.
+    let nothing = damage.stop().is_some() && end <= begin;
+    let outcome = ShardOutcome {
+        shard,
+        attempt,
+        range: KeyRange::new(begin, end),
+        tally,
+        raw_reasons: encoded.raw_reasons,
+        by_layout: encoded.by_layout,
+        files: encoded.files,
+        metrics: encoded.metrics,
+    };
+    rest.extend(damage.behind.into_iter().rev());
+    Ok(Exported { shard: (!nothing).then_some(outcome), gaps: damage.gaps, rest })
+}
+
+/// What is left of a shard that has run long enough, in up to `pieces` pieces.
+fn split(
+    context: &ExportContext,
+    client: &mut Client,
+    left: KeyRange,
+    pieces: usize,
+) -> Result<Vec<KeyRange>, FlowError> {
+    let last = match last_row(client, &context.table, &left).map_err(FlowError::from) {
+        // Without the last row the rest is one piece.
+        Err(error) if context.at_damage == AtDamage::Skip && could_be_skipped(&error) => None,
+        last => last?,
+    };
+    Ok(split_rest(left.start.clone(), &left, last.as_deref(), pieces))
+}
+
+/// What cannot be read of a range. Each gap that is met lies in front of the one before, so the shard ends at the last.
+struct Damage {
+    gaps: Vec<Gap>,
+    /// What lies behind each gap, up to the one before.
+    behind: Vec<KeyRange>,
+    chances: u32,
+}
+
+impl Default for Damage {
+    fn default() -> Self {
+        Self { gaps: Vec::new(), behind: Vec::new(), chances: SECOND_CHANCES }
+    }
+}
+
+impl Damage {
+    /// Where the shard ends because of a gap.
+    fn stop(&self) -> Option<&[u8]> {
+        self.gaps.last().map(|gap| gap.range.start.as_slice())
+    }
+
+    /// Finds the gap that a scan failed at and ends the scan in front of it.
+    fn meet(
+        &mut self,
+        scan: &mut ShardScan<'_>,
+        error: FlowError,
+        stop: &[u8],
+        at_damage: AtDamage,
+    ) -> Result<(), FlowError> {
+        let what = error.to_string();
+        match gap_at(scan, error, at_damage)? {
+            Some(gap) => {
+                let stop = self.stop().unwrap_or(stop);
+                self.behind.extend(behind(&gap.range, stop));
+                scan.end_at(&gap.range.start);
+                self.gaps.push(gap);
+                Ok(())
+            }
+            None if self.chances > 0 => {
+                self.chances -= 1;
+                Ok(())
+            }
+            None => Err(FlowError::damaged(format!("rows fail to be read and can be read by turns: {what}"))),
+        }
+    }
+}
+
+/// Nothing may be lost between the scan and the files.
+fn check_sum(tally: &Tally, files: &[FileRecord]) -> Result<(), FlowError> {
+    let mut sum = Tally::default();
+    files.iter().for_each(|file| sum.add(&file.tally));
+    if sum.same_cells(tally) {
+        return Ok(());
+    }
+    Err(FlowError::damaged(format!(
+        "the files hold {} cells ({} bytes, checksum {:016x}), the scan returned {} ({} bytes, {:016x}); this is a defect, \
+         please report it",
+        sum.cells, sum.bytes, sum.checksum, tally.cells, tally.bytes, tally.checksum
+    )))
+}
+
+/// Decoder and encoder of a shard, at home or at work in the pool.
+struct Stages<'a> {
+    context: &'a Arc<ExportContext>,
+    decoder: Option<ShardDecoder>,
+    decoding: Option<Pending<(ShardDecoder, CellBlock, bool)>>,
+    encoder: Option<ShardEncoder>,
+    encoding: Option<Pending<Result<ShardEncoder, FlowError>>>,
+    counted: Tally,
+}
+
+const GONE: &str = "a CPU thread died; this is a defect, please report it";
+
+impl<'a> Stages<'a> {
+    fn new(context: &'a Arc<ExportContext>, shard: u32, attempt: (String, i64)) -> Self {
+        let decoder = Decoder::new(context.kind, context.layouts.clone(), context.rollups.clone());
+        let decoder = decoder.with_charset(context.charset);
+        Self {
+            context,
+            decoder: Some(ShardDecoder::new(decoder, context.batch_points, context.spare_batch())),
+            decoding: None,
+            encoder: Some(ShardEncoder::new(Arc::clone(context), shard, attempt, context.spare_batch())),
+            encoding: None,
+            counted: Tally::default(),
+        }
+    }
+
+    /// Sends a page to be decoded and returns an empty one to read into.
+    fn decode(&mut self, page: CellBlock) -> Result<CellBlock, FlowError> {
+        let (mut decoder, spare) = self.decoder()?;
+        if decoder.is_full() {
+            self.encode(&mut decoder)?;
+        }
+        let oversize = |block: &CellBlock| block.memory() > OVERSIZE * self.context.scan.page_bytes;
+        let (great, kept) = (oversize(&page), if oversize(&spare) { CellBlock::new() } else { spare });
+        self.start(decoder, page);
+        if great {
+            // Two of these would be too much: nothing is read meanwhile.
+            self.decoder = Some(self.decoder()?.0);
+        }
+        Ok(kept)
+    }
+
+    /// Decodes a page, or what is left of one, in the pool.
+    fn start(&mut self, mut decoder: ShardDecoder, page: CellBlock) {
+        self.decoding = Some(self.context.threads.compute(move || {
+            let whole = decoder.page(&page);
+            (decoder, page, whole)
+        }));
+    }
+
+    /// The decoder, after the page before is done.
+    fn decoder(&mut self) -> Result<(ShardDecoder, CellBlock), FlowError> {
+        let (decoder, spare) = loop {
+            match (self.decoding.take(), self.decoder.take()) {
+                (Some(pending), _) => match pending.wait().ok_or_else(|| FlowError::damaged(GONE))? {
+                    (decoder, page, true) => break (decoder, page),
+                    (mut decoder, page, false) => {
+                        self.encode(&mut decoder)?;
+                        self.start(decoder, page);
+                    }
+                },
+                (None, Some(decoder)) => break (decoder, CellBlock::new()),
+                (None, None) => return Err(FlowError::damaged(GONE)),
+            }
+        };
+        let tally = decoder.tally();
+        self.context.progress.counted(tally.cells - self.counted.cells, tally.points - self.counted.points);
+        self.counted = tally;
+        Ok((decoder, spare))
+    }
+
+    /// Sends what the decoder has collected to be encoded.
+    fn encode(&mut self, decoder: &mut ShardDecoder) -> Result<(), FlowError> {
+        let mut encoder = self.encoder()?;
+        let batch = decoder.take(encoder.take_used());
+        // Sorting copies points once; other rows are copied into columns, from there into pages, and wait for the store.
+        let memory = 2 * batch.points.memory() + 4 * batch.other_bytes;
+        let reservation = self.context.encode_budget.reserve(memory as u64);
+        self.encoding = Some(self.context.threads.compute(move || {
+            let result = encoder.encode(batch);
+            drop(reservation);
+            result.map(|()| encoder)
+        }));
+        Ok(())
+    }
+
+    /// The encoder, after the batch before is done.
+    fn encoder(&mut self) -> Result<ShardEncoder, FlowError> {
+        match (self.encoding.take(), self.encoder.take()) {
+            (Some(pending), _) => pending.wait().ok_or_else(|| FlowError::damaged(GONE))?,
+            (None, Some(encoder)) => Ok(encoder),
+            (None, None) => Err(FlowError::damaged(GONE)),
+        }
+    }
+
+    fn finish(mut self) -> Result<(Tally, super::encode::Encoded), FlowError> {
+        let (mut decoder, _) = self.decoder()?;
+        self.encode(&mut decoder)?;
+        let mut encoder = self.encoder()?;
+        let memory = [encoder.take_used(), encoder.take_sorted()];
+        self.context.spare_batches.lock().unwrap_or_else(PoisonError::into_inner).extend(memory);
+        Ok((decoder.tally(), encoder.finish()?))
+    }
+}

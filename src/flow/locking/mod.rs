@@ -1,0 +1,4 @@
+//! Who is at work in a repository, and who must wait.
+
+pub mod lock;
+pub mod process;

@@ -1,0 +1,149 @@
+//! The preflight: everything that a backup would find out in its first second, and nothing written.
+
+use crate::cluster::Api;
+use crate::flow::engine::pace::Pace;
+use crate::flow::engine::threads::Threads;
+use crate::flow::plan::Source;
+use crate::flow::source::descriptions::not_carried;
+use crate::flow::source::detect::{decide, sample_keys};
+use crate::flow::source::gaps::AtDamage;
+use crate::flow::source::names::{name_warnings, read_names, uid_warnings};
+use crate::flow::source::preflight::{self, ClusterSection, Section};
+use crate::flow::source::tables::{SourceTable, SourceTables};
+use crate::flow::{Cancel, CheckReport, CheckedFamily, CheckedTable, FlowError, Progress, RepositorySettings};
+use crate::model::Gap;
+
+/// What somebody with an old cluster should know before relying on a backup.
+const BEFORE_2_2: &str = "the gateway is one of HBase before 2.2: everything that the tables show is read and restored exactly; \
+                          delete markers and overwritten versions cannot be read (--raw), and a restore does not create \
+                          tables, it prints the statements for the HBase shell that do";
+
+/// Looks at gateways, tables, layout and rights, and at the repository when one is given.
+///
+/// # Errors
+/// What keeps it from finding out: no gateway answers, a table is missing, a layout that contradicts the data, a repository that is
+/// none.
+pub fn check(
+    source: &Source,
+    repository: Option<&RepositorySettings>,
+    progress: &Progress,
+    cancel: &Cancel,
+) -> Result<CheckReport, FlowError> {
+    progress.stage("asking the gateways", 0);
+    let ClusterSection { section, cluster_id, thrift1, .. } = ClusterSection::ask(&source.gateways)?;
+    let Section { facts: gateways, mut warnings, mut stops } = section;
+    let lost = thrift1.iter().map(|address| {
+        format!(
+            "{address} speaks Thrift1: only the latest version of a cell can be read; start a Thrift2 gateway \
+             (hbase thrift2 start)"
+        )
+    });
+    let mut lost: Vec<String> = lost.collect();
+    let mut store = Vec::new();
+    if let Some(repository) = repository {
+        progress.stage("looking at the repository", 0);
+        let found = preflight::check_store(&Threads::new(1)?, repository, cluster_id.as_deref())?;
+        store = found.facts;
+        warnings.extend(found.warnings);
+        stops.extend(found.stops);
+    }
+    let mut client = source.gateways.client();
+    progress.stage("looking at the tables", 0);
+    let found =
+        SourceTables::find(&mut client, &source.names, source.conf.as_ref(), &source.descriptions, AtDamage::Skip)?;
+    lost.extend(not_carried(&found.tables));
+    if client.gateway()?.api == Api::Thrift2 && !client.manages_tables()? {
+        warnings.push(BEFORE_2_2.into());
+    }
+    let charset = source.charset.unwrap_or_default();
+    let (names, facts) = match found.uid() {
+        Some(uid) => read_names(&mut client, uid, charset, AtDamage::Fail, &Pace::free(cancel))?,
+        None => Default::default(),
+    };
+    let mut keys = Vec::new();
+    for data in found.data() {
+        keys.extend(sample_keys(
+            &mut client,
+            data,
+            if data.gaps.is_empty() { AtDamage::Fail } else { AtDamage::Skip },
+        )?);
+    }
+    let detection = decide(source.conf.as_ref(), &source.layout, &facts, &names, &keys)?;
+    let mut sure = detection.sure;
+    sure.push(format!("row keys are read with {}", detection.layouts.main()));
+    warnings.extend(detection.warnings);
+    warnings.extend(name_warnings(&facts));
+    warnings.extend(uid_warnings(&facts, detection.layouts.main(), charset));
+    warnings.extend(unusual(&found.tables));
+    stops.extend(found.tables.iter().flat_map(unreadable));
+    if source.conf.is_none() {
+        warnings.push(
+            "no --opentsdb-conf was given: rollup intervals, histogram codecs and other settings that HBase does not hold \
+             will not be in the backup"
+                .into(),
+        );
+    }
+    Ok(CheckReport {
+        gateways,
+        cluster_id,
+        store,
+        tables: found.tables.iter().map(checked).collect(),
+        absent_tables: found.absent,
+        layout: *detection.layouts.main(),
+        older_layouts: detection.layouts.older().to_vec(),
+        layout_from: detection.source.name().into(),
+        keys_sampled: detection.sampled,
+        keys_fitting: detection.fitting,
+        sure,
+        guessed: detection.guessed,
+        warnings,
+        stops_a_backup: stops,
+        would_be_lost: lost,
+    })
+}
+
+/// Keys of a table that a backup will not be able to read.
+fn unreadable(table: &SourceTable) -> Vec<String> {
+    let words = |Gap { range, reason, message }: &Gap| {
+        format!(
+            "{} {range} cannot be read ({}: {message}): backup fails there; with --skip-unreadable it leaves it out",
+            table.name,
+            reason.words()
+        )
+    };
+    table.gaps.iter().map(words).collect()
+}
+
+fn checked(table: &SourceTable) -> CheckedTable {
+    let families = table.descriptor.families.iter().map(|family| CheckedFamily {
+        family: String::from_utf8_lossy(&family.name).into_owned(),
+        versions: family.versions(),
+        ttl_seconds: family.ttl_seconds(),
+    });
+    CheckedTable {
+        table: table.name.clone(),
+        kind: table.kind,
+        regions: table.regions.len() as u64,
+        families: families.collect(),
+    }
+}
+
+/// Settings of tables that somebody should know about before relying on a backup.
+fn unusual(tables: &[SourceTable]) -> Vec<String> {
+    let mut remarks = Vec::new();
+    for table in tables {
+        for family in &table.descriptor.families {
+            let name = String::from_utf8_lossy(&family.name).into_owned();
+            if let Some(seconds) = family.ttl_seconds() {
+                remarks.push(format!(
+                    "family {name} of {} lives {seconds} s: a restore cannot bring back what is older",
+                    table.name
+                ));
+            }
+            if family.attribute("ENCRYPTION").is_some_and(|value| !value.is_empty()) {
+                remarks.push(format!("family {name} of {} is encrypted by HBase; its backup is not", table.name));
+            }
+        }
+    }
+    remarks
+}

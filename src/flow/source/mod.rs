@@ -1,0 +1,14 @@
+//! What the cluster looks like: its gateways, tables and their descriptors, UIDs, layout, and what cannot be read of it.
+
+pub mod check;
+pub mod descriptions;
+pub mod detect;
+pub mod gaps;
+pub mod names;
+pub mod opentsdb_conf;
+pub mod preflight;
+pub mod properties;
+pub mod store_check;
+pub mod survey;
+pub mod tables;
+pub mod tally_scan;

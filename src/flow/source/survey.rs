@@ -1,0 +1,190 @@
+//! What a backup knows before its first shard.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::cluster::{Api, Client};
+use crate::flow::engine::pace::Pace;
+use crate::flow::plan::Source;
+use crate::flow::source::detect::{Detection, decide, sample_keys};
+use crate::flow::source::gaps::AtDamage;
+use crate::flow::source::names::{NameSource, Names, name_warnings, read_names};
+use crate::flow::source::tables::{SourceTable, SourceTables};
+use crate::flow::{BackupPlan, FlowError, OpentsdbConf, Progress};
+use crate::manifest::{PlanRecord, PlannedTable, ServerFacts};
+use crate::model::{DescriptorSource, NameCharset, time};
+
+/// The cluster that a command line leads to.
+#[derive(Debug)]
+pub struct Reached {
+    /// Its id, when the gateway says it.
+    pub cluster_id: Option<String>,
+    /// `thrift2` or `thrift1`.
+    pub api: String,
+}
+
+/// The source, looked at.
+pub struct Survey {
+    /// Tables.
+    pub found: SourceTables,
+    /// Names of UIDs.
+    pub names: Arc<Names>,
+    /// UID widths and salt.
+    pub detection: Detection,
+    /// The TSD's configuration.
+    pub conf: Option<OpentsdbConf>,
+    /// How the bytes of names are read.
+    pub charset: NameCharset,
+    /// Delete markers and overwritten versions are asked for.
+    pub raw: bool,
+    /// Cluster and gateways.
+    pub server: ServerFacts,
+    /// No gateway speaks Thrift2.
+    pub thrift1: bool,
+    /// Versions by table, where an earlier run has decided.
+    versions: BTreeMap<String, i32>,
+}
+
+impl Survey {
+    /// Looks at the source. What decoding depends on comes from the plan of the backup that is resumed, where there is one.
+    ///
+    /// # Errors
+    /// The gateway's; [`FlowError::Input`] for tables that are missing.
+    pub fn make(
+        plan: &BackupPlan,
+        begun: Option<&PlanRecord>,
+        progress: &Progress,
+        pace: &Pace,
+    ) -> Result<Self, FlowError> {
+        progress.stage("looking at the tables", 0);
+        let (source, at_damage) = (&plan.source, AtDamage::of(plan));
+        let mut client = source.gateways.client();
+        let conf = match begun {
+            None => source.conf.clone(),
+            Some(begun) => {
+                let recorded = |values| OpentsdbConf::recorded(values, begun.rollup_config.clone());
+                begun.opentsdb_conf.clone().map(recorded).transpose()?
+            }
+        };
+        let found = match begun {
+            None => SourceTables::find(&mut client, &source.names, conf.as_ref(), &source.descriptions, at_damage)?,
+            Some(begun) => {
+                SourceTables::planned(&mut client, &begun.tables, conf.as_ref(), &source.descriptions, at_damage)?
+            }
+        };
+        let charset = begun.and_then(|begun| begun.name_charset).or(source.charset).unwrap_or_default();
+        progress.stage("reading names", 0);
+        let read_ms = time::now_ms();
+        let (names, facts) = match found.uid() {
+            Some(uid) => read_names(&mut client, uid, charset, at_damage, pace)?,
+            None => Default::default(),
+        };
+        let mut detection = match begun {
+            Some(begun) => Detection::recorded(begun.layouts(), begun.layout_source),
+            None => {
+                let mut keys = Vec::new();
+                for data in found.data() {
+                    keys.extend(sample_keys(&mut client, data, at_damage)?);
+                }
+                decide(conf.as_ref(), &source.layout, &facts, &names, &keys)?
+            }
+        };
+        detection.warnings.extend(name_warnings(&facts));
+        let server = server_facts(&mut client, source)?;
+        let thrift1 = client.gateway()?.api == Api::Thrift1;
+        client.disconnect();
+        let uid_table = found.uid().map(|table| table.name.clone());
+        let name_source =
+            NameSource { gateways: source.gateways.clone(), uid_table, charset, pace: pace.clone(), at_damage };
+        let names = Arc::new(Names::new(names, read_ms, name_source, *detection.layouts.main()));
+        let raw = begun.map_or(plan.raw, |begun| begun.raw);
+        let decided = begun.iter().flat_map(|begun| &begun.tables);
+        let versions = decided.map(|table| (table.name.clone(), table.versions)).collect();
+        Ok(Self { found, names, detection, conf, charset, raw, server, thrift1, versions })
+    }
+
+    /// Refuses a raw backup of tables in which a delete hides what was written before it: no gateway says in which order
+    /// cells were written, so that no restore could bring back the same cells.
+    ///
+    /// # Errors
+    /// [`FlowError::Input`] with the first such table.
+    pub fn refuse_new_version_behavior(&self) -> Result<(), FlowError> {
+        let odd = |table: &&SourceTable| table.descriptor.families.iter().any(|family| family.new_version_behavior());
+        match self.found.tables.iter().find(odd) {
+            None => Ok(()),
+            Some(table) => Err(FlowError::input(format!(
+                "table {} has NEW_VERSION_BEHAVIOR, by which a delete hides what was written before it: no gateway says \
+                 in which order cells were written, so that a raw backup could not be restored; leave out --raw to back up \
+                 the cells that are visible",
+                table.name
+            ))),
+        }
+    }
+
+    /// Versions per column that a scan of the table asks for. Through Thrift1 there is one, and the manifest says so.
+    pub fn versions(&self, plan: &BackupPlan, table: &SourceTable) -> i32 {
+        match (self.versions.get(&table.name), self.raw) {
+            (Some(versions), _) => *versions,
+            (None, true) => plan.max_versions,
+            (None, false) if self.thrift1 => 1,
+            (None, false) => table.versions(),
+        }
+    }
+
+    /// Versions that tables keep and this backup does not read, in words, a line for each such table: through Thrift1
+    /// there is one of each cell.
+    pub fn older_versions(&self, plan: &BackupPlan) -> Vec<String> {
+        let fewer = |table: &&SourceTable| !self.raw && self.versions(plan, table) < table.versions();
+        let words = |table: &SourceTable| match table.described_by {
+            DescriptorSource::Unknown => {
+                format!("older versions of {}, should it keep any: its VERSIONS are not known", table.name)
+            }
+            _ => format!("older versions of {}, which keeps {}", table.name, table.versions()),
+        };
+        self.found.tables.iter().filter(fewer).map(words).collect()
+    }
+
+    /// What is asked for, for a run that may have to resume it.
+    pub fn plan_record(&self, plan: &BackupPlan, started_ms: i64) -> PlanRecord {
+        let table = |table: &SourceTable| PlannedTable {
+            name: table.name.clone(),
+            kind: table.kind,
+            versions: self.versions(plan, table),
+        };
+        PlanRecord {
+            started_ms,
+            raw: self.raw,
+            layout: *self.detection.layouts.main(),
+            older_layouts: self.detection.layouts.older().to_vec(),
+            layout_source: self.detection.source,
+            name_charset: Some(self.charset),
+            opentsdb_conf: self.conf.as_ref().map(OpentsdbConf::kept),
+            rollup_config: self.conf.as_ref().and_then(OpentsdbConf::rollup_text).map(str::to_string),
+            cluster_id: self.server.cluster_id.clone(),
+            api: self.server.api.clone(),
+            tables: self.found.tables.iter().map(table).collect(),
+            ..PlanRecord::default()
+        }
+    }
+}
+
+fn server_facts(client: &mut Client, source: &Source) -> Result<ServerFacts, FlowError> {
+    let info = client.gateway()?;
+    Ok(ServerFacts {
+        cluster_id: Some(client.cluster_id()?).filter(|id| !id.is_empty()),
+        api: info.api.to_string().to_lowercase(),
+        transport: info.transport.to_string(),
+        addresses: source.gateways.addresses(),
+        ..ServerFacts::default()
+    })
+}
+
+/// The cluster behind the gateways, for a run that resumes.
+///
+/// # Errors
+/// The gateway's.
+pub fn reach(source: &Source) -> Result<Reached, FlowError> {
+    let mut client = source.gateways.client();
+    let api = client.gateway()?.api.to_string().to_lowercase();
+    Ok(Reached { cluster_id: Some(client.cluster_id()?).filter(|id| !id.is_empty()), api })
+}

@@ -1,0 +1,222 @@
+//! Which tables a command is about, and what is in them.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::{Client, ClusterError};
+use crate::codec::RollupTable;
+use crate::flow::source::descriptions::describe;
+use crate::flow::source::gaps::AtDamage;
+use crate::flow::{FlowError, OpentsdbConf};
+use crate::manifest::PlannedTable;
+use crate::model::{DescriptorSource, Gap, GapReason, KeyRange, Region, TableDescriptor, TableKind};
+use crate::scan::ShardScan;
+
+/// Table names as a user gives them; what is `None` comes from the OpenTSDB configuration or is OpenTSDB's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableNames {
+    /// Data tables, the main one first; empty: not given.
+    pub data: Vec<String>,
+    /// The UID table.
+    pub uid: Option<String>,
+    /// There is no UID table.
+    pub no_uid: bool,
+    /// The meta table.
+    pub meta: Option<String>,
+    /// The tree table.
+    pub tree: Option<String>,
+    /// Further tables: rollups, pre-aggregates, anything else.
+    pub extra: Vec<String>,
+}
+
+/// A table that exists, with everything that a backup needs to know before it scans.
+#[derive(Debug, Clone)]
+pub struct SourceTable {
+    /// Name, with namespace where it has one.
+    pub name: String,
+    /// What is in it.
+    pub kind: TableKind,
+    /// How to read rollup cells.
+    pub rollups: Option<RollupTable>,
+    /// Families and attributes.
+    pub descriptor: TableDescriptor,
+    /// Who told them.
+    pub described_by: DescriptorSource,
+    /// Regions in key order.
+    pub regions: Vec<Region>,
+    /// Keys that are known not to be readable: holes between regions, or all of a disabled table.
+    pub gaps: Vec<Gap>,
+}
+
+impl SourceTable {
+    /// First keys of the regions, without the beginning of the table.
+    pub fn split_keys(&self) -> Vec<Vec<u8>> {
+        let mut keys: Vec<Vec<u8>> = self.regions.iter().map(|region| region.range.start.clone()).collect();
+        keys.retain(|key| !key.is_empty());
+        keys.dedup();
+        keys
+    }
+
+    /// The greatest number of versions that a family keeps. A scan never shows more, so where it is not known all are
+    /// asked for.
+    pub fn versions(&self) -> i32 {
+        if self.described_by == DescriptorSource::Unknown {
+            return i32::MAX;
+        }
+        self.descriptor.families.iter().map(|family| family.versions()).max().unwrap_or(1)
+    }
+}
+
+/// The tables found and the names of those that OpenTSDB may do without and that are not there.
+#[derive(Debug)]
+pub struct SourceTables {
+    /// Tables in the order of a backup: data first, UIDs last.
+    pub tables: Vec<SourceTable>,
+    /// Optional tables that do not exist.
+    pub absent: Vec<String>,
+}
+
+/// HBase lists a table to those only who have some right on it; whether it exists, everybody may ask.
+pub fn hidden(table: String) -> ClusterError {
+    let message = "HBase does not list the table for this user, which has no right on it; grant it R and C".to_string();
+    ClusterError::AccessDenied { method: "getTableNamesByPattern", table, message }
+}
+
+impl SourceTables {
+    /// Finds the tables.
+    ///
+    /// # Errors
+    /// [`FlowError::Input`] names a table that must exist and does not, and lists those that do. A disabled table, and
+    /// keys without a region, unless they are to be skipped.
+    pub fn find(
+        client: &mut Client,
+        names: &TableNames,
+        conf: Option<&OpentsdbConf>,
+        descriptions: &[TableDescriptor],
+        at_damage: AtDamage,
+    ) -> Result<Self, FlowError> {
+        let existing: BTreeSet<String> = client.table_names()?.into_iter().collect();
+        let mut found = Self { tables: Vec::new(), absent: Vec::new() };
+        for (name, kind, required) in wanted(names, conf) {
+            if existing.contains(&name) {
+                found.tables.push(read_table(client, name, kind, conf, descriptions, at_damage)?);
+            } else if client.table_exists(&name)? {
+                return Err(hidden(name).into());
+            } else if required {
+                return Err(missing(&name, kind, &existing));
+            } else {
+                found.absent.push(name);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The tables that an earlier run planned to read; all of them must exist.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn planned(
+        client: &mut Client,
+        tables: &[PlannedTable],
+        conf: Option<&OpentsdbConf>,
+        descriptions: &[TableDescriptor],
+        at_damage: AtDamage,
+    ) -> Result<Self, FlowError> {
+        let existing: BTreeSet<String> = client.table_names()?.into_iter().collect();
+        let mut found = Self { tables: Vec::new(), absent: Vec::new() };
+        for PlannedTable { name, kind, .. } in tables {
+            if !existing.contains(name) {
+                return Err(match client.table_exists(name)? {
+                    true => hidden(name.clone()).into(),
+                    false => missing(name, *kind, &existing),
+                });
+            }
+            found.tables.push(read_table(client, name.clone(), *kind, conf, descriptions, at_damage)?);
+        }
+        Ok(found)
+    }
+
+    /// The UID table.
+    pub fn uid(&self) -> Option<&SourceTable> {
+        self.tables.iter().find(|table| table.kind == TableKind::Uid)
+    }
+
+    /// The data tables, the main one first.
+    pub fn data(&self) -> impl Iterator<Item = &SourceTable> {
+        self.tables.iter().filter(|table| table.kind == TableKind::Data)
+    }
+}
+
+fn missing(name: &str, kind: TableKind, existing: &BTreeSet<String>) -> FlowError {
+    let have: Vec<&str> = existing.iter().map(String::as_str).collect();
+    let advice = match kind {
+        TableKind::Uid => " When the UID table is lost, --no-uid-table backs up the rest, with UIDs in place of names.",
+        _ => "",
+    };
+    FlowError::input(format!(
+        "table {name} does not exist on this cluster; it has: {}. Name the tables with --data-table, --uid-table, \
+         --meta-table, --tree-table and --table, or give the TSD's configuration with --opentsdb-conf{}{advice}",
+        if have.is_empty() { "no table at all".to_string() } else { have.join(", ") },
+        if advice.is_empty() { "" } else { "." }
+    ))
+}
+
+/// Names, kinds and whether the table must exist, in the order of a backup.
+fn wanted(names: &TableNames, conf: Option<&OpentsdbConf>) -> Vec<(String, TableKind, bool)> {
+    let pick = |flag: &Option<String>, key: &str, default: &str| {
+        let name = flag.as_deref().or_else(|| conf.and_then(|c| c.get(key))).unwrap_or(default);
+        (name.to_string(), flag.is_some())
+    };
+    let data = match names.data.as_slice() {
+        [] => vec![pick(&None, "tsd.storage.hbase.data_table", "tsdb").0],
+        given => given.to_vec(),
+    };
+    let (uid, _) = pick(&names.uid, "tsd.storage.hbase.uid_table", "tsdb-uid");
+    let (meta, meta_required) = pick(&names.meta, "tsd.storage.hbase.meta_table", "tsdb-meta");
+    let (tree, tree_required) = pick(&names.tree, "tsd.storage.hbase.tree_table", "tsdb-tree");
+    let mut list: Vec<_> = data.into_iter().map(|name| (name, TableKind::Data, true)).collect();
+    list.extend(names.extra.iter().map(|name| (name.clone(), TableKind::Rollup, true)));
+    let rollups = conf.and_then(OpentsdbConf::rollups);
+    let configured = rollups.iter().flat_map(|config| config.tables());
+    list.extend(configured.map(|name| (name.to_string(), TableKind::Rollup, false)));
+    list.push((meta, TableKind::Meta, meta_required));
+    list.push((tree, TableKind::Tree, tree_required));
+    if !names.no_uid {
+        list.push((uid, TableKind::Uid, true));
+    }
+    let mut seen = BTreeSet::new();
+    list.retain(|(name, _, _)| seen.insert(name.clone()));
+    list
+}
+
+fn read_table(
+    client: &mut Client,
+    name: String,
+    kind: TableKind,
+    conf: Option<&OpentsdbConf>,
+    descriptions: &[TableDescriptor],
+    at_damage: AtDamage,
+) -> Result<SourceTable, FlowError> {
+    let (descriptor, described_by) = describe(client, &name, descriptions)?;
+    let enabled = match client.is_table_enabled(&name) {
+        // Old gateways are asked for a row, which may be one that cannot be read.
+        Err(error) if at_damage == AtDamage::Skip && ShardScan::is_damage(&error) => true,
+        enabled => enabled?,
+    };
+    let disabled = (!enabled).then(|| ClusterError::TableDisabled { table: name.clone() });
+    let (regions, gaps) = match (at_damage, disabled) {
+        (AtDamage::Fail, Some(disabled)) => return Err(disabled.into()),
+        (AtDamage::Fail, None) => (client.regions(&name)?, Vec::new()),
+        (AtDamage::Skip, Some(disabled)) => {
+            let (range, message) = (KeyRange::all(), disabled.to_string());
+            let gap = Gap { range, reason: GapReason::TableDisabled, message };
+            (client.regions_and_faults(&name)?.0, vec![gap])
+        }
+        (AtDamage::Skip, None) => client.regions_and_faults(&name)?,
+    };
+    let has_points = descriptor.families.iter().any(|family| family.name == b"t");
+    let kind = if kind == TableKind::Rollup && !has_points { TableKind::Other } else { kind };
+    let rollups = conf.and_then(OpentsdbConf::rollups).and_then(|config| config.table(&name));
+    Ok(SourceTable { name, kind, rollups, descriptor, described_by, regions, gaps })
+}

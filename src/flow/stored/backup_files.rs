@@ -1,0 +1,143 @@
+//! A committed backup, opened: its manifest, the rows of its catalogue, and its files.
+
+use bytes::Bytes;
+
+use crate::flow::FlowError;
+use crate::flow::engine::threads::Threads;
+use crate::manifest::{BackupPaths, HashedFile, Manifest, Repository};
+use crate::model::{FileKind, FileRow, MetricRow, ShardRow};
+use crate::parquet_file::{read_files, read_metrics, read_shards};
+use crate::store::{Store, StoreError};
+
+/// What a backup consists of.
+pub struct BackupContents {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Data files, in the order of the catalogue.
+    pub files: Vec<FileRow>,
+    /// Shards.
+    pub shards: Vec<ShardRow>,
+}
+
+impl BackupContents {
+    /// The data files of a table.
+    pub fn files_of<'a>(&'a self, table: &'a str) -> impl Iterator<Item = &'a FileRow> {
+        self.files.iter().filter(move |file| file.table == table)
+    }
+
+    /// The files that hold cells of a shard.
+    pub fn cells_of_shard<'a>(&'a self, shard: &'a ShardRow) -> impl Iterator<Item = &'a FileRow> {
+        self.files_of(&shard.table).filter(move |file| file.shard == shard.shard && !file.kind.is_catalogue())
+    }
+
+    /// The files of one catalogue table.
+    pub fn catalogue_files(&self, kind: FileKind) -> impl Iterator<Item = &HashedFile> {
+        let folder = BackupPaths::new(&self.manifest.backup).files(kind);
+        let direct = move |path: &str| {
+            path.strip_prefix(&folder).and_then(|rest| rest.strip_prefix('/')).is_some_and(|name| !name.contains('/'))
+        };
+        self.manifest.catalogue.iter().filter(move |file| direct(&file.path))
+    }
+}
+
+/// The manifest of a backup: an id, a unique prefix of one, or `latest`.
+///
+/// # Errors
+/// The repository's.
+pub fn load_manifest(threads: &Threads, store: &Store, backup: &str) -> Result<Manifest, FlowError> {
+    Ok(threads.wait(async { Repository::open(store.clone()).await?.load(backup).await })?)
+}
+
+/// Opens a backup. The catalogue files must have the hashes that the manifest names.
+///
+/// # Errors
+/// The repository's; [`FlowError::Damaged`] for a catalogue that is not the one that was committed.
+pub fn load_backup(threads: &Threads, store: &Store, backup: &str) -> Result<BackupContents, FlowError> {
+    read_catalogue(threads, store, load_manifest(threads, store, backup)?)
+}
+
+/// Reads the catalogue behind a manifest.
+///
+/// # Errors
+/// As [`load_backup`].
+pub fn read_catalogue(threads: &Threads, store: &Store, manifest: Manifest) -> Result<BackupContents, FlowError> {
+    let mut contents = BackupContents { manifest, files: Vec::new(), shards: Vec::new() };
+    for file in contents.catalogue_files(FileKind::Files).cloned().collect::<Vec<_>>() {
+        contents.files.extend(read_files(read_checked(threads, store, &file)?)?);
+    }
+    for file in contents.catalogue_files(FileKind::Shards).cloned().collect::<Vec<_>>() {
+        contents.shards.extend(read_shards(read_checked(threads, store, &file)?)?);
+    }
+    Ok(contents)
+}
+
+/// Reads a file that the manifest names and checks that it is the one that was committed.
+///
+/// # Errors
+/// The store's; [`FlowError::Damaged`] for other bytes.
+pub fn read_checked(threads: &Threads, store: &Store, file: &HashedFile) -> Result<Bytes, FlowError> {
+    read_as_recorded(threads, store, &file.path, file.size, &file.blake3)
+}
+
+/// Reads a file and checks that it is the one that was written.
+///
+/// # Errors
+/// The store's; [`FlowError::Damaged`] for other bytes.
+pub fn fetch(threads: &Threads, store: &Store, file: &FileRow) -> Result<Bytes, FlowError> {
+    read_as_recorded(threads, store, &file.path, file.size, &file.blake3)
+}
+
+fn read_as_recorded(threads: &Threads, store: &Store, path: &str, size: u64, hash: &str) -> Result<Bytes, FlowError> {
+    match threads.wait(read_or_problem(store, path, size, hash))? {
+        Ok(bytes) => Ok(bytes),
+        Err(problem) => Err(FlowError::damaged(format!("{path}: {problem}; run verify --level files"))),
+    }
+}
+
+/// The bytes of a file, or how it differs from what was recorded. A file that is larger is
+/// not read.
+///
+/// # Errors
+/// The store's; a missing file is a difference.
+pub async fn read_or_problem(
+    store: &Store,
+    path: &str,
+    size: u64,
+    hash: &str,
+) -> Result<Result<Bytes, String>, StoreError> {
+    match store.get_at_most(path, size).await {
+        Ok(bytes) => Ok(match difference(&bytes, size, hash) {
+            None => Ok(bytes),
+            Some(problem) => Err(problem),
+        }),
+        Err(StoreError::TooLarge { size: found, .. }) => Ok(Err(other_size(found, size))),
+        Err(error) if error.is_not_found() => Ok(Err("is missing".into())),
+        Err(StoreError::Symlink { source, .. }) => Ok(Err(source.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+fn other_size(found: u64, recorded: u64) -> String {
+    format!("has {found} bytes instead of {recorded}")
+}
+
+/// How bytes differ from what was recorded.
+fn difference(bytes: &[u8], size: u64, hash: &str) -> Option<String> {
+    if bytes.len() as u64 != size {
+        return Some(other_size(bytes.len() as u64, size));
+    }
+    let found = blake3::hash(bytes).to_hex();
+    (found.as_str() != hash).then(|| format!("its hash is {found} instead of {hash}"))
+}
+
+/// The metrics of a backup.
+///
+/// # Errors
+/// The store's; a damaged catalogue.
+pub fn metric_rows(threads: &Threads, store: &Store, contents: &BackupContents) -> Result<Vec<MetricRow>, FlowError> {
+    let mut rows = Vec::new();
+    for file in contents.catalogue_files(FileKind::Metrics) {
+        rows.extend(read_metrics(read_checked(threads, store, file)?)?);
+    }
+    Ok(rows)
+}

@@ -1,0 +1,257 @@
+//! What is in a repository.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::flow::engine::threads::Threads;
+use crate::flow::locking::lock::owner_text;
+use crate::flow::locking::process::ProcessIdentity;
+use crate::flow::stored::backup_files::{load_backup, load_manifest, metric_rows};
+use crate::flow::{FlowError, TableReport};
+use crate::manifest::{BackupPaths, Repository};
+use crate::model::{FileKind, KeyLayout, NameCharset, time, time::now_ms};
+use crate::parquet_file::views_sql;
+use crate::store::Store;
+
+/// One line of a list.
+#[derive(Debug, Clone, Serialize)]
+pub struct ListedBackup {
+    /// Backup id.
+    pub backup: String,
+    /// Beginning, RFC 3339.
+    pub started: String,
+    /// End, RFC 3339.
+    pub finished: String,
+    /// Wall time.
+    pub seconds: f64,
+    /// Delete markers and overwritten versions included.
+    pub raw: bool,
+    /// Number of tables.
+    pub tables: u64,
+    /// Rows of all tables.
+    pub rows: u64,
+    /// Cells of all tables.
+    pub cells: u64,
+    /// Points of all tables.
+    pub points: u64,
+    /// Cells kept raw.
+    pub raw_cells: u64,
+    /// Bytes of all files.
+    pub bytes_written: u64,
+    /// Gaps: key ranges that could not be read.
+    pub gaps: u64,
+    /// Version of the program that wrote it.
+    pub tool_version: String,
+}
+
+/// One metric of a backup.
+#[derive(Debug, Clone, Serialize)]
+pub struct MetricReport {
+    /// HBase table.
+    pub table: String,
+    /// Name; `None` when the UID has none.
+    pub metric: Option<String>,
+    /// UID in upper-case hex.
+    pub uid: String,
+    /// Points.
+    pub points: u64,
+    /// Time of the first point, RFC 3339.
+    pub first: Option<String>,
+    /// Time of the last point, RFC 3339.
+    pub last: Option<String>,
+}
+
+/// Everything about one backup.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShowReport {
+    /// Backup id.
+    pub backup: String,
+    /// Beginning, RFC 3339.
+    pub started: String,
+    /// End, RFC 3339.
+    pub finished: String,
+    /// Version of the program that wrote it.
+    pub tool_version: String,
+    /// Delete markers and overwritten versions included.
+    pub raw: bool,
+    /// What is exact about it.
+    pub exactness: String,
+    /// UID widths and salt.
+    pub layout: KeyLayout,
+    /// The same of rows under another salt.
+    pub older_layouts: Vec<KeyLayout>,
+    /// How the bytes of names were read.
+    pub name_charset: NameCharset,
+    /// Where the layout comes from.
+    pub layout_from: String,
+    /// HBase's cluster id.
+    pub cluster_id: Option<String>,
+    /// Gateways that it was read through.
+    pub gateways: Vec<String>,
+    /// The TSD's settings that matter.
+    pub opentsdb_conf: BTreeMap<String, String>,
+    /// Tables in the order in which they were read.
+    pub tables: Vec<TableReport>,
+    /// Metrics, the largest first.
+    pub metrics: Vec<MetricReport>,
+}
+
+/// Committed backups, oldest first, and the ids of those that were begun and have no manifest.
+///
+/// # Errors
+/// The repository's.
+pub fn list(store: &Store) -> Result<(Vec<ListedBackup>, Vec<String>), FlowError> {
+    let threads = Threads::for_store()?;
+    threads.wait(async {
+        let repository = Repository::open(store.clone()).await?;
+        let mut backups = Vec::new();
+        for summary in repository.list().await? {
+            backups.push(ListedBackup {
+                finished: time::text_time(summary.finished_ms),
+                seconds: summary.finished_ms.saturating_sub(summary.started_ms) as f64 / 1000.0,
+                tables: summary.tables.len() as u64,
+                rows: summary.tally.rows,
+                cells: summary.tally.cells,
+                points: summary.tally.points,
+                raw_cells: summary.raw_cells,
+                bytes_written: summary.bytes,
+                gaps: summary.gaps,
+                tool_version: summary.tool_version,
+                raw: summary.raw,
+                started: summary.started,
+                backup: summary.backup,
+            });
+        }
+        Ok((backups, repository.unfinished().await?))
+    })
+}
+
+/// A backup without a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnfinishedBackup {
+    /// Backup id; it begins with the time at which the backup was begun.
+    pub backup: String,
+    /// Who is at work on it, in words; `None`: nobody.
+    pub locked_by: Option<String>,
+    /// A prune was interrupted while it removed it: the next one finishes it.
+    pub pruning: bool,
+}
+
+/// What is known of the backups that were begun and have no manifest, and who is at work in the repository at all.
+///
+/// # Errors
+/// The repository's.
+pub fn unfinished(store: &Store, backups: &[String]) -> Result<(Vec<UnfinishedBackup>, Vec<String>), FlowError> {
+    let threads = Threads::for_store()?;
+    threads.wait(async {
+        let this = ProcessIdentity::this();
+        let mut locks = Repository::open(store.clone()).await?.locks().await?;
+        // Who only reads has no file of its own that shows the store's time.
+        locks.retain(|lock| lock.is_live(now_ms(), |record| this.knows_as_gone(record)));
+        let mut found = Vec::new();
+        for backup in backups {
+            let works = |record: &crate::manifest::LockRecord| record.backup.as_ref() == Some(backup);
+            let lock = locks.iter().find(|lock| lock.record.as_ref().is_some_and(works));
+            let pruning = store.size(&BackupPaths::new(backup).pruning()).await?.is_some();
+            found.push(UnfinishedBackup { backup: backup.clone(), locked_by: lock.map(owner_text), pruning });
+        }
+        Ok((found, locks.iter().map(owner_text).collect()))
+    })
+}
+
+/// A backup in full.
+///
+/// # Errors
+/// The repository's.
+pub fn show(store: &Store, backup: &str) -> Result<ShowReport, FlowError> {
+    let threads = Threads::for_store()?;
+    let contents = load_backup(&threads, store, backup)?;
+    let mut metrics: Vec<MetricReport> = metric_rows(&threads, store, &contents)?
+        .into_iter()
+        .map(|row| MetricReport {
+            table: row.table,
+            metric: row.metric,
+            uid: row.uid,
+            points: row.points,
+            first: row.first_time.map(time::text_time),
+            last: row.last_time.map(time::text_time),
+        })
+        .collect();
+    metrics.sort_by(|a, b| (&a.table, b.points, &a.uid).cmp(&(&b.table, a.points, &b.uid)));
+    let manifest = contents.manifest;
+    Ok(ShowReport {
+        backup: manifest.backup,
+        started: manifest.started,
+        finished: manifest.finished,
+        tool_version: manifest.tool_version,
+        raw: manifest.raw,
+        exactness: manifest.exactness,
+        layout: manifest.layout,
+        older_layouts: manifest.older_layouts,
+        name_charset: manifest.name_charset,
+        layout_from: manifest.layout_source.name().into(),
+        cluster_id: manifest.server.cluster_id,
+        gateways: manifest.server.addresses,
+        opentsdb_conf: manifest.opentsdb_conf,
+        tables: manifest.tables.iter().map(TableReport::from).collect(),
+        metrics,
+    })
+}
+
+/// A stored file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StoredFileReport {
+    /// Path below the repository.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// Every file in the folder of a backup, whether it can be read or not, and the backup's id.
+///
+/// # Errors
+/// The repository's.
+pub fn stored_files(store: &Store, backup: &str) -> Result<(String, Vec<StoredFileReport>), FlowError> {
+    let threads = Threads::for_store()?;
+    let backup = load_manifest(&threads, store, backup)?.backup;
+    let entries = threads.wait(store.list(BackupPaths::new(&backup).folder()))?;
+    let files = entries.into_iter().map(|entry| StoredFileReport { path: entry.path, size: entry.size });
+    Ok((backup, files.collect()))
+}
+
+/// Symbolic links that a listing of the repository met: they are never followed.
+pub fn symlinks(store: &Store) -> Vec<String> {
+    store.observed().symlinks
+}
+
+/// Views of a backup for DuckDB, from any folder: paths are full, below `base` or where the repository is.
+///
+/// # Errors
+/// The repository's.
+pub fn views(store: &Store, backup: &str, base: Option<&str>) -> Result<String, FlowError> {
+    let threads = Threads::for_store()?;
+    let contents = load_backup(&threads, store, backup)?;
+    let place = store.local_path("").map(|path| path.display().to_string());
+    let base = base.map(str::to_owned).or(place).unwrap_or_else(|| store.place().to_owned());
+    let base = base.trim_end_matches('/');
+    let mut files: BTreeMap<FileKind, Vec<String>> = BTreeMap::new();
+    for file in &contents.files {
+        files.entry(file.kind).or_default().push(format!("{base}/{}", file.path));
+    }
+    for kind in [FileKind::Files, FileKind::Shards, FileKind::Metrics] {
+        let paths = contents.catalogue_files(kind).map(|file| format!("{base}/{}", file.path));
+        files.insert(kind, paths.collect());
+    }
+    let mut head = vec!["The committed files of one backup; create the views again after a prune."];
+    if base.contains("://") && !base.starts_with("file://") {
+        head.push("install httpfs; load httpfs;");
+    }
+    if base.starts_with("s3://") {
+        head.push("create secret (type s3, provider credential_chain);");
+        head.push(
+            "Another server than AWS: add endpoint 'host:9000', url_style 'path', use_ssl false, region 'us-east-1'.",
+        );
+    }
+    Ok(views_sql(&files, &head))
+}
