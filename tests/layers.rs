@@ -73,6 +73,20 @@ const GUARDED: &[&str] = &[
     "signal_hook",
 ];
 
+/// A room of `flow` and the rooms that it may need. `error`, `plan`, `report` and `open` are the words between them.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("engine", &[]),
+    ("locking", &["engine"]),
+    ("source", &["engine"]),
+    ("stored", &["engine", "locking"]),
+    ("compare", &["engine", "source", "stored"]),
+    ("backup", &["engine", "locking", "source", "stored"]),
+    // Both look at a cluster too: restore at its target, verify at what was backed up.
+    ("restore", &["engine", "locking", "source", "stored", "compare"]),
+    ("verify", &["engine", "locking", "source", "stored", "compare"]),
+    ("prune", &["engine", "locking", "stored"]),
+];
+
 /// Generated code: exempt from the limits and from the ban on `unsafe`, not from the layers.
 const GENERATED: &str = "src/cluster/generated";
 const FILE_LINES: usize = 600;
@@ -394,6 +408,45 @@ fn functions(source: &Source) -> Vec<(usize, usize)> {
 fn report(title: &str, faults: &BTreeSet<String>) {
     let list: Vec<&str> = faults.iter().map(String::as_str).collect();
     assert!(faults.is_empty(), "{title}\n  {}", list.join("\n  "));
+}
+
+/// What `flow` hands on from its rooms: the name of each item and its room.
+fn handed_on(code: &str) -> Vec<(String, String)> {
+    let mut items = Vec::new();
+    for at in words(code, "pub use") {
+        let path = code[at + "pub use".len()..].split(';').next().unwrap();
+        let Some((room, rest)) = path.trim().split_once("::") else { continue };
+        let names = rest.rsplit("::").next().unwrap().trim_matches(['{', '}']);
+        items.extend(names.split(',').map(|name| (name.trim().to_owned(), room.to_owned())));
+    }
+    items
+}
+
+#[test]
+fn rooms_need_only_what_they_may() {
+    let sources = sources();
+    let flow = sources.iter().find(|source| source.path == Path::new("src/flow/mod.rs")).unwrap();
+    let handed_on = handed_on(&flow.code);
+    let room_of =
+        |name: &str| handed_on.iter().find(|(item, _)| item == name).map_or(name, |(_, room)| room).to_owned();
+    let (mut wrong, mut seen) = (BTreeSet::new(), 0);
+    for source in sources.iter().filter(|source| source.path.starts_with("src/flow/") && !source.is_test()) {
+        let below = source.path.strip_prefix("src/flow").unwrap();
+        let own = below.iter().next().unwrap().to_str().unwrap();
+        let Some((_, allowed)) = ROOMS.iter().find(|(room, _)| *room == own) else { continue };
+        for at in words(&source.code, "crate::flow") {
+            for name in names_behind(&source.code, at + "crate::flow".len()) {
+                let room = room_of(&name);
+                seen += 1;
+                let is_room = ROOMS.iter().any(|(other, _)| *other == room);
+                if is_room && room != own && !allowed.contains(&room.as_str()) {
+                    wrong.insert(format!("{}: {own} may not need {room} ({name})", source.place(at)));
+                }
+            }
+        }
+    }
+    assert!(seen > 100, "the edges were not found");
+    report("rooms", &wrong);
 }
 
 #[test]

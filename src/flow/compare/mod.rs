@@ -31,6 +31,11 @@ const SAMPLE_EVERY: u64 = 5_000;
 /// Cells of the backup whose hashes are held at once, 16 bytes each.
 const HASHED_CELLS: u64 = 2_000_000;
 
+/// How a table is read so that it shows what the backup saw.
+pub fn read_options(table: &TableRecord, raw: bool) -> ScanOptions {
+    ScanOptions { max_versions: table.versions, raw, ..ScanOptions::default() }
+}
+
 /// The cells of some key ranges on both sides.
 pub struct Sides {
     /// Cells of the backup.

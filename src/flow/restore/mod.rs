@@ -40,9 +40,8 @@ use crate::flow::source::tally_scan::tally_table;
 use crate::flow::stored::backup_files::{BackupContents, load_backup};
 use crate::flow::stored::gaps;
 use crate::flow::{Cancel, FlowError, Progress, RestorePlan, RestoreReport, RestoredTable};
-use crate::manifest::{LockKind, Repository, TableRecord};
+use crate::manifest::{LockKind, Repository};
 use crate::put::Refused;
-use crate::scan::ScanOptions;
 
 use contain::TargetJudge;
 use create::{make_namespaces, missing_namespaces};
@@ -301,11 +300,6 @@ fn what_was_refused(target: &Target<'_>, refused: &Refused) -> Option<String> {
             refused.named.join("; ")
         )
     })
-}
-
-/// How a table is read so that it shows what the backup saw.
-pub(crate) fn read_options(table: &TableRecord, raw: bool) -> ScanOptions {
-    ScanOptions { max_versions: table.versions, raw, ..ScanOptions::default() }
 }
 
 fn restored(target: &Target<'_>, sent: &Sent, found: Option<&Found>) -> RestoredTable {

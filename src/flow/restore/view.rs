@@ -2,11 +2,11 @@
 
 use crate::cluster::{Api, Client, ClusterError};
 use crate::flow::FlowError;
+use crate::flow::compare::read_options;
 use crate::model::{FamilyDescriptor, OwnedCell, TableDescriptor};
 use crate::scan::ScanOptions;
 
 use super::contain::split;
-use super::read_options;
 use super::target::{Target, saved_descriptor};
 
 /// How a target is read back.

@@ -1,11 +1,10 @@
 //! The backup against the live cluster.
 
 use crate::cluster::{Api, Gateways};
-use crate::flow::compare::{Comparison, Found};
+use crate::flow::compare::{Comparison, Found, read_options};
 use crate::flow::engine::budget::ByteBudget;
 use crate::flow::engine::pace::Pace;
 use crate::flow::engine::threads::Threads;
-use crate::flow::restore::read_options;
 use crate::flow::stored::backup_files::BackupContents;
 use crate::flow::{FlowError, Progress, VerifyPlan, VerifyReport};
 use crate::manifest::TableRecord;
