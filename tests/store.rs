@@ -170,7 +170,7 @@ async fn racing_committers(store: &Store) {
         let stored = repository.load(&backup).await.unwrap();
         assert_eq!((&stored.attempt, &stored), (&winners[0].0, &winners[0].1));
     }
-    assert_eq!(repository.list().await.unwrap().len(), 3);
+    assert_eq!(repository.list().await.unwrap().0.len(), 3);
 }
 
 /// Sixteen attempts at one shard: one record, and the losers are told which.

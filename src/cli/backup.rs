@@ -260,7 +260,7 @@ fn text(report: &BackupReport, repository: &str) -> String {
         text += &remarks("read again", &resumed.problems);
     }
     text += &format!(
-        "\nread {} from the cluster, wrote {}, read {} files back, held {} of memory at most\n",
+        "\nread {} from the cluster, wrote {}, read {} files back, peak memory {}\n",
         units::size(report.bytes_read),
         units::size(report.bytes_written),
         units::count(report.files_read_back),

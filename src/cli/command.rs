@@ -41,7 +41,7 @@ Configuration file (--config or TSDB_ARK_CONFIG), TOML:
 
 Switches take =true and =false, so --raw=false overrides raw = true of the file.
 Sizes: 512KiB, 320MiB, 2GiB (powers of 1024, as K, M, G), 10MB (powers of 1000), plain bytes.
-Durations: 250ms, 3s, 5m, 2h, 1m30s, plain seconds.
+Durations: 250ms, 3s, 5m (minutes), 2h, 1d, 2w, 1m30s, plain seconds.
 TSDB_ARK_LOG sets log levels by module, for example tsdb_ark=debug.
 
 ";

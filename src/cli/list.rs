@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde::Serialize;
-use tsdb_ark::flow::{self, ListedBackup, UnfinishedBackup};
+use tsdb_ark::flow::{self, Listed, ListedBackup, UnfinishedBackup};
 
 use crate::cli::args::RepositoryArgs;
 use crate::cli::columns::{Columns, Side};
@@ -23,6 +23,8 @@ pub struct ListArgs {
 #[derive(Serialize)]
 struct Listing {
     backups: Vec<ListedBackup>,
+    /// Manifests that cannot be used, each with the reason.
+    damaged: Vec<String>,
     /// Backups without a manifest: running, or given up.
     unfinished: Vec<String>,
     /// More about each of them.
@@ -40,12 +42,16 @@ impl ListArgs {
     /// Usage, or the repository's.
     pub fn run(self) -> anyhow::Result<Outcome> {
         let store = flow::open_store(&self.repository.settings()?, false)?;
-        let (backups, unfinished) = flow::list(&store)?;
+        let Listed { backups, damaged, unfinished } = flow::list(&store)?;
         let (unfinished_backups, locks) = flow::unfinished(&store, &unfinished)?;
         let symlinks = flow::symlinks(&store);
-        let listing = Listing { backups, unfinished, unfinished_backups, locks, symlinks };
+        let listing = Listing { backups, damaged, unfinished, unfinished_backups, locks, symlinks };
         let text = text(&listing);
-        Ok(Outcome { quiet_text: text.clone(), ..Outcome::done(text, flow::to_json(&listing)) })
+        let outcome = Outcome { quiet_text: text.clone(), ..Outcome::done(text, flow::to_json(&listing)) };
+        Ok(match listing.damaged.len() {
+            0 => outcome,
+            count => outcome.wrong(format!("{count} manifests are damaged; verify says more")),
+        })
     }
 }
 
@@ -84,6 +90,9 @@ fn text(listing: &Listing) -> String {
             }
         };
         text += &format!("unfinished: {}, begun {}; {state}\n", begun.backup, begun_at(&begun.backup));
+    }
+    for reason in &listing.damaged {
+        text += &format!("damaged: {reason}\n");
     }
     for link in &listing.symlinks {
         text += &format!("warning: {link} is a symbolic link, which is never followed inside a repository\n");

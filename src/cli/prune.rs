@@ -102,8 +102,8 @@ impl PruneArgs {
         let rules = self.keep.rules()?;
         if rules.is_none() && !self.only_unfinished {
             return Err(usage(
-                "no rule is given, so every backup would go: say which ones stay, for example --keep-daily 7 \
-                 --keep-monthly 12, or --only-unfinished to remove no backup at all",
+                "no rule is given: say which backups stay, for example --keep-daily 7 --keep-monthly 12, or --only-unfinished \
+                 to remove no backup at all",
             )
             .into());
         }

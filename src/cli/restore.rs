@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use tsdb_ark::flow::{
-    self, AttributeEdit, Cancel, GatewaySettings, Manners, OpentsdbConf, RepositorySettings, Resources, RestorePlan,
-    RestoreReport, RestoredTable, TtlChoice,
+    self, AttributeEdit, Cancel, GatewaySettings, Manners, OpentsdbConf, PlannedRestore, RepositorySettings, Resources,
+    RestorePlan, RestoreReport, RestoredTable, TtlChoice,
 };
 
 use crate::cli::args::{GatewayArgs, RepositoryArgs, ResourceArgs, check_renames, parse_rename};
@@ -254,8 +254,11 @@ fn text(report: &RestoreReport) -> String {
             units::count(skipped(|table| table.cells_skipped))
         );
     }
+    if report.dry_run {
+        columns = planned(&report.planned);
+    }
     text += &format!(
-        "{columns}\nread {} from the repository and {} from the cluster, sent {} to the cluster, held {} of memory at most\n",
+        "{columns}\nread {} from the repository and {} from the cluster, sent {} to the cluster, peak memory {}\n",
         units::size(report.repository_bytes_read),
         units::size(report.cluster_bytes_read),
         units::size(report.bytes_written),
@@ -279,6 +282,15 @@ fn text(report: &RestoreReport) -> String {
     text += &remarks("warning", &report.warnings);
     text += &remarks("to do", &report.attention);
     text
+}
+
+fn planned(tables: &[PlannedRestore]) -> Columns {
+    let mut columns = Columns::new(&[("table", Side::Left), ("target", Side::Left), ("cells to restore", Side::Right)]);
+    for PlannedRestore { table, target, create, cells } in tables {
+        let state = if *create { "to be created" } else { "exists" };
+        columns.row([table.clone(), format!("{target} ({state})"), units::count(*cells)]);
+    }
+    columns
 }
 
 fn target_text(table: &RestoredTable) -> String {
@@ -391,6 +403,7 @@ mod tests {
             warnings: vec![],
             attention: vec![],
             differences: u64::from(target_agrees == Some(false)),
+            planned: Vec::new(),
             dry_run: false,
             seconds: 1.0,
             cells_named: vec![],

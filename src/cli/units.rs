@@ -50,7 +50,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 /// # Errors
 /// A sentence for the user.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "expected a duration such as 250ms, 3s, 5m, 1m30s or a number of seconds".to_string();
+    let wrong = || "expected a duration such as 250ms, 3s, 5m (minutes), 2h, 1d, 2w or a number of seconds".to_string();
     let mut rest = text.trim();
     let mut total = Duration::ZERO;
     let mut parts = 0;

@@ -145,7 +145,7 @@ fn outcome(report: &VerifyReport) -> Outcome {
 
 fn text(report: &VerifyReport) -> String {
     let mut text = format!(
-        "backup {} verified at level {}, {}\n{} files, {} cells, {} read, held {} of memory at most\n",
+        "backup {} verified at level {}, {}\n{} files, {} cells, {} read, peak memory {}\n",
         report.backup,
         format!("{:?}", report.level).to_lowercase(),
         units::span(report.seconds),

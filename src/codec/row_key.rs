@@ -12,6 +12,10 @@
 use crate::codec::salt;
 use crate::model::{KeyLayout, KeyLayouts, RawReason, hex};
 
+/// More tags than a series can have: a TSD writes 8 unless `tsd.storage.max_tags` says otherwise. A damaged key of 32 KiB
+/// would look like thousands, and cost seconds.
+const MAX_TAGS: usize = 255;
+
 /// A row key taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowKey<'a> {
@@ -26,12 +30,13 @@ pub struct RowKey<'a> {
 }
 
 impl<'a> RowKey<'a> {
-    /// Takes a key apart; `None` when it is too short or its tags do not divide into pairs.
+    /// Takes a key apart; `None` when it is too short, or its tags do not divide into pairs, or are more than any TSD
+    /// writes.
     pub fn parse(key: &'a [u8], layout: &KeyLayout) -> Option<Self> {
         let (salt, rest) = key.split_at_checked(usize::from(layout.salt_width))?;
         let (metric, rest) = rest.split_at_checked(usize::from(layout.metric_width))?;
         let (base, tags) = rest.split_first_chunk::<4>()?;
-        if !tags.len().is_multiple_of(layout.tag_width()) {
+        if !tags.len().is_multiple_of(layout.tag_width()) || tags.len() / layout.tag_width() > MAX_TAGS {
             return None;
         }
         Some(Self { salt, metric, base: u32::from_be_bytes(*base), tags })
@@ -120,4 +125,17 @@ pub fn build(tsuid: &[u8], base: u32, layout: &KeyLayout, out: &mut Vec<u8>) -> 
     out.extend_from_slice(&base.to_be_bytes());
     out.extend_from_slice(tags);
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_more_tags_than_a_series_has_is_none() {
+        let layout = KeyLayout::default();
+        let key = |tags: usize| vec![1; 7 + 6 * tags];
+        assert!(RowKey::parse(&key(MAX_TAGS), &layout).is_some());
+        assert!(RowKey::parse(&key(MAX_TAGS + 1), &layout).is_none());
+    }
 }

@@ -30,7 +30,7 @@ pub use plan::{BackupPlan, LayoutFlags, Manners, Resources, RestorePlan, Source,
 pub use prune::{Decision, FolderState, PrunePlan, PruneReport, PrunedFolder, Retention, prune};
 pub use report::{
     BackupReport, CellDifference, CheckReport, CheckedFamily, CheckedTable, DifferenceKind, FileProblem, GapReport,
-    RestoreReport, RestoredTable, ResumedReport, TableReport, VerifyReport,
+    PlannedRestore, RestoreReport, RestoredTable, ResumedReport, TableReport, VerifyReport,
 };
 pub use restore::attributes::{AttributeEdit, TtlChoice};
 pub use restore::restore;
@@ -40,8 +40,8 @@ pub use source::opentsdb_conf::OpentsdbConf;
 pub use source::preflight::Section;
 pub use source::tables::TableNames;
 pub use stored::inventory::{
-    ListedBackup, MetricReport, ShowReport, StoredFileReport, UnfinishedBackup, list, show, stored_files, symlinks,
-    unfinished, views,
+    Listed, ListedBackup, MetricReport, ShowReport, StoredFileReport, UnfinishedBackup, list, show, stored_files,
+    symlinks, unfinished, views,
 };
 pub use verify::verify;
 

@@ -142,6 +142,9 @@ pub struct RestoreReport {
     pub resumed: bool,
     /// Tables in the order in which they were written.
     pub tables: Vec<RestoredTable>,
+    /// What a dry run would restore.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub planned: Vec<PlannedRestore>,
     /// Gaps of the restored tables: keys that the backup lacks and a restore cannot bring back.
     pub gaps: u64,
     /// Remarks that somebody should read.
@@ -192,6 +195,19 @@ impl From<&GapRecord> for GapReport {
         let [start, stop] = [&gap.start, &gap.stop].map(|key| hex(&Vec::from(key.clone())).to_lowercase());
         Self { start, stop, reason: gap.reason, message: gap.message.clone() }
     }
+}
+
+/// A table of a restore that was not carried out.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlannedRestore {
+    /// The table in the backup.
+    pub table: String,
+    /// Its name in the target cluster.
+    pub target: String,
+    /// It does not exist yet.
+    pub create: bool,
+    /// Cells to be sent.
+    pub cells: u64,
 }
 
 impl RestoreReport {

@@ -181,16 +181,20 @@ impl Repository {
         BackupWriter { repository: self.clone(), paths, backup, attempt: id::new_attempt() }
     }
 
-    /// All committed backups, oldest first.
+    /// All committed backups, oldest first, and the errors of those whose manifest cannot be used.
     ///
     /// # Errors
-    /// As [`load`](Self::load): one damaged manifest fails the list, so that it is noticed.
-    pub async fn list(&self) -> Result<Vec<BackupSummary>, RepositoryError> {
-        let mut summaries = Vec::new();
+    /// Whatever the store says.
+    pub async fn list(&self) -> Result<(Vec<BackupSummary>, Vec<RepositoryError>), RepositoryError> {
+        let (mut summaries, mut damaged) = (Vec::new(), Vec::new());
         for backup in self.ids(true).await? {
-            summaries.push(BackupSummary::from(&self.manifest(&backup).await?));
+            match self.manifest(&backup).await {
+                Ok(manifest) => summaries.push(BackupSummary::from(&manifest)),
+                Err(RepositoryError::Store(error)) => return Err(error.into()),
+                Err(error) => damaged.push(error),
+            }
         }
-        Ok(summaries)
+        Ok((summaries, damaged))
     }
 
     /// Ids of backups without a manifest, oldest first: interrupted, or still running.

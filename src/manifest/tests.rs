@@ -260,12 +260,12 @@ async fn a_commit_whose_answer_was_lost_can_be_repeated() {
 async fn unfinished_backups_are_not_listed() {
     let repository = repository().await;
     let (done, open) = (repository.begin_backup(), repository.begin_backup());
-    assert_eq!(repository.list().await.unwrap(), []);
+    assert_eq!(repository.list().await.unwrap().0, []);
     for writer in [&done, &open] {
         assert_eq!(writer.put_shard_record(shard("a")).await.unwrap(), ShardOutcome::Recorded);
     }
     done.commit(manifest()).await.unwrap();
-    let listed = repository.list().await.unwrap();
+    let listed = repository.list().await.unwrap().0;
     assert_eq!(listed.len(), 1);
     assert_eq!((listed[0].backup.as_str(), listed[0].raw_cells, listed[0].files), (done.id(), 2, 4));
     assert_eq!(repository.unfinished().await.unwrap(), [open.id()]);

@@ -71,8 +71,9 @@ pub enum StoreError {
     },
     /// Access denied, a read-only file system, or wrong keys.
     #[error(
-        "no permission to {operation} {}; check the owner and mode of the directory, or the S3 keys and bucket policy: {source}",
-        at(place, path)
+        "no permission to {operation} {}; {}: {source}",
+        at(place, path),
+        permission_advice(place, source.as_ref())
     )]
     PermissionDenied {
         /// What was tried.
@@ -85,7 +86,10 @@ pub enum StoreError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// No space, or the quota is used up.
-    #[error("no space left to create {}; free some space or prune old backups, then resume: {source}", at(place, path))]
+    #[error(
+        "no space left to create {}; free some space, then run the command again (backup --resume keeps what is done): {source}",
+        at(place, path)
+    )]
     DiskFull {
         /// Root.
         place: String,
@@ -348,6 +352,23 @@ enum Class {
     Unavailable,
     Throttled,
     Other,
+}
+
+/// What to look at when a store denies access.
+fn permission_advice(place: &str, source: &(dyn Error + Send + Sync + 'static)) -> &'static str {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(source);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| io.kind() == ErrorKind::ReadOnlyFilesystem) {
+            return "the file system is mounted read-only";
+        }
+        cause = error.source();
+    }
+    if place.starts_with("s3") {
+        "check the S3 keys and the bucket policy"
+    } else {
+        "check the owner and mode of the directory"
+    }
 }
 
 impl Class {

@@ -138,6 +138,9 @@ fn a_raw_restore_is_proven_across_flushes_and_compactions() {
     ];
     load(bed, &tables.data(), &history);
     let repository = Repository::default();
+    // HBase counts hidden versions against a limit: cells that readers see may fall behind it.
+    let limited = Repository::default().backup(bed, &tables, &["--raw", "--max-versions", "1"]).expect(3);
+    assert!(limited.json["not_held"].to_string().contains("some that readers see may be missing"), "{}", limited.out);
     repository.backup(bed, &tables, &["--raw"]).expect(0);
     let (shown, raw) = (cells(bed, &tables.data(), false), cells(bed, &tables.data(), true));
     assert_eq!(raw.len(), small.data().len() + history.len());
@@ -185,6 +188,52 @@ fn a_raw_restore_is_proven_across_flushes_and_compactions() {
     let proxy = ThriftProxy::start(&bed.thrift2_address(), Plan::calls("deleteMultiple", 1..100, DONE));
     let run = restore_through(&proxy, &repository, &tables, &target, &["--resume"]).expect(3);
     assert!(named(&run.json, "reappeared") >= 1, "{}", run.out);
+}
+
+/// A file that is missing, or has another size, is found before anything is created; so is a name that nobody has.
+#[test]
+fn what_cannot_be_restored_or_compared_is_refused_beforehand() {
+    let bed = Bed::shared();
+    let tables = Synthetic::default().load(bed, &[]);
+    let repository = Repository::default();
+    let backup = repository.backup(bed, &tables, &[]).expect(0).json["backup"].as_str().unwrap().to_owned();
+    let gateway = bed.thrift2_address();
+    let run = repository.verify("source", &["--gateway", &gateway, "--rename-table", "tsbd=x"]).expect(2);
+    assert!(run.err.contains("the backup has no table tsbd; it has: "), "{}", run.err);
+    let target = copy();
+    let idle = ["--table", &tables.names()[1]];
+    let run = repository.restore(bed, &tables, &target, &idle).expect(2);
+    assert!(run.err.contains("which --table leaves out"), "{}", run.err);
+    let dry = repository.restore(bed, &tables, &target, &["--dry-run"]).expect(0).json;
+    let planned = dry["planned"].as_array().unwrap();
+    assert_eq!(planned.len(), tables.names().len(), "{dry}");
+    assert!(planned.iter().all(|table| table["create"] == true), "{dry}");
+    let folder = repository.path().join("backups").join(&backup);
+    let files = repository.files();
+    let points = files.iter().find(|path| path.contains("/points/") && path.ends_with(".parquet")).unwrap();
+    let whole = std::fs::read(repository.path().join(points)).unwrap();
+    for damage in [None, Some(&whole[1..])] {
+        match damage {
+            None => std::fs::remove_file(repository.path().join(points)).unwrap(),
+            Some(bytes) => std::fs::write(repository.path().join(points), bytes).unwrap(),
+        }
+        for more in [&["--dry-run"][..], &[]] {
+            let run = repository.restore(bed, &tables, &target, more).expect(1);
+            assert!(run.err.contains("nothing was written") && !run.err.contains("--resume"), "{}", run.err);
+        }
+    }
+    assert!(!bed.must("list").contains(&target.data()), "nothing was created");
+    // What is made for readers alone does not matter to a restore, and prune does not count it.
+    std::fs::write(repository.path().join(points), &whole).unwrap();
+    std::fs::remove_file(folder.join("views.sql")).unwrap();
+    repository.run("prune", &["--keep-last", "1", "--dry-run"]).expect(0);
+    repository.verify("files", &[]).expect(3);
+    repository.restore(bed, &tables, &target, &[]).expect(0);
+    // One damaged manifest hides no other backup.
+    let other = repository.backup(bed, &tables, &[]).expect(0).json["backup"].as_str().unwrap().to_owned();
+    std::fs::write(folder.join("manifest.json"), "garbage").unwrap();
+    let listed = repository.run("list", &[]).expect(1).json;
+    assert_eq!((&listed["backups"][0]["backup"], listed["damaged"].as_array().unwrap().len()), (&other.into(), 1));
 }
 
 /// A region server's crash can lose puts that were acknowledged before they were in the log.

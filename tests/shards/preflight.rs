@@ -50,6 +50,31 @@ fn layouts_of_real_tables_are_found() {
 }
 
 #[test]
+fn tables_that_nobody_named_are_pointed_out() {
+    let bed = Bed::shared();
+    let tables = golden::load(bed, "opentsdb-2.4.1");
+    let names = tables.names();
+    let gateway = bed.thrift2_address();
+    let flags = ["--gateway", &gateway, "--data-table", &names[0], "--uid-table", &names[1]];
+    let all = [&flags[..], &["--meta-table", &names[2], "--tree-table", &names[3]]].concat();
+    let told = ark::run(&[&["check", "--json"], &all[..]].concat()).json["warnings"].to_string();
+    let rollup = names.iter().find(|name| name.ends_with("tsdb-rollup-1h")).unwrap();
+    assert!(told.contains("not in the backup") && told.contains(rollup.as_str()), "{told}");
+    assert!(!told.contains(&format!("{}, ", names[2])), "{told}");
+    let repository = Repository::default();
+    let path = repository.path().to_str().unwrap().to_owned();
+    let words = [&["backup", "--json", "--repository", &path, "--expect-raw-cells"], &all[..]].concat();
+    assert!(ark::run(&words).json["warnings"].to_string().contains(rollup.as_str()));
+    // With all of them named there is nothing to say.
+    assert!(!check(&gateway, &tables, &[]).json["warnings"].to_string().contains("not in the backup"));
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("passwd");
+    std::fs::write(&other, "root:x:0:0:root:/root:/bin/sh\n").unwrap();
+    let run = check(&gateway, &tables, &["--opentsdb-conf", other.to_str().unwrap()]).expect(2);
+    assert!(run.err.contains("is no OpenTSDB configuration"), "{}", run.err);
+}
+
+#[test]
 fn a_configuration_that_contradicts_the_data_is_told() {
     let bed = Bed::shared();
     let salted = golden::load(bed, "salted");

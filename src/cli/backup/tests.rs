@@ -181,7 +181,7 @@ table  kind  shards  rows  cells  points  raw cells    bytes  written  checksum
 tsdb   data       1     2  1,234       5          3  2.0 KiB  1.0 KiB  00000000000000ab
 all               1     2  1,234       5          3  2.0 KiB  1.0 KiB
 
-read 4.0 KiB from the cluster, wrote 1.0 KiB, read 1 files back, held 1.0 MiB of memory at most
+read 4.0 KiB from the cluster, wrote 1.0 KiB, read 1 files back, peak memory 1.0 MiB
 row keys: metric 3, tagk 3, tagv 3 bytes, no salt (detected)
 7 cells of tsdb are in rows with salt 1 with 20 buckets
 raw cells of tsdb: old_version 3

@@ -55,7 +55,7 @@ const EXACTNESS_THRIFT1: &str =
 const WEAK_COMMIT: &str = "the backup is committed under the weaker rule of --weak-commit (put, wait, read back), without create-only \
                            puts; the manifest records it. Let nothing else write to this repository meanwhile";
 /// The way out for a cluster that cannot be read as a whole.
-const SKIP: &str = "repair it (hbase hbck2, hbase hfile), or run backup with --skip-unreadable (and --resume after a run that was interrupted): it \
+const SKIP: &str = "repair it (HBase's HBCK2 tool), or run backup with --skip-unreadable (and --resume after a run that was interrupted): it \
                     copies everything else and records what is missing as gaps";
 /// Bytes of a file that is kept until it is read back, with `verify_written` one on each connection.
 const COPY_BYTES: u64 = 40 << 20;

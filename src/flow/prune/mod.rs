@@ -246,6 +246,7 @@ impl Run<'_> {
         let grace = span_text(self.plan.grace);
         match folder.newest_ms.filter(|newest| !self.is_old(*newest)) {
             Some(_) => (Decision::Keep, format!("younger than the grace of {grace}")),
+            None if folder.newest_ms.is_none() => (Decision::Remove, "it holds no file".to_string()),
             None => (Decision::Remove, format!("untouched for longer than {grace}")),
         }
     }

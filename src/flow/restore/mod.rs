@@ -37,7 +37,7 @@ use crate::flow::locking::lock::RepositoryLock;
 use crate::flow::source::descriptions::describe;
 use crate::flow::source::preflight::{self, ClusterSection};
 use crate::flow::source::tally_scan::tally_table;
-use crate::flow::stored::backup_files::{BackupContents, load_backup};
+use crate::flow::stored::backup_files::{BackupContents, load_backup, require_files};
 use crate::flow::stored::gaps;
 use crate::flow::{Cancel, FlowError, Progress, RestorePlan, RestoreReport, RestoredTable};
 use crate::manifest::{LockKind, Repository};
@@ -80,6 +80,7 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
     progress.stage("asking the gateways", 0);
     let cluster = ClusterSection::ask(&plan.gateways)?;
     lock.works_on(&contents.manifest.backup)?;
+    require_files(&threads, &plan.store, &contents, &plan.tables)?;
     let mut warnings = [cluster.section.warnings, store.warnings].concat();
     warnings.extend(lock.warning().map(str::to_owned));
     let fit = Fit { plan, threads: &threads, contents: &contents, progress };
@@ -94,7 +95,9 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
     warnings.extend(namespaces.iter().map(|name| format!("namespace {name} does not exist and is to be created")));
     let mut report = RestoreReport { attention, ..new_report(plan, &contents, warnings) };
     report.gaps = targets.iter().map(|target| target.table.gaps.len() as u64).sum();
-    if !plan.dry_run {
+    if plan.dry_run {
+        report.planned = targets.iter().map(Target::planned).collect();
+    } else {
         let mut log = match earlier {
             Some(earlier) => RestoreLog::resume(&threads, earlier, plan.read_back)?,
             None => {
@@ -130,6 +133,7 @@ fn new_report(plan: &RestorePlan, contents: &BackupContents, warnings: Vec<Strin
         restore: None,
         resumed: plan.resume,
         tables: Vec::new(),
+        planned: Vec::new(),
         warnings,
         attention: Vec::new(),
         gaps: 0,

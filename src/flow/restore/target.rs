@@ -7,7 +7,7 @@ use crate::flow::restore::attributes;
 use crate::flow::source::descriptions::describe;
 use crate::flow::source::tables::hidden;
 use crate::flow::stored::backup_files::BackupContents;
-use crate::flow::{FlowError, RestorePlan};
+use crate::flow::{FlowError, PlannedRestore, RestorePlan};
 use crate::manifest::TableRecord;
 use crate::model::{CellBlock, KeyRange, TableDescriptor};
 use crate::scan::{ScanOptions, ShardScan};
@@ -36,6 +36,13 @@ pub struct Target<'a> {
 }
 
 impl Target<'_> {
+    /// What a dry run says of it.
+    pub fn planned(&self) -> PlannedRestore {
+        let Self { table, name, create, .. } = self;
+        let (table, cells) = (table.name.clone(), table.tally.cells);
+        PlannedRestore { table, target: name.clone(), create: *create, cells }
+    }
+
     /// True when nobody knows before whether the cluster will create the table.
     pub fn may_be_refused(&self) -> bool {
         !self.wanted.unproven.is_empty() || self.name.contains(':')
@@ -114,6 +121,11 @@ pub fn target_names<'a>(
         let have: BTreeSet<String> = known.iter().map(|table| space_of(table)).collect();
         let have: Vec<String> = have.into_iter().collect();
         return Err(FlowError::input(format!("the backup has no namespace {old}; it has: {}", have.join(", "))));
+    }
+    if let Some((idle, _)) = plan.rename.iter().find(|(old, _)| !plan.tables.is_empty() && !plan.tables.contains(old)) {
+        return Err(FlowError::input(format!(
+            "--rename-table names {idle}, which --table leaves out: add --table {idle}, or leave the new name out"
+        )));
     }
     let mut taken = BTreeMap::new();
     let mut names = Vec::new();

@@ -75,6 +75,7 @@ pub fn check(
     warnings.extend(name_warnings(&facts));
     warnings.extend(uid_warnings(&facts, detection.layouts.main(), charset));
     warnings.extend(unusual(&found.tables));
+    warnings.extend(found.left_out_warning());
     stops.extend(found.tables.iter().flat_map(unreadable));
     if source.conf.is_none() {
         warnings.push(

@@ -77,6 +77,12 @@ impl OpentsdbConf {
         let values = properties::parse(&bytes).map_err(|problem| {
             FlowError::input(format!("the OpenTSDB configuration {} is not usable: {problem}", path.display()))
         })?;
+        if !values.keys().any(|key| key.starts_with("tsd.")) {
+            return Err(FlowError::input(format!(
+                "{} is no OpenTSDB configuration: it has no key that begins with tsd.",
+                path.display()
+            )));
+        }
         Ok(Self { values, ..Self::default() })
     }
 

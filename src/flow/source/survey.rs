@@ -90,6 +90,7 @@ impl Survey {
             }
         };
         detection.warnings.extend(name_warnings(&facts));
+        detection.warnings.extend(found.left_out_warning());
         let server = server_facts(&mut client, source)?;
         let thrift1 = client.gateway()?.api == Api::Thrift1;
         client.disconnect();
@@ -141,7 +142,15 @@ impl Survey {
             }
             _ => format!("older versions of {}, which keeps {}", table.name, table.versions()),
         };
-        self.found.tables.iter().filter(fewer).map(words).collect()
+        let mut lacking: Vec<String> = self.found.tables.iter().filter(fewer).map(words).collect();
+        if self.raw && plan.max_versions < i32::MAX {
+            lacking.push(format!(
+                "more than the {} newest versions of a cell, of which HBase counts deleted and overwritten ones too: some \
+                 that readers see may be missing; leave --max-versions out",
+                plan.max_versions
+            ));
+        }
+        lacking
     }
 
     /// What is asked for, for a run that may have to resume it.

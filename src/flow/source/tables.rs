@@ -75,6 +75,8 @@ pub struct SourceTables {
     pub tables: Vec<SourceTable>,
     /// Optional tables that do not exist.
     pub absent: Vec<String>,
+    /// Tables that are named like those of the installation (`tsdb-...`), and that nobody asked for.
+    pub left_out: Vec<String>,
 }
 
 /// HBase lists a table to those only who have some right on it; whether it exists, everybody may ask.
@@ -97,8 +99,10 @@ impl SourceTables {
         at_damage: AtDamage,
     ) -> Result<Self, FlowError> {
         let existing: BTreeSet<String> = client.table_names()?.into_iter().collect();
-        let mut found = Self { tables: Vec::new(), absent: Vec::new() };
-        for (name, kind, required) in wanted(names, conf) {
+        let wanted = wanted(names, conf);
+        let left_out = left_out(&existing, &wanted);
+        let mut found = Self { tables: Vec::new(), absent: Vec::new(), left_out };
+        for (name, kind, required) in wanted {
             if existing.contains(&name) {
                 found.tables.push(read_table(client, name, kind, conf, descriptions, at_damage)?);
             } else if client.table_exists(&name)? {
@@ -124,7 +128,7 @@ impl SourceTables {
         at_damage: AtDamage,
     ) -> Result<Self, FlowError> {
         let existing: BTreeSet<String> = client.table_names()?.into_iter().collect();
-        let mut found = Self { tables: Vec::new(), absent: Vec::new() };
+        let mut found = Self { tables: Vec::new(), absent: Vec::new(), left_out: Vec::new() };
         for PlannedTable { name, kind, .. } in tables {
             if !existing.contains(name) {
                 return Err(match client.table_exists(name)? {
@@ -137,6 +141,17 @@ impl SourceTables {
         Ok(found)
     }
 
+    /// What to say about tables that are left out, perhaps because nobody thought of them: rollups and pre-aggregates.
+    pub fn left_out_warning(&self) -> Option<String> {
+        (!self.left_out.is_empty()).then(|| {
+            format!(
+                "not in the backup, though named like tables of this installation: {}; add them with --table, or give the \
+                 TSD's configuration with --opentsdb-conf",
+                self.left_out.join(", ")
+            )
+        })
+    }
+
     /// The UID table.
     pub fn uid(&self) -> Option<&SourceTable> {
         self.tables.iter().find(|table| table.kind == TableKind::Uid)
@@ -146,6 +161,18 @@ impl SourceTables {
     pub fn data(&self) -> impl Iterator<Item = &SourceTable> {
         self.tables.iter().filter(|table| table.kind == TableKind::Data)
     }
+}
+
+/// Existing tables whose name is that of a data table with something behind it, but those that are wanted.
+fn left_out(existing: &BTreeSet<String>, wanted: &[(String, TableKind, bool)]) -> Vec<String> {
+    let data: Vec<&str> =
+        wanted.iter().filter(|(_, kind, _)| *kind == TableKind::Data).map(|(name, _, _)| name.as_str()).collect();
+    let is_wanted = |table: &&String| wanted.iter().any(|(name, _, _)| name == *table);
+    let of_data =
+        |table: &&String| data.iter().any(|data| table.strip_prefix(data).is_some_and(|rest| rest.starts_with('-')));
+    // Even --no-uid-table names it.
+    let is_uid = |table: &&String| table.ends_with("-uid");
+    existing.iter().filter(|table| of_data(table) && !is_wanted(table) && !is_uid(table)).cloned().collect()
 }
 
 fn missing(name: &str, kind: TableKind, existing: &BTreeSet<String>) -> FlowError {

@@ -1,5 +1,7 @@
 //! A committed backup, opened: its manifest, the rows of its catalogue, and its files.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 
 use crate::flow::FlowError;
@@ -128,6 +130,36 @@ fn difference(bytes: &[u8], size: u64, hash: &str) -> Option<String> {
     }
     let found = blake3::hash(bytes).to_hex();
     (found.as_str() != hash).then(|| format!("its hash is {found} instead of {hash}"))
+}
+
+/// Makes sure, by a listing, that all files of some tables are there, with their sizes; no table means all of them.
+///
+/// # Errors
+/// [`FlowError::Damaged`] names the first that is not; the store's.
+pub fn require_files(
+    threads: &Threads,
+    store: &Store,
+    contents: &BackupContents,
+    tables: &[String],
+) -> Result<(), FlowError> {
+    let folder = BackupPaths::new(&contents.manifest.backup);
+    let entries = threads.wait(store.list(folder.folder()))?;
+    let sizes: HashMap<&str, u64> = entries.iter().map(|entry| (entry.path.as_str(), entry.size)).collect();
+    let wanted = |file: &&FileRow| tables.is_empty() || tables.contains(&file.table);
+    let mut faults = contents.files.iter().filter(wanted).filter_map(|file| match sizes.get(file.path.as_str()) {
+        None => Some(format!("{} is missing", file.path)),
+        Some(size) if *size != file.size => Some(format!("{} has {size} bytes instead of {}", file.path, file.size)),
+        Some(_) => None,
+    });
+    let Some(first) = faults.next() else { return Ok(()) };
+    let more = match faults.count() {
+        0 => String::new(),
+        more => format!(" (and {more} more files like it)"),
+    };
+    Err(FlowError::damaged(format!(
+        "{first}{more}: nothing was written; verify --level files names every damaged file; put the files back, restore \
+         tables without them (--table), or another backup (list)"
+    )))
 }
 
 /// The metrics of a backup.

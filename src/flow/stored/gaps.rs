@@ -15,19 +15,19 @@ pub fn remedies(manifest: &Manifest) -> Vec<String> {
     };
     add(
         GapReason::NoRegion,
-        "keys without a region: files of the region may lie in HDFS still; hbase hbck2 reports and mends such holes",
+        "keys without a region: files of the region may lie in HDFS still; HBase's HBCK2 tool reports and repairs such holes",
     );
     add(
         GapReason::RegionsOverlap,
-        "regions overlap: a scan shows the rows of one of them only; hbase hbck2 fixMeta merges them",
+        "regions overlap: a scan shows the rows of one of them only; fixMeta of HBase's HBCK2 tool merges them",
     );
     add(
         GapReason::RegionNotOpen,
-        "a region is not open: the log of its region server says why; hbase hbck2 assigns opens it again",
+        "a region is not open: the log of its region server says why; assigns of HBase's HBCK2 tool opens it again",
     );
     add(
         GapReason::Unreadable,
-        "rows cannot be read: a damaged file (hbase hfile -v -f FILE), or a cell with a negative timestamp. HBase leaves such a \
+        "rows cannot be read: a damaged file (hbase hfile -v -f FILE checks one), or a cell with a negative timestamp. HBase leaves such a \
          cell out of raw scans and of scans of a time range without a word, so neither shows all that is there",
     );
     add(GapReason::RowTooLarge, "a row is larger than one reply may be; HBase's own export tools read it");

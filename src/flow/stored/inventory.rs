@@ -97,16 +97,28 @@ pub struct ShowReport {
     pub metrics: Vec<MetricReport>,
 }
 
+/// What a repository holds.
+#[derive(Debug)]
+pub struct Listed {
+    /// Committed backups, oldest first.
+    pub backups: Vec<ListedBackup>,
+    /// Why the manifests of others cannot be used.
+    pub damaged: Vec<String>,
+    /// Ids of the backups without a manifest, oldest first.
+    pub unfinished: Vec<String>,
+}
+
 /// Committed backups, oldest first, and the ids of those that were begun and have no manifest.
 ///
 /// # Errors
 /// The repository's.
-pub fn list(store: &Store) -> Result<(Vec<ListedBackup>, Vec<String>), FlowError> {
+pub fn list(store: &Store) -> Result<Listed, FlowError> {
     let threads = Threads::for_store()?;
     threads.wait(async {
         let repository = Repository::open(store.clone()).await?;
         let mut backups = Vec::new();
-        for summary in repository.list().await? {
+        let (summaries, damaged) = repository.list().await?;
+        for summary in summaries {
             backups.push(ListedBackup {
                 finished: time::text_time(summary.finished_ms),
                 seconds: summary.finished_ms.saturating_sub(summary.started_ms) as f64 / 1000.0,
@@ -123,7 +135,8 @@ pub fn list(store: &Store) -> Result<(Vec<ListedBackup>, Vec<String>), FlowError
                 backup: summary.backup,
             });
         }
-        Ok((backups, repository.unfinished().await?))
+        let damaged = damaged.iter().map(ToString::to_string).collect();
+        Ok(Listed { backups, damaged, unfinished: repository.unfinished().await? })
     })
 }
 

@@ -247,7 +247,7 @@ fn widths_of(facts: &UidFacts, found: &mut Detection) -> KeyLayout {
         match width {
             Some(width) => {
                 *place = width;
-                found.sure.push(format!("UIDs of {} have {width} bytes (seen in tsdb-uid)", kind.qualifier()));
+                found.sure.push(format!("UIDs of {} have {width} bytes (seen in the UID table)", kind.qualifier()));
             }
             None => {
                 found.guessed.push(format!("tsdb-uid holds no UID of {}: 3 bytes are assumed", kind.qualifier()));
@@ -267,7 +267,9 @@ fn check_widths(layout: &KeyLayout, facts: &UidFacts, found: &mut Detection) -> 
         let given = width_in(layout, kind);
         let widths = facts.widths(kind);
         if widths.iter().any(|(width, _)| *width == given) {
-            found.sure.push(format!("UIDs of {} have {given} bytes (given, and seen in tsdb-uid)", kind.qualifier()));
+            found
+                .sure
+                .push(format!("UIDs of {} have {given} bytes (given, and seen in the UID table)", kind.qualifier()));
         } else if let Some((seen, _)) = widths.first() {
             return Err(FlowError::input(format!(
                 "the configuration says that UIDs of {} have {given} bytes, tsdb-uid holds UIDs of {seen} bytes and none of \
