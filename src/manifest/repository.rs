@@ -181,16 +181,20 @@ impl Repository {
         BackupWriter { repository: self.clone(), paths, backup, attempt: id::new_attempt() }
     }
 
-    /// All committed backups, oldest first, and the errors of those whose manifest cannot be used.
+    /// All committed backups, oldest first, and the errors of those whose manifest is damaged.
     ///
     /// # Errors
-    /// Whatever the store says.
+    /// [`RepositoryError::NewerFormat`], [`RepositoryError::OlderFormat`], and whatever the store says.
     pub async fn list(&self) -> Result<(Vec<BackupSummary>, Vec<RepositoryError>), RepositoryError> {
         let (mut summaries, mut damaged) = (Vec::new(), Vec::new());
         for backup in self.ids(true).await? {
             match self.manifest(&backup).await {
                 Ok(manifest) => summaries.push(BackupSummary::from(&manifest)),
-                Err(RepositoryError::Store(error)) => return Err(error.into()),
+                Err(
+                    error @ (RepositoryError::Store(_)
+                    | RepositoryError::NewerFormat { .. }
+                    | RepositoryError::OlderFormat { .. }),
+                ) => return Err(error),
                 Err(error) => damaged.push(error),
             }
         }

@@ -584,6 +584,8 @@ mod tests {
     #[test]
     fn messages_name_the_path() {
         let message = io(ErrorKind::StorageFull).to_string();
-        assert!(message.contains("/backup/a/b") && message.contains("prune"), "{message}");
+        assert!(message.contains("/backup/a/b") && message.contains("free some space"), "{message}");
+        let message = io(ErrorKind::ReadOnlyFilesystem).to_string();
+        assert!(message.contains("mounted read-only") && !message.contains("S3"), "{message}");
     }
 }

@@ -32,7 +32,7 @@ fn a_full_disk_is_told_and_commits_nothing() {
         let run = in_namespace(&script, &repository, &words);
         print_line(&format!("a disk of {kib} KiB"), "ENOSPC", &run);
         assert_eq!(run.code, 1, "{}{}", run.out, run.err);
-        assert!(run.err.contains("no space left") && run.err.contains("prune"), "{}", run.err);
+        assert!(run.err.contains("no space left") && run.err.contains("free some space"), "{}", run.err);
         assert!(run.err.contains(repository.to_str().unwrap()) && !run.err.contains("COMMITTED"), "{}", run.err);
     }
 }

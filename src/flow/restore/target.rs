@@ -122,11 +122,6 @@ pub fn target_names<'a>(
         let have: Vec<String> = have.into_iter().collect();
         return Err(FlowError::input(format!("the backup has no namespace {old}; it has: {}", have.join(", "))));
     }
-    if let Some((idle, _)) = plan.rename.iter().find(|(old, _)| !plan.tables.is_empty() && !plan.tables.contains(old)) {
-        return Err(FlowError::input(format!(
-            "--rename-table names {idle}, which --table leaves out: add --table {idle}, or leave the new name out"
-        )));
-    }
     let mut taken = BTreeMap::new();
     let mut names = Vec::new();
     for table in tables.iter().filter(|t| plan.tables.is_empty() || plan.tables.contains(&t.name)) {
