@@ -24,7 +24,6 @@ start_bed() {
 fetch() {
   tests/testbed/s3/versitygw.sh
   for hbase in 2.6 1.4 2.5; do tests/testbed/classpath.sh fixture "$hbase"; done
-  tests/testbed/classpath.sh delta
   for tsdb in 2.4.1 2.3.2; do tests/testbed/classpath.sh tsdb "$tsdb"; done
   scripts/readers.sh
 }

@@ -146,7 +146,7 @@ fn kill_after_the_first_file(bed: &Bed, tables: &Tables, repository: &Repository
 
 /// The folder with what Spark needs to read Delta tables, where Spark is among the readers.
 fn delta_spark() -> Option<PathBuf> {
-    std::env::var_os("TSDB_ARK_SPARK").filter(|wanted| wanted == "1")?;
+    std::env::var_os("TSDB_ARK_SPARK").filter(|wanted| wanted == "delta")?;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/classpath.sh");
     let run = Command::new("bash").args([script, "delta"]).output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));

@@ -122,6 +122,8 @@ def spark():
     session = (
         SparkSession.builder.master("local[2]")
         .config("spark.ui.enabled", "false")
+        # That of this version does not know BYTE_STREAM_SPLIT.
+        .config("spark.sql.parquet.enableVectorizedReader", "false")
         .config("spark.jars", ",".join(jars))
         .config("spark.sql.warehouse.dir", tempfile.mkdtemp())
         .config("spark.driver.host", "127.0.0.1")
