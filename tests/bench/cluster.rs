@@ -168,6 +168,8 @@ pub fn batches(backup: &Path, table: &str) -> Vec<Vec<u8>> {
     let mut files: Vec<_> = std::fs::read_dir(backup.join("points"))
         .expect("the backup has points")
         .map(|entry| entry.expect("the folder is readable").path())
+        // Beside the files lies the folder of the Delta log.
+        .filter(|path| path.extension().is_some_and(|extension| extension == "parquet"))
         .collect();
     files.sort();
     let splits = region_splits();
