@@ -1,9 +1,7 @@
 //! What lies in a repository: committed backups and whether they are whole, unfinished ones, progress of restores.
 
-use std::collections::BTreeMap;
-
 use crate::flow::engine::threads::Threads;
-use crate::flow::stored::backup_files::{BackupContents, read_catalogue};
+use crate::flow::stored::backup_files::{BackupContents, faults, read_catalogue};
 use crate::flow::stored::strays;
 use crate::flow::{Cancel, FlowError, Progress};
 use crate::manifest::layout::{BACKUPS, RESTORES};
@@ -155,17 +153,11 @@ fn committed(
 /// Compares a listing with what the backup should have.
 fn compared(backup: Committed, contents: &BackupContents, entries: &[StoreEntry]) -> Committed {
     let paths = BackupPaths::new(&backup.folder.id);
-    let sizes: BTreeMap<&str, u64> = entries.iter().map(|entry| (entry.path.as_str(), entry.size)).collect();
     let files = contents.files.iter().map(|file| (file.path.as_str(), file.size));
     // Views and Delta logs are made for readers: a restore does without, and verify misses them.
     let catalogue = contents.manifest.catalogue.iter().filter(|file| file.path.ends_with(".parquet"));
     let catalogue = catalogue.map(|file| (file.path.as_str(), file.size));
-    let named: Vec<(&str, u64)> = files.chain(catalogue).collect();
-    let broken = named.iter().find_map(|(path, size)| match sizes.get(path) {
-        None => Some(format!("{path} is missing")),
-        Some(found) if found != size => Some(format!("{path} has {found} bytes instead of {size}")),
-        Some(_) => None,
-    });
+    let broken = faults(entries, files.chain(catalogue)).next();
     let of_shard = |shard: &crate::model::ShardRow| Some(paths.shard(&shard.table, shard.shard.parse().ok()?));
     let records: Vec<String> = contents.shards.iter().filter_map(of_shard).collect();
     let known = strays::named(&contents.manifest, contents.files.iter(), contents.shards.iter());

@@ -363,7 +363,7 @@ pub struct MarkerGroups<'s, 'a> {
     shard: &'s ShardRow,
     options: ScanOptions,
     /// Families in which the order of writing decides.
-    passed_over: Vec<Vec<u8>>,
+    ignored_families: Vec<Vec<u8>>,
     left: Option<KeyRange>,
 }
 
@@ -372,7 +372,7 @@ impl<'s, 'a> MarkerGroups<'s, 'a> {
     pub fn new(scene: &'s Scene<'a>, table: &'s str, descriptor: &TableDescriptor, shard: &'s ShardRow) -> Self {
         let by_order = |name: &str| name.eq_ignore_ascii_case("true");
         let families = descriptor.families.iter();
-        let passed_over = families.filter(|f| f.attribute("NEW_VERSION_BEHAVIOR").is_some_and(by_order));
+        let ignored_families = families.filter(|f| f.attribute("NEW_VERSION_BEHAVIOR").is_some_and(by_order));
         // Values decide where new timestamps go.
         let no_values = !scene.plan.new_timestamps;
         let options = ScanOptions { max_versions: i32::MAX, raw: true, no_values, ..ScanOptions::default() };
@@ -381,7 +381,7 @@ impl<'s, 'a> MarkerGroups<'s, 'a> {
             table,
             shard,
             options: scene.pace.pages(options),
-            passed_over: passed_over.map(|family| family.name.clone()).collect(),
+            ignored_families: ignored_families.map(|family| family.name.clone()).collect(),
             left: written(scene.contents, shard),
         }
     }
@@ -400,7 +400,7 @@ impl<'s, 'a> MarkerGroups<'s, 'a> {
             self.scene.progress.read(bytes);
             for row in page.rows() {
                 let is_marker = |cell: &Cell<'_>| {
-                    cell.kind != kind::PUT && !self.passed_over.iter().any(|family| family == cell.family)
+                    cell.kind != kind::PUT && !self.ignored_families.iter().any(|family| family == cell.family)
                 };
                 let before = markers.len();
                 markers.extend(row.iter().filter(is_marker).map(|cell| cell.to_owned()));

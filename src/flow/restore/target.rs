@@ -108,17 +108,13 @@ pub fn target_names<'a>(
     contents: &'a BackupContents,
 ) -> Result<Vec<(&'a TableRecord, String)>, FlowError> {
     let tables = &contents.manifest.tables;
-    let known: BTreeSet<&str> = tables.iter().map(|t| t.name.as_str()).collect();
-    let unknown =
-        plan.tables.iter().chain(plan.rename.iter().map(|(old, _)| old)).find(|n| !known.contains(n.as_str()));
-    if let Some(name) = unknown {
-        let have: Vec<&str> = known.into_iter().collect();
-        return Err(FlowError::input(format!("the backup has no table {name}; it has: {}", have.join(", "))));
-    }
+    contents.require_tables(plan.tables.iter().chain(plan.rename.iter().map(|(old, _)| old)))?;
     let renamed: BTreeMap<&str, &str> = plan.rename.iter().map(|(old, new)| (old.as_str(), new.as_str())).collect();
     let space_of = |table: &str| table.split_once(':').map_or("default", |(space, _)| space).to_owned();
-    if let Some((old, _)) = plan.rename_namespaces.iter().find(|(old, _)| !known.iter().any(|t| space_of(t) == *old)) {
-        let have: BTreeSet<String> = known.iter().map(|table| space_of(table)).collect();
+    if let Some((old, _)) =
+        plan.rename_namespaces.iter().find(|(old, _)| !tables.iter().any(|t| space_of(&t.name) == *old))
+    {
+        let have: BTreeSet<String> = tables.iter().map(|table| space_of(&table.name)).collect();
         let have: Vec<String> = have.into_iter().collect();
         return Err(FlowError::input(format!("the backup has no namespace {old}; it has: {}", have.join(", "))));
     }

@@ -1,6 +1,6 @@
 //! A committed backup, opened: its manifest, the rows of its catalogue, and its files.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ use crate::flow::engine::threads::Threads;
 use crate::manifest::{BackupPaths, HashedFile, Manifest, Repository};
 use crate::model::{FileKind, FileRow, MetricRow, ShardRow};
 use crate::parquet_file::{read_files, read_metrics, read_shards};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreEntry, StoreError};
 
 /// What a backup consists of.
 pub struct BackupContents {
@@ -22,6 +22,21 @@ pub struct BackupContents {
 }
 
 impl BackupContents {
+    /// Makes sure that the backup has these tables.
+    ///
+    /// # Errors
+    /// [`FlowError::Input`] with the first that it has not, and those that it has.
+    pub fn require_tables<'n>(&self, mut names: impl Iterator<Item = &'n String>) -> Result<(), FlowError> {
+        let have: BTreeSet<&str> = self.manifest.tables.iter().map(|table| table.name.as_str()).collect();
+        match names.find(|name| !have.contains(name.as_str())) {
+            None => Ok(()),
+            Some(name) => {
+                let have: Vec<&str> = have.into_iter().collect();
+                Err(FlowError::input(format!("the backup has no table {name}; it has: {}", have.join(", "))))
+            }
+        }
+    }
+
     /// The data files of a table.
     pub fn files_of<'a>(&'a self, table: &'a str) -> impl Iterator<Item = &'a FileRow> {
         self.files.iter().filter(move |file| file.table == table)
@@ -132,6 +147,19 @@ fn difference(bytes: &[u8], size: u64, hash: &str) -> Option<String> {
     (found.as_str() != hash).then(|| format!("its hash is {found} instead of {hash}"))
 }
 
+/// What a listing lacks of files, given by path and size, in words: those that are missing or have another size.
+pub fn faults<'a>(
+    entries: &'a [StoreEntry],
+    files: impl Iterator<Item = (&'a str, u64)>,
+) -> impl Iterator<Item = String> {
+    let sizes: HashMap<&str, u64> = entries.iter().map(|entry| (entry.path.as_str(), entry.size)).collect();
+    files.filter_map(move |(path, size)| match sizes.get(path) {
+        None => Some(format!("{path} is missing")),
+        Some(found) if *found != size => Some(format!("{path} has {found} bytes instead of {size}")),
+        Some(_) => None,
+    })
+}
+
 /// Makes sure, by a listing, that all files of some tables are there, with their sizes; no table means all of them.
 ///
 /// # Errors
@@ -144,13 +172,8 @@ pub fn require_files(
 ) -> Result<(), FlowError> {
     let folder = BackupPaths::new(&contents.manifest.backup);
     let entries = threads.wait(store.list(folder.folder()))?;
-    let sizes: HashMap<&str, u64> = entries.iter().map(|entry| (entry.path.as_str(), entry.size)).collect();
-    let wanted = |file: &&FileRow| tables.is_empty() || tables.contains(&file.table);
-    let mut faults = contents.files.iter().filter(wanted).filter_map(|file| match sizes.get(file.path.as_str()) {
-        None => Some(format!("{} is missing", file.path)),
-        Some(size) if *size != file.size => Some(format!("{} has {size} bytes instead of {}", file.path, file.size)),
-        Some(_) => None,
-    });
+    let wanted = contents.files.iter().filter(|file| tables.is_empty() || tables.contains(&file.table));
+    let mut faults = faults(&entries, wanted.map(|file| (file.path.as_str(), file.size)));
     let Some(first) = faults.next() else { return Ok(()) };
     let more = match faults.count() {
         0 => String::new(),

@@ -24,11 +24,7 @@ pub fn compare(
     progress: &Progress,
     report: &mut VerifyReport,
 ) -> Result<(), FlowError> {
-    let known = |name: &String| contents.manifest.tables.iter().any(|table| table.name == *name);
-    if let Some((unknown, _)) = plan.rename.iter().find(|(old, _)| !known(old)) {
-        let have: Vec<&str> = contents.manifest.tables.iter().map(|table| table.name.as_str()).collect();
-        return Err(FlowError::input(format!("the backup has no table {unknown}; it has: {}", have.join(", "))));
-    }
+    contents.require_tables(plan.rename.iter().map(|(old, _)| old))?;
     let mut all = Found::new(plan.max_named);
     for table in &contents.manifest.tables {
         let comparison = Comparison {
