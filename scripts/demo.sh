@@ -12,8 +12,10 @@ work=$(mktemp -d)
 set=tests/golden/opentsdb-2.4.1
 tables=(tsdb tsdb-uid tsdb-meta tsdb-tree tsdb-rollup-1h tsdb-rollup-preagg-1h tsdb-preagg)
 
+own_bed=
 clean_up() {
-  scripts/bed.sh stop >/dev/null 2>&1 || true
+  # One that somebody else started is not ours to stop.
+  if [ -n "$own_bed" ]; then scripts/bed.sh stop >/dev/null 2>&1 || true; fi
   rm -rf "$work"
 }
 trap clean_up EXIT
@@ -34,6 +36,11 @@ timed() {
 }
 steps=
 
+if scripts/bed.sh status >/dev/null 2>&1; then
+  echo "demo.sh: a test bed runs already (scripts/bed.sh status): stop it (scripts/bed.sh stop), or give the demonstration a" \
+    "folder for one of its own (TSDB_ARK_BED_CACHE=FOLDER)" >&2
+  exit 1
+fi
 scripts/install.sh build bed readers
 say "Building tsdb-ark ($profile)"
 cargo build --locked --profile "$profile"
@@ -44,6 +51,7 @@ case $python in /*) ;; *) python=$root/$python ;; esac
 say "Starting HBase with its Thrift gateways"
 begin=$(now)
 # Not within eval: there a bed that does not start would go unnoticed.
+own_bed=yes
 bed=$(scripts/bed.sh start 2>"$work/bed.json") || { cat "$work/bed.json" >&2; exit 1; }
 eval "$bed"
 gateway=127.0.0.1:$(sed -n 's/.*"thrift2":\([0-9]*\).*/\1/p' "$work/bed.json")

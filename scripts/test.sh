@@ -12,10 +12,17 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
 
 step() { printf '\n== %s (%s s)\n' "$*" "$SECONDS"; }
-stop_bed() { scripts/bed.sh stop || true; }
+own_bed=
+# One that somebody else started is not ours to stop.
+stop_bed() { if [ -n "$own_bed" ]; then scripts/bed.sh stop || true; fi; }
 # Not within eval: there a bed that does not start would go unnoticed.
 start_bed() {
   local exports
+  if [ -z "$own_bed" ] && scripts/bed.sh status >/dev/null 2>&1; then
+    echo "test.sh: a test bed runs already (scripts/bed.sh status): stop it first (scripts/bed.sh stop)" >&2
+    exit 1
+  fi
+  own_bed=yes
   exports=$(scripts/bed.sh start)
   eval "$exports"
 }
