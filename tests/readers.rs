@@ -389,7 +389,7 @@ fn other_readers_agree() {
     let labels = SeriesLabels::from([("000001".to_owned(), label(1))]);
     let tables = write_tables(folder, &labels);
     let catalogue = write_catalogue(folder, 70_000);
-    std::fs::write(folder.join("views.sql"), views_sql(&files_by_kind(folder), &[])).unwrap();
+    std::fs::write(folder.join("views.sql"), views_sql(&files_by_kind(folder), &[]).unwrap()).unwrap();
     let expected = json!({ "points": points, "tables": tables, "views": view_facts(&batches, &catalogue) });
     std::fs::write(folder.join("expected.json"), expected.to_string()).unwrap();
 
@@ -398,4 +398,24 @@ fn other_readers_agree() {
     let (text, noise) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{text}\n{noise}");
     println!("{text}");
+
+    // A backup without any row of a kind has its view all the same, with the same columns.
+    std::fs::write(folder.join("no-files.sql"), views_sql(&BTreeMap::new(), &[]).unwrap()).unwrap();
+    let compared = Command::new(python()).args(["-c", SAME_VIEWS]).current_dir(folder).output().unwrap();
+    assert!(compared.status.success(), "{}", String::from_utf8_lossy(&compared.stderr));
+    assert_eq!(String::from_utf8_lossy(&compared.stdout), format!("{} views\n", FileKind::ALL.len() + 1));
 }
+
+const SAME_VIEWS: &str = "
+import duckdb
+def described(script):
+    db = duckdb.connect()
+    db.execute(open(script).read())
+    views = [row[0] for row in db.execute('select view_name from duckdb_views() where not internal').fetchall()]
+    return db, {view: [row[:2] for row in db.execute(f'describe {view}').fetchall()] for view in views}
+(_, full), (db, empty) = described('views.sql'), described('no-files.sql')
+assert full == empty, (full, empty)
+assert all(db.execute(f'select count(*) from {view}').fetchall() == [(0,)] for view in empty)
+assert db.execute(\"select metric, tag['host'], avg(value) from readable_points group by all\").fetchall() == []
+print(len(empty), 'views')
+";

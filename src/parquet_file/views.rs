@@ -3,27 +3,34 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::model::FileKind;
+use super::FileError;
+use crate::columnar::columns_of;
+use crate::model::{Column, ColumnType, FileKind};
 
-/// The views of a backup: one for each kind of file that is there, over exactly these files, whose paths are as DuckDB
-/// shall open them. `head` becomes comment lines. A view over no files would fail in DuckDB, so there is none.
+/// The views of a backup: one for each kind of file, over exactly these files, whose paths are as DuckDB shall open them.
+/// A kind without files has a view without rows: DuckDB reads no empty list of files, and a query should not depend on
+/// what happens to be in a backup. `head` becomes comment lines.
 ///
-/// `points` has `value`, the write time of every point and, when the series table is there, the tags as a MAP;
-/// `readable_points` leaves out what a query of OpenTSDB would not show.
-pub fn views_sql(files: &BTreeMap<FileKind, Vec<String>>, head: &[&str]) -> String {
+/// `points` has `value`, the write time of every point and the tags as a MAP; `readable_points` leaves out what a query of
+/// OpenTSDB would not show.
+///
+/// # Errors
+/// [`FileError`] for a column without a name for its type, which would be a fault of [`crate::columnar`].
+pub fn views_sql(files: &BTreeMap<FileKind, Vec<String>>, head: &[&str]) -> Result<String, FileError> {
     let mut sql = String::new();
     // Writing to a string cannot fail.
     for line in head {
         let _ = writeln!(sql, "-- {line}");
     }
-    let of = |kind: FileKind| files.get(&kind).filter(|files| !files.is_empty());
     // A view must be there before another one names it: `points` joins the series.
     let others = FileKind::ALL.iter().copied().filter(|kind| *kind != FileKind::Series);
     for kind in std::iter::once(FileKind::Series).chain(others) {
-        let Some(files) = of(kind) else { continue };
-        let source = source(files);
+        let source = match files.get(&kind).filter(|files| !files.is_empty()) {
+            Some(files) => source(files),
+            None => no_rows(&columns_of(kind)?),
+        };
         let body = match kind {
-            FileKind::Points => points(&source, of(FileKind::Series).is_some()),
+            FileKind::Points => points(&source),
             FileKind::Rollups => format!("select *, coalesce(value_float, value_int) as value from {source}"),
             _ => format!("select * from {source}"),
         };
@@ -32,7 +39,7 @@ pub fn views_sql(files: &BTreeMap<FileKind, Vec<String>>, head: &[&str]) -> Stri
             sql.push_str("create or replace view readable_points as select * from points where not superseded;\n");
         }
     }
-    sql
+    Ok(sql)
 }
 
 fn source(files: &[String]) -> String {
@@ -40,16 +47,40 @@ fn source(files: &[String]) -> String {
     format!("read_parquet([{}])", quoted.join(", "))
 }
 
-/// The write time without `TIMESTAMPTZ + INTERVAL`, which needs an extension that not every DuckDB has.
-fn points(source: &str, series: bool) -> String {
-    let (tag, join) = match series {
-        true => (", s.tag", " left join (select series_id, tag from series) s using (series_id)"),
-        false => ("", ""),
+/// What DuckDB reads from a file without rows.
+fn no_rows(columns: &[Column]) -> String {
+    let column = |column: &Column| format!("null::{} as \"{}\"", sql_type(&column.of), column.name);
+    let columns: Vec<String> = columns.iter().map(column).collect();
+    format!("(select {} where false)", columns.join(", "))
+}
+
+fn sql_type(of: &ColumnType) -> String {
+    let name = match of {
+        ColumnType::Text => "varchar",
+        ColumnType::Binary => "blob",
+        ColumnType::Bool => "boolean",
+        ColumnType::Int => "integer",
+        ColumnType::Long => "bigint",
+        ColumnType::Float => "float",
+        ColumnType::Double => "double",
+        ColumnType::Time => "timestamptz",
+        ColumnType::List(element) => return format!("{}[]", sql_type(&element.of)),
+        ColumnType::Map(key, value) => return format!("map({}, {})", sql_type(&key.of), sql_type(&value.of)),
+        ColumnType::Struct(members) => {
+            let members = members.iter().map(|member| format!("\"{}\" {}", member.name, sql_type(&member.of)));
+            return format!("struct({})", members.collect::<Vec<_>>().join(", "));
+        }
     };
+    name.to_owned()
+}
+
+/// The write time without `TIMESTAMPTZ + INTERVAL`, which needs an extension that not every DuckDB has.
+fn points(source: &str) -> String {
     format!(
-        "select p.\"table\", p.metric, p.tags{tag}, p.timestamp, coalesce(p.value_float, p.value_int) as value, \
+        "select p.\"table\", p.metric, p.tags, s.tag, p.timestamp, coalesce(p.value_float, p.value_int) as value, \
          p.value_int, p.value_float, coalesce(p.written, to_timestamp((epoch_ms(p.timestamp) + p.write_delay) / 1000)) \
-         as written, p.series_id, p.tsuid, p.form, p.flags, p.exact, p.superseded from {source} p{join}"
+         as written, p.series_id, p.tsuid, p.form, p.flags, p.exact, p.superseded from {source} p \
+         left join (select series_id, tag from series) s using (series_id)"
     )
 }
 
@@ -58,16 +89,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_present_kinds_have_a_view() {
+    fn every_kind_has_a_view_and_those_without_files_no_rows() {
         let one = |name: &str| vec![name.to_owned()];
         let files = BTreeMap::from([
             (FileKind::Points, one("points/it's.parquet")),
             (FileKind::Series, one("series/a.parquet")),
             (FileKind::Uids, Vec::new()),
         ]);
-        let sql = views_sql(&files, &["here"]);
+        let sql = views_sql(&files, &["here"]).unwrap();
         assert!(sql.starts_with("-- here\ncreate or replace view series as"), "{sql}");
         assert!(sql.contains("view points as") && sql.contains("'points/it''s.parquet'"), "{sql}");
-        assert!(!sql.contains("uids") && !sql.contains("rollups"), "{sql}");
+        for kind in FileKind::ALL {
+            assert!(sql.contains(&format!("create or replace view {} as ", kind.name())), "{sql}");
+        }
+        let uids = "view uids as select * from (select null::varchar as \"role\", null::varchar as \"kind\", ";
+        assert!(sql.contains(uids), "{sql}");
+        let buckets = "null::struct(\"lower\" float, \"upper\" float, \"count\" bigint)[] as \"buckets\"";
+        assert!(sql.contains(buckets), "{sql}");
     }
 }

@@ -211,7 +211,7 @@ fn write_views(
     let views = views_sql(
         &files,
         &["Run inside the folder of the backup: duckdb -init views.sql", "From elsewhere: tsdb-ark show --views"],
-    )
+    )?
     .into_bytes();
     let mut upload = threads.upload(writer.store(), views_path(threads, writer, &views, append_only)?);
     upload.write(views);

@@ -266,5 +266,5 @@ pub fn views(store: &Store, backup: &str, base: Option<&str>) -> Result<String, 
             "Another server than AWS: add endpoint 'host:9000', url_style 'path', use_ssl false, region 'us-east-1'.",
         );
     }
-    Ok(views_sql(&files, &head))
+    Ok(views_sql(&files, &head)?)
 }
