@@ -114,6 +114,42 @@ fn a_dry_run_tells_what_goes_and_why_and_changes_nothing() {
     assert!(text.contains("nothing to prune; 2 backups kept"), "{text}");
 }
 
+/// One repository may hold the backups of several clusters: each keeps its own newest ones.
+#[test]
+fn rules_count_the_backups_of_each_cluster_apart() {
+    let made = Made::default();
+    let at = |days: i64| now_ms() - days * DAY;
+    let ours: Vec<String> = (1..=3).map(|days| made.backup_of("ours", at(10 * days))).collect();
+    let theirs: Vec<String> = (1..=3).map(|days| made.backup_of("theirs", at(days))).collect();
+    let path = made.path();
+    let words = ["prune", "--repository", &path, "--keep-last", "2", "--dry-run"];
+    let text = ark::run(&words).expect(0).out;
+    for part in ["cluster ours, tables t:\n", "cluster theirs, tables t:\n", "would remove 2 backups"] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    let report = made.prune(&["--keep-last", "2", "--dry-run"]).expect(0).json;
+    assert_eq!(report["folders"][0]["group"], serde_json::json!({"cluster_id": "ours", "tables": ["t"]}), "{report}");
+    assert_eq!((reason_of(&report, &ours[2]).0, reason_of(&report, &theirs[2]).0), ("remove".into(), "remove".into()));
+    let all = made.prune(&["--keep-last", "2", "--dry-run", "--group-by", "none"]).expect(0).json;
+    assert_eq!((&all["removed"], &all["kept"]), (&4.into(), &2.into()), "{all}");
+    made.prune(&["--keep-last", "2"]).expect(0);
+    let mut kept = [&ours[..2], &theirs[..2]].concat();
+    kept.sort();
+    assert_eq!(made.committed(), kept);
+}
+
+/// The rule is there, and another flag makes it count for nothing.
+#[test]
+fn with_only_unfinished_backups_stay_whatever_the_rules() {
+    let (made, ids) = daily(3);
+    let report = made.prune(&["--only-unfinished", "--keep-last", "1", "--dry-run"]).expect(0).json;
+    for id in &ids {
+        let (decision, why) = reason_of(&report, id);
+        assert!(decision == "keep" && why.contains("--only-unfinished removes no committed backup"), "{why}");
+        assert!(!why.contains("no rule"), "{why}");
+    }
+}
+
 #[test]
 fn settings_come_from_the_file_too() {
     let (made, ids) = daily(3);
@@ -184,7 +220,7 @@ fn a_broken_backup_does_not_take_the_place_of_the_healthy_one_of_its_day() {
         assert_eq!((run.json["kept"].as_u64(), run.json["broken_kept"].as_u64()), (Some(2), Some(1)));
         let words = ["prune", "--repository", &made.path(), "--keep-daily", "2", "--time-zone", "UTC"];
         let text = ark::run(&words).expect(3).out;
-        let (_, apart) = text.split_once("cannot be restored, and count for no rule").unwrap();
+        let (_, apart) = text.split_once("cannot be restored (no rule applies to them)").unwrap();
         assert!(apart.contains(&broken) && !apart.contains(&format!("{healthy} ")), "{text}");
         // On demand it goes, as a newer one can be restored.
         made.prune(&["--keep-daily", "2", "--time-zone", "UTC", "--remove-broken"]).expect(3);

@@ -1,10 +1,11 @@
 //! `tsdb-ark prune`: remove backups that no rule keeps.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use jiff::tz::TimeZone;
-use tsdb_ark::flow::{self, Decision, FolderState, PrunePlan, PruneReport, PrunedFolder, Retention};
+use tsdb_ark::flow::{self, Decision, FolderState, Group, PrunePlan, PruneReport, PrunedFolder, Retention};
 
 use crate::cli::args::RepositoryArgs;
 use crate::cli::columns::{Columns, Side};
@@ -14,11 +15,12 @@ use crate::cli::outcome::{Outcome, remarks};
 use crate::cli::{Running, units};
 
 const AFTER: &str = "\
-A backup stays when any rule keeps it. A rule counts the hours, days, weeks, months or years that
-have a backup, from the newest on, and keeps the newest backup of each. Rules choose among the
-backups that can be restored; one with a damaged manifest or missing files counts for none, is
-listed apart, and stays unless --remove-broken is given. Whatever the rules say, the newest backup
-that can be restored stays, and so does everything that a kept backup adds to.
+A backup is kept if any rule keeps it. A rule goes back through the hours, days, weeks, months or
+years that have a backup and keeps the newest backup of each. Rules apply to backups that can be
+restored; one with a damaged manifest or missing files is listed separately, and kept unless
+--remove-broken is given. The newest backup that can be restored is always kept, as is every
+backup that a kept one depends on. All of this holds for each cluster and each set of tables
+separately, unless --group-by none is given.
   tsdb-ark prune --repository s3://bucket/opentsdb --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --dry-run
 ";
 
@@ -32,46 +34,59 @@ pub struct PruneArgs {
     /// Which backups stay.
     #[command(flatten)]
     pub keep: KeepArgs,
-    /// Remove no committed backup, only what unfinished ones and lost attempts have left
+    /// Remove no committed backup, only unfinished ones and files of interrupted attempts; other rules are ignored
     #[arg(long)]
     pub only_unfinished: bool,
-    /// Also remove backups that cannot be restored and are older than the newest one that can
+    /// Also remove backups that cannot be restored, if a newer one can be
     #[arg(long, conflicts_with = "only_unfinished")]
     pub remove_broken: bool,
-    /// Leave unfinished backups and strays alone until their newest file is so old
-    #[arg(long, value_name = "TIME", value_parser = units::parse_duration, default_value = "24h")]
+    /// Age at which unfinished backups and orphaned files are removed, such as 24h
+    #[arg(long, value_name = "TIME", value_parser = units::parse_age, default_value = "24h")]
     pub grace: Duration,
-    /// Print what would go and stay, and why; change nothing
+    /// Show what would be kept and removed, and why; change nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// What backups must have in common for rules to count them together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GroupBy {
+    /// Backups of the same cluster and the same tables
+    #[value(name = "cluster,tables")]
+    ClusterTables,
+    /// All backups of the repository
+    None,
 }
 
 /// The rules.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Rules")]
 pub struct KeepArgs {
-    /// Keep the newest backups
+    /// Keep the last COUNT backups
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub keep_last: Option<u64>,
-    /// Keep the newest backup of each of so many hours
+    /// Keep the newest backup of each of the last COUNT hours that have one
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub keep_hourly: Option<u64>,
-    /// Of each of so many days
+    /// Keep the newest backup of each of the last COUNT days that have one
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub keep_daily: Option<u64>,
-    /// Of each of so many weeks, which begin on Monday
+    /// Keep the newest backup of each of the last COUNT weeks (from Monday) that have one
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub keep_weekly: Option<u64>,
-    /// Of each of so many months
+    /// Keep the newest backup of each of the last COUNT months that have one
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub keep_monthly: Option<u64>,
-    /// Of each of so many years
+    /// Keep the newest backup of each of the last COUNT years that have one
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub keep_yearly: Option<u64>,
-    /// Keep all that are not older than the newest backup by more than this, such as 30d or 8w
-    #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
+    /// Keep all backups made within this time before the newest one, such as 30d or 8w
+    #[arg(long, value_name = "TIME", value_parser = units::parse_age)]
     pub keep_within: Option<Duration>,
-    /// Where days begin, such as Europe/Berlin (default: the time zone of this machine)
+    /// Apply the rules to each group of backups separately
+    #[arg(long, value_name = "BY", value_enum, default_value = "cluster,tables")]
+    pub group_by: GroupBy,
+    /// Time zone in which days begin, such as Europe/Berlin (default: this machine's)
     #[arg(long, value_name = "NAME", value_parser = units::parse_time_zone)]
     pub time_zone: Option<TimeZone>,
 }
@@ -110,8 +125,14 @@ impl PruneArgs {
         // With --only-unfinished rules of the configuration file do not matter.
         let rules = rules.filter(|_| !self.only_unfinished);
         let store = flow::open_store(&self.repository.settings()?, false)?;
-        let plan =
-            PrunePlan { store, rules, remove_broken: self.remove_broken, grace: self.grace, dry_run: self.dry_run };
+        let plan = PrunePlan {
+            store,
+            rules,
+            grouped: self.keep.group_by == GroupBy::ClusterTables,
+            remove_broken: self.remove_broken,
+            grace: self.grace,
+            dry_run: self.dry_run,
+        };
         Ok(outcome(&flow::prune(&plan, &running.progress, &running.cancel)?))
     }
 }
@@ -131,12 +152,21 @@ fn text(report: &PruneReport) -> String {
         text += "dry run: nothing was changed\n\n";
     }
     let is_broken = |folder: &&PrunedFolder| matches!(folder.state, FolderState::Damaged | FolderState::Broken);
-    let (broken, sound): (Vec<_>, Vec<_>) = report.folders.iter().partition(is_broken);
+    let (broken, mut sound): (Vec<_>, Vec<_>) = report.folders.iter().partition(is_broken);
+    let groups: BTreeSet<&Group> = sound.iter().filter_map(|folder| folder.group.as_ref()).collect();
+    if groups.len() > 1 {
+        for group in groups {
+            let (these, others): (Vec<_>, Vec<_>) =
+                sound.into_iter().partition(|folder| folder.group.as_ref() == Some(group));
+            text += &format!("{}:\n{}\n", group_text(group), folders(&these));
+            sound = others;
+        }
+    }
     if !sound.is_empty() {
         text += &format!("{}\n", folders(&sound));
     }
     if !broken.is_empty() {
-        text += &format!("cannot be restored, and count for no rule:\n{}\n", folders(&broken));
+        text += &format!("cannot be restored (no rule applies to them):\n{}\n", folders(&broken));
     }
     text += &summary(report);
     if report.keeps_versions && report.files_removed > 0 {
@@ -146,6 +176,11 @@ fn text(report: &PruneReport) -> String {
     text += &remarks("problem", &report.problems);
     text += &remarks("warning", &report.warnings);
     text
+}
+
+fn group_text(group: &Group) -> String {
+    let cluster = group.cluster_id.as_deref().unwrap_or("unknown");
+    format!("cluster {cluster}, tables {}", group.tables.join(", "))
 }
 
 fn folders(folders: &[&PrunedFolder]) -> Columns {
@@ -188,28 +223,24 @@ fn summary(report: &PruneReport) -> String {
     let parts = [
         (report.removed, "backup", "backups"),
         (report.unfinished_removed, "unfinished backup", "unfinished backups"),
-        (report.restores_removed, "record of a restore", "records of restores"),
-        (report.strays_removed, "stray file", "stray files"),
-        (report.lock_files_removed, "file of an old lock", "files of old locks"),
+        (report.restores_removed, "restore log", "restore logs"),
+        (report.strays_removed, "orphaned file", "orphaned files"),
+        (report.lock_files_removed, "stale lock file", "stale lock files"),
     ];
     let parts = parts.into_iter().filter(|(count, ..)| *count > 0);
-    let parts: Vec<String> = parts.map(|(count, one, many)| counted(count, one, many)).collect();
+    let parts: Vec<String> = parts.map(|(count, one, many)| units::counted(count, one, many)).collect();
     let what = if parts.is_empty() { "leftovers".to_string() } else { parts.join(", ") };
     format!(
         "{verb} {what}: {}, {}; {} kept\n",
-        counted(report.files_removed, "file", "files"),
+        units::counted(report.files_removed, "file", "files"),
         units::size(report.bytes_freed),
         kept(report)
     )
 }
 
 fn kept(report: &PruneReport) -> String {
-    let kept = counted(report.kept, "backup", "backups");
+    let kept = units::counted(report.kept, "backup", "backups");
     if report.broken_kept == 0 { kept } else { format!("{kept} and {} broken", units::count(report.broken_kept)) }
-}
-
-fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{} {}", units::count(count), if count == 1 { one } else { many })
 }
 
 /// An age for people; days from two days on.
@@ -229,6 +260,7 @@ mod tests {
         PrunedFolder {
             backup: "20260101T000000Z-aa".into(),
             state: FolderState::Committed,
+            group: None,
             started: "2026-01-01T00:00:00Z".into(),
             age_seconds: 3 * 86_400,
             decision,

@@ -77,6 +77,18 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if parts == 0 { Err(wrong()) } else { Ok(total) }
 }
 
+/// Reads a duration that must have a unit: a bare number of seconds is not what anybody means by an age.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn parse_age(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return Err(format!("it needs a unit, such as {text}d (days), {text}h (hours) or {text}w (weeks)"));
+    }
+    parse_duration(text)
+}
+
 /// A leading number and what follows it.
 fn split_number(text: &str) -> Option<(&str, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -117,6 +129,11 @@ pub fn count(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// So many things: `1 file`, `2,000 files`.
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
 /// A rate for people: `850/s`, `1.2 M/s`.
@@ -185,6 +202,13 @@ mod tests {
         for text in ["", "s", "3x", "-1s", "1m30", "99999999999999999999d"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_age_has_a_unit() {
+        assert_eq!(parse_age("3d"), Ok(Duration::from_secs(3 * 86_400)));
+        assert!(parse_age("3").unwrap_err().contains("such as 3d"));
+        assert!(parse_age("1.5").is_err() && parse_age("").is_err() && parse_age("3x").is_err());
     }
 
     #[test]

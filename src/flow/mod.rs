@@ -27,7 +27,7 @@ pub use engine::progress::{BackingOff, Progress, ProgressView};
 pub use error::FlowError;
 pub use open::{GatewaySettings, RepositorySettings, open_gateways, open_store, open_store_to_look, to_json};
 pub use plan::{BackupPlan, LayoutFlags, Manners, Resources, RestorePlan, Source, VerifyLevel, VerifyPlan};
-pub use prune::{Decision, FolderState, PrunePlan, PruneReport, PrunedFolder, Retention, prune};
+pub use prune::{Decision, FolderState, Group, PrunePlan, PruneReport, PrunedFolder, Retention, prune};
 pub use report::{
     BackupReport, CellDifference, CheckReport, CheckedFamily, CheckedTable, DifferenceKind, FileProblem, GapReport,
     PlannedRestore, RestoreReport, RestoredTable, ResumedReport, TableReport, VerifyReport,

@@ -82,11 +82,11 @@ fn a_list_tells_who_is_at_work_on_an_unfinished_backup() {
     assert!(about[0]["locked_by"].as_str().unwrap().contains("elsewhere"), "{about}");
     assert!(about[1]["locked_by"].is_null() && about[2]["pruning"] == true, "{about}");
     let text = ark::run(&["list", "--repository", &made.path()]).expect(0).out;
-    assert!(text.contains(&format!("unfinished: {running}, begun 20")), "{text}");
+    assert!(text.contains(&format!("unfinished: {running}, started 20")), "{text}");
     let resumable = text.lines().find(|line| line.contains(&given_up)).unwrap();
-    assert!(resumable.contains("; resume it with backup --resume and the flags it was begun with"), "{text}");
+    assert!(resumable.contains("; resume it with backup --resume and the same flags"), "{text}");
     assert!(text.contains("locked by backup of"), "{text}");
-    assert!(text.contains("the next one removes it"), "{text}");
+    assert!(text.contains("the next prune removes it"), "{text}");
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn an_unfinished_backup_whose_owner_is_alive_is_no_stray_of_a_dry_run() {
     made.foreign_lock(LockKind::Backup, "aa", Some(&running), MINUTE);
     let run = made.prune(&["--only-unfinished", "--dry-run"]).expect(0);
     assert_eq!(run.json["unfinished_removed"], 0);
-    assert!(run.out.contains("at work: backup of"), "{}", run.out);
+    assert!(run.out.contains("still running: backup of"), "{}", run.out);
 }
 
 #[test]

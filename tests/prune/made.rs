@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tsdb_ark::columnar::TableRows;
 use tsdb_ark::manifest::{
     BackupPaths, BackupWriter, FileName, FileRecord, GapRecord, HashedFile, LockKind, LockRecord, Manifest, PlanRecord,
-    ShardRecord, TableRecord,
+    ServerFacts, ShardRecord, TableRecord,
 };
 use tsdb_ark::model::{ColumnRanges, FileKind, FileRow, GapReason, ShardRow, TableKind, Tally};
 use tsdb_ark::parquet_file::TableWriter;
@@ -112,7 +112,12 @@ impl Made {
 
     /// A committed backup with so many data files.
     pub fn backup(&self, started_ms: i64, parent: Option<&str>, files: u32) -> String {
-        self.backup_with(started_ms, parent, files, Vec::new())
+        self.backup_with(started_ms, parent, files, Vec::new(), None)
+    }
+
+    /// A committed backup of this cluster.
+    pub fn backup_of(&self, cluster: &str, started_ms: i64) -> String {
+        self.backup_with(started_ms, None, 1, Vec::new(), Some(cluster.to_owned()))
     }
 
     /// A committed backup with a gap behind its data.
@@ -124,10 +129,17 @@ impl Made {
             reason: GapReason::Unreadable,
             message: "made up".into(),
         };
-        self.backup_with(started_ms, None, 1, vec![gap])
+        self.backup_with(started_ms, None, 1, vec![gap], None)
     }
 
-    fn backup_with(&self, started_ms: i64, parent: Option<&str>, files: u32, gaps: Vec<GapRecord>) -> String {
+    fn backup_with(
+        &self,
+        started_ms: i64,
+        parent: Option<&str>,
+        files: u32,
+        gaps: Vec<GapRecord>,
+        cluster_id: Option<String>,
+    ) -> String {
         let writer = self.begin(started_ms);
         for gap in &gaps {
             let record = ShardRecord {
@@ -190,6 +202,7 @@ impl Made {
             finished_ms: started_ms + 1000,
             parent: parent.map(str::to_owned),
             tables: vec![table],
+            server: ServerFacts { cluster_id, ..ServerFacts::default() },
             catalogue: catalogue.into(),
             ..Manifest::default()
         };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::flow::prune::report::Group;
 use crate::flow::prune::retention::Retention;
 
 /// A committed backup as far as the decision needs it.
@@ -11,6 +12,8 @@ pub struct Candidate {
     pub backup: String,
     /// When it began, ms UTC.
     pub started_ms: i64,
+    /// The backups that rules count it with; those without one are counted together.
+    pub group: Option<Group>,
     /// The backup that it adds to.
     pub parent: Option<String>,
     /// Why its manifest cannot be read.
@@ -32,8 +35,9 @@ pub struct Decisions {
     pub removals: Vec<usize>,
 }
 
-/// Decides. Without rules every backup stays. Rules choose among the backups that can be restored; the others count for
-/// none, and go only with `remove_broken`, when they are older than the newest one that can be restored.
+/// Decides. Without rules every backup stays. Rules choose among the backups of a group that can be restored; the others
+/// count for none, and go only with `remove_broken`, when they are older than the newest one of their group that can be
+/// restored (of all groups, where the manifest does not say which is theirs).
 pub fn decide(candidates: &[Candidate], rules: Option<&Retention>, remove_broken: bool, now_ms: i64) -> Decisions {
     let mut reasons = vec![Vec::new(); candidates.len()];
     let mut warnings = Vec::new();
@@ -43,18 +47,24 @@ pub fn decide(candidates: &[Candidate], rules: Option<&Retention>, remove_broken
         candidates.iter().map(|candidate| is_restorable(candidate, candidates, &places)).collect();
     let (whole, broken): (Vec<usize>, Vec<usize>) =
         (0..candidates.len()).partition(|at| restorable.get(*at) == Some(&true));
-    apply_rules(candidates, &whole, rules, now_ms, &mut reasons);
     let age = |at: &usize| candidates.get(*at).map(|candidate| (candidate.started_ms, &candidate.backup));
-    let newest = whole.iter().copied().max_by_key(age);
-    match newest {
-        Some(at) => add(&mut reasons, at, "newest restorable"),
-        None if !candidates.is_empty() => {
-            warnings.push("no backup of this repository can be restored completely; make a new one".to_string());
+    let group = |at: usize| candidates.get(at).and_then(|candidate| candidate.group.as_ref());
+    let mut groups: BTreeMap<Option<&Group>, Vec<usize>> = BTreeMap::new();
+    for at in whole.iter().copied() {
+        groups.entry(group(at)).or_default().push(at);
+    }
+    for members in groups.values() {
+        apply_rules(candidates, members, rules, now_ms, &mut reasons);
+        if let Some(newest) = members.iter().copied().max_by_key(age) {
+            add(&mut reasons, newest, "newest restorable");
         }
-        None => {}
+    }
+    if whole.is_empty() && !candidates.is_empty() {
+        warnings.push("no backup of this repository can be restored completely; make a new one".to_string());
     }
     for at in broken {
-        let outlived = newest.is_some_and(|newest| age(&at) < age(&newest));
+        let of_group = |newer: &&usize| group(at).is_none() || group(at) == group(**newer);
+        let outlived = whole.iter().filter(of_group).any(|newer| age(&at) < age(newer));
         if !(remove_broken && rules.is_some() && outlived) {
             let damaged = candidates.get(at).is_some_and(|candidate| candidate.damaged.is_some());
             let what = if damaged { "manifest damaged" } else { "cannot be restored" };
@@ -77,7 +87,7 @@ fn apply_rules(
         restorable.iter().filter_map(|at| candidates.get(*at)).map(|c| (c.backup.clone(), c.started_ms)).collect();
     let kept = match rules {
         Some(rules) => rules.reasons(&times, now_ms),
-        None => vec![vec!["no rule was given".to_string()]; times.len()],
+        None => vec![vec!["--only-unfinished removes no committed backup".to_string()]; times.len()],
     };
     for (at, why) in restorable.iter().zip(kept) {
         if let Some(reasons) = reasons.get_mut(*at) {
@@ -141,7 +151,8 @@ mod tests {
     use super::*;
 
     fn backup(id: &str, hour: i64) -> Candidate {
-        Candidate { backup: id.into(), started_ms: hour * 3_600_000, parent: None, damaged: None, broken: None }
+        let started_ms = hour * 3_600_000;
+        Candidate { backup: id.into(), started_ms, group: None, parent: None, damaged: None, broken: None }
     }
 
     fn child(id: &str, hour: i64, parent: &str) -> Candidate {
@@ -201,6 +212,37 @@ mod tests {
         let decisions = decide(&candidates, Some(&last(1)), true, i64::MAX);
         assert_eq!(decisions.removals, [0, 1], "d is newer than all that can be restored");
         assert_eq!(decide(&candidates[..2], Some(&last(1)), true, i64::MAX).removals, [0; 0]);
+    }
+
+    fn of(cluster: &str, tables: &[&str], candidate: Candidate) -> Candidate {
+        let tables = tables.iter().map(ToString::to_string).collect();
+        Candidate { group: Some(Group { cluster_id: Some(cluster.into()), tables }), ..candidate }
+    }
+
+    #[test]
+    fn rules_count_each_cluster_and_each_set_of_tables_apart() {
+        let candidates = [
+            of("one", &["t"], backup("a", 1)),
+            of("two", &["t"], backup("b", 2)),
+            of("one", &["t"], backup("c", 3)),
+            of("one", &["t", "u"], backup("d", 4)),
+            of("one", &["t"], backup("e", 5)),
+        ];
+        let (gone, decisions) = removed(&candidates, &last(2));
+        assert_eq!(gone, ["a"]);
+        assert_eq!(decisions.reasons[1], ["last 1", "newest restorable"]);
+        assert_eq!(decisions.reasons[2], ["last 2"]);
+        let together: Vec<Candidate> =
+            candidates.iter().cloned().map(|candidate| Candidate { group: None, ..candidate }).collect();
+        assert_eq!(removed(&together, &last(2)).0, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_broken_backup_is_outlived_by_one_of_its_group_only() {
+        let candidates =
+            [of("one", &["t"], broken("a", 1)), of("two", &["t"], broken("b", 2)), of("one", &["t"], backup("c", 3))];
+        let decisions = decide(&candidates, Some(&last(1)), true, i64::MAX);
+        assert_eq!(decisions.removals, [0], "{decisions:?}");
     }
 
     #[test]

@@ -30,7 +30,7 @@ use retention::span_text;
 use survey::{Committed, Folder, Survey, Unfinished};
 use sweep::{Sweep, denied};
 
-pub use report::{Decision, FolderState, PruneReport, PrunedFolder};
+pub use report::{Decision, FolderState, Group, PruneReport, PrunedFolder};
 pub use retention::Retention;
 
 /// A prune.
@@ -39,6 +39,8 @@ pub struct PrunePlan {
     pub store: Store,
     /// Which backups stay; `None`: all.
     pub rules: Option<Retention>,
+    /// Rules count the backups of each cluster and set of tables apart, not all together.
+    pub grouped: bool,
     /// Broken backups go too, when a newer one can be restored.
     pub remove_broken: bool,
     /// How long unfinished backups, strays and the progress of restores stay after their newest file.
@@ -126,7 +128,7 @@ impl Run<'_> {
         report: &mut PruneReport,
     ) -> Result<Work, FlowError> {
         let mut work = Work::default();
-        let candidates: Vec<Candidate> = self.survey.committed.iter().map(candidate).collect();
+        let candidates: Vec<Candidate> = self.survey.committed.iter().map(|backup| self.candidate(backup)).collect();
         let decisions = decide(&candidates, self.plan.rules.as_ref(), self.plan.remove_broken, self.now);
         report.warnings.extend(decisions.warnings.iter().cloned());
         self.committed(&decisions, &mut work, report)?;
@@ -154,6 +156,21 @@ impl Run<'_> {
             }
         }
         Ok(work)
+    }
+
+    fn group(&self, backup: &Committed) -> Option<Group> {
+        backup.group.clone().filter(|_| self.plan.grouped)
+    }
+
+    fn candidate(&self, backup: &Committed) -> Candidate {
+        Candidate {
+            backup: backup.folder.id.clone(),
+            started_ms: backup.started_ms,
+            group: self.group(backup),
+            parent: backup.parent.clone(),
+            damaged: backup.damaged.clone(),
+            broken: backup.broken.clone(),
+        }
     }
 
     fn is_live(&self, lock: &Lock) -> bool {
@@ -184,7 +201,8 @@ impl Run<'_> {
                 false if why.is_empty() => (Decision::Keep, vec![HAS_SYMLINK.to_string()]),
                 false => (Decision::Keep, why.clone()),
             };
-            report.folders.push(self.row(&backup.folder, state, Some(backup.started_ms), decision, why));
+            let row = self.row(&backup.folder, state, Some(backup.started_ms), decision, why);
+            report.folders.push(PrunedFolder { group: self.group(backup), ..row });
             if decision == Decision::Keep {
                 report.kept += u64::from(state == FolderState::Committed);
                 report.broken_kept += u64::from(state != FolderState::Committed);
@@ -225,7 +243,7 @@ impl Run<'_> {
 
     fn unfinished(&self, backup: &Unfinished, held: Option<&Lock>, work: &mut Work, report: &mut PruneReport) {
         let (decision, why) = match held {
-            Some(lock) => (Decision::Keep, format!("at work: {}", owner_text(lock))),
+            Some(lock) => (Decision::Keep, format!("still running: {}", owner_text(lock))),
             None if self.has_symlink(&backup.folder) => (Decision::Keep, HAS_SYMLINK.to_string()),
             None if backup.pruning => (Decision::Remove, "a prune did not end with it".to_string()),
             None => self.by_age(&backup.folder),
@@ -268,6 +286,7 @@ impl Run<'_> {
         PrunedFolder {
             backup: folder.id.clone(),
             state,
+            group: None,
             started: time.map(text_time).unwrap_or_default(),
             age_seconds: time.map_or(0, |time| self.now.saturating_sub(time) / 1000),
             decision,
@@ -319,16 +338,6 @@ const HAS_SYMLINK: &str = "holds a symbolic link, so prune leaves it alone";
 
 fn symlink_text(path: &str) -> String {
     format!("{path} is a symbolic link, which is never followed inside a repository: put the files themselves there")
-}
-
-fn candidate(backup: &Committed) -> Candidate {
-    Candidate {
-        backup: backup.folder.id.clone(),
-        started_ms: backup.started_ms,
-        parent: backup.parent.clone(),
-        damaged: backup.damaged.clone(),
-        broken: backup.broken.clone(),
-    }
 }
 
 fn of_backup(lock: &Lock, backup: &str) -> bool {

@@ -28,6 +28,15 @@ pub enum Decision {
     Remove,
 }
 
+/// What backups have in common that rules count together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Group {
+    /// The cluster; `None` where no gateway gave its id.
+    pub cluster_id: Option<String>,
+    /// Its tables, sorted.
+    pub tables: Vec<String>,
+}
+
 /// One folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PrunedFolder {
@@ -35,6 +44,8 @@ pub struct PrunedFolder {
     pub backup: String,
     /// What it is.
     pub state: FolderState,
+    /// The backups that rules count it with; `None` for all, with `--group-by none`, and for what is no committed backup.
+    pub group: Option<Group>,
     /// When it began, RFC 3339; for an unfinished one when its newest file was stored.
     pub started: String,
     /// Seconds since then.

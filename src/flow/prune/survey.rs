@@ -1,11 +1,12 @@
 //! What lies in a repository: committed backups and whether they are whole, unfinished ones, progress of restores.
 
 use crate::flow::engine::threads::Threads;
+use crate::flow::prune::report::Group;
 use crate::flow::stored::backup_files::{BackupContents, faults, read_catalogue};
 use crate::flow::stored::strays;
 use crate::flow::{Cancel, FlowError, Progress};
 use crate::manifest::layout::{BACKUPS, RESTORES};
-use crate::manifest::{BackupPaths, Repository, RepositoryError};
+use crate::manifest::{BackupPaths, Manifest, Repository, RepositoryError};
 use crate::store::{StoreEntry, StoreError};
 
 /// A folder in figures.
@@ -42,6 +43,8 @@ pub struct Committed {
     pub folder: Folder,
     /// When the backup began, ms UTC.
     pub started_ms: i64,
+    /// Its cluster and tables; `None` when its manifest cannot be read.
+    pub group: Option<Group>,
     /// The backup that it adds to.
     pub parent: Option<String>,
     /// Why its manifest cannot be read.
@@ -88,7 +91,7 @@ impl Survey {
         let store = repository.store();
         let mut survey = Self::default();
         let ids = threads.wait(store.folders(BACKUPS))?;
-        progress.stage("looking at the backups", ids.len() as u64);
+        progress.stage("inspecting backups", ids.len() as u64);
         for id in ids {
             if cancel.is_set() {
                 return Err(FlowError::Interrupted);
@@ -123,6 +126,7 @@ fn committed(
     let nothing = Committed {
         started_ms: started_by_id(&id).or(folder.newest_ms).unwrap_or_default(),
         folder,
+        group: None,
         parent: None,
         damaged: None,
         broken: None,
@@ -138,7 +142,7 @@ fn committed(
         }
     };
     let (started_ms, parent) = (manifest.started_ms, manifest.parent.clone());
-    let whole = Committed { started_ms, parent, ..nothing };
+    let whole = Committed { started_ms, parent, group: Some(group(&manifest)), ..nothing };
     match read_catalogue(threads, repository.store(), manifest) {
         Ok(contents) => Ok(compared(whole, &contents, entries)),
         // It can be restored once the store has brought its files back, which a listing does not show.
@@ -148,6 +152,12 @@ fn committed(
         }
         Err(error) => Ok(Committed { broken: Some(format!("its catalogue cannot be read: {error}")), ..whole }),
     }
+}
+
+fn group(manifest: &Manifest) -> Group {
+    let mut tables: Vec<String> = manifest.tables.iter().map(|table| table.name.clone()).collect();
+    tables.sort();
+    Group { cluster_id: manifest.server.cluster_id.clone(), tables }
 }
 
 /// Compares a listing with what the backup should have.
