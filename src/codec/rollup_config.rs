@@ -42,7 +42,7 @@ pub enum RollupConfigError {
     #[error("the rollup configuration is not the JSON that tsd.rollups.config takes: {0}; pass the TSD's own file")]
     Json(#[from] serde_json::Error),
     /// An interval that is no duration.
-    #[error("rollup interval {0:?} is no duration such as 10m, 1h or 1d; correct the rollup configuration")]
+    #[error("rollup interval {0:?} is not a duration such as 10m, 1h or 1d; correct the rollup configuration")]
     Interval(String),
 }
 

@@ -54,7 +54,7 @@ pub enum RepositoryError {
     },
     /// The content does not have the hash that it carries.
     #[error(
-        "{path} was changed after it was written (its own hash does not fit): do not trust this backup; restore the file from a copy"
+        "{path} was changed after it was written (its own hash does not match): do not trust it; restore the file from a copy"
     )]
     Edited {
         /// Path of the file.

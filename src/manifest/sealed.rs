@@ -24,7 +24,7 @@ pub(super) fn seal<T: Serialize>(value: &T, path: &str) -> Result<Bytes, Reposit
     let text = plain(value, path)?;
     let head = text.strip_suffix(BEHIND).filter(|head| head.ends_with(BEFORE));
     let Some(head) = head else {
-        let reason = "its last field is no empty self_blake3".to_owned();
+        let reason = "its last field is not an empty self_blake3".to_owned();
         return Err(RepositoryError::Encode { path: path.to_owned(), reason });
     };
     let digits = blake3::hash(&text).to_hex();

@@ -125,8 +125,8 @@ fn a_resumed_backup_keeps_the_configuration_that_it_was_begun_with() {
     let refusals: [(&[&str], &str); 7] = [
         (&["--opentsdb-conf", other.to_str().unwrap()], "tsd.storage.enable_compaction = false"),
         (&["--data-table", "other"], "its data tables are"),
-        (&["--data-table", &data, "--table", "other"], "does not read other"),
-        (&["--salt-width", "1"], "it was begun with UID widths 3/3/3 and no salt"),
+        (&["--data-table", &data, "--table", "other"], "other is not among its tables"),
+        (&["--salt-width", "1"], "it was started with UID widths 3/3/3 and no salt"),
         (&["--name-charset", "utf-8"], "--name-charset iso-8859-1"),
         (&["--no-uid-table"], "without --no-uid-table"),
         (&["--raw"], "without --raw"),

@@ -59,7 +59,7 @@ fn a_killed_backup_is_none_and_does_not_disturb_the_next() {
             assert_eq!(committed, [""; 0], "killed at {files} files");
             assert!(unfinished.len() <= killed);
             let text = ark::run(&["list", "--repository", repository.path().to_str().unwrap()]).expect(0).out;
-            assert!(text.contains("no backup yet"), "{text}");
+            assert!(text.contains("no backups yet"), "{text}");
             assert!(unfinished.iter().all(|id| text.contains(&format!("unfinished: {id}"))), "{text}");
         }
     }

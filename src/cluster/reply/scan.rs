@@ -103,7 +103,7 @@ impl<P: Protocol> ScanReply<P> {
                 Some((Kind::List, 0)) => match P::list(&mut input)? {
                     (_, 0) => Stage::Field(0),
                     (Kind::Struct, count) => Stage::Results(count),
-                    _ => return Err(input.bad("results are no structs")),
+                    _ => return Err(input.bad("results are not structs")),
                 },
                 Some((Kind::Struct, 1)) => {
                     self.outcome.exception = Some(io_error::<P>(&mut input)?);

@@ -80,7 +80,7 @@ impl Client {
         let lost = lost(table, splits.len());
         if !lost.is_empty() {
             let gateway = self.connection()?.gateway.to_string();
-            let what = format!("create table {} as it was (it would lose {})", table.name, lost.join(", "));
+            let what = format!("create table {} exactly (it would lose {})", table.name, lost.join(", "));
             return Err(ClusterError::NotInThrift1 { gateway, what: what.into() });
         }
         let columns = table.families.iter().map(column).collect();

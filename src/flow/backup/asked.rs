@@ -11,7 +11,7 @@ use crate::model::TableKind;
 /// Why a backup that was begun cannot be resumed by this command, in words; `None` when it can.
 pub fn contradiction(begun: &PlanRecord, asked: &BackupPlan, reached: &Reached) -> Option<String> {
     let Some(charset) = begun.name_charset else {
-        return Some(format!("it was begun by version {}, which did not record how it decodes", begun.tool_version));
+        return Some(format!("it was started by version {}, which did not record how it decodes", begun.tool_version));
     };
     if begun.cluster_id != reached.cluster_id {
         let id = |id: &Option<String>| id.clone().unwrap_or_else(|| "unknown".into());
@@ -22,23 +22,23 @@ pub fn contradiction(begun: &PlanRecord, asked: &BackupPlan, reached: &Reached) 
         ));
     }
     if begun.api != reached.api {
-        return Some(format!("it was begun through a gateway of {}", begun.api));
+        return Some(format!("it was started through a gateway of {}", begun.api));
     }
     if asked.raw && !begun.raw {
-        return Some("it was begun without --raw".into());
+        return Some("it was started without --raw".into());
     }
     if asked.max_versions != i32::MAX && begun.tables.iter().any(|table| table.versions != asked.max_versions) {
-        return Some("it was begun with another --max-versions".into());
+        return Some("it was started with another --max-versions".into());
     }
     let source = &asked.source;
     if source.charset.is_some_and(|given| given != charset) {
-        return Some(format!("it was begun with --name-charset {}", charset.name()));
+        return Some(format!("it was started with --name-charset {}", charset.name()));
     }
     let layouts = begun.layouts();
     let other_counts = source.layout.salt_buckets.iter().skip(1);
     let unknown = |buckets: &u32| !layouts.older().iter().any(|layout| layout.salt_buckets == *buckets);
     if source.layout.over(begun.layout) != begun.layout || other_counts.into_iter().any(unknown) {
-        return Some(format!("it was begun with {}", begun.layout));
+        return Some(format!("it was started with {}", begun.layout));
     }
     tables(&begun.tables, &source.names).or_else(|| source.conf.as_ref().and_then(|conf| configuration(begun, conf)))
 }
@@ -55,14 +55,17 @@ fn tables(begun: &[PlannedTable], names: &TableNames) -> Option<String> {
     let further = names.extra.iter().find(|name| begun.iter().all(|table| table.name != **name));
     if let Some(name) = other.or(further.map(String::as_str)) {
         let all: Vec<&str> = begun.iter().map(|table| table.name.as_str()).collect();
-        return Some(format!("it does not read {name} that way; its tables are {}", all.join(", ")));
+        return Some(format!(
+            "{name} is not among its tables, or not as a table of that kind; they are {}",
+            all.join(", ")
+        ));
     }
-    (names.no_uid && !of(TableKind::Uid).is_empty()).then(|| "it was begun without --no-uid-table".into())
+    (names.no_uid && !of(TableKind::Uid).is_empty()).then(|| "it was started without --no-uid-table".into())
 }
 
 fn configuration(begun: &PlanRecord, conf: &OpentsdbConf) -> Option<String> {
     let Some(recorded) = &begun.opentsdb_conf else {
-        return Some("it was begun without --opentsdb-conf".into());
+        return Some("it was started without --opentsdb-conf".into());
     };
     let given = conf.kept();
     let keys = recorded.keys().chain(given.keys());
@@ -71,5 +74,5 @@ fn configuration(begun: &PlanRecord, conf: &OpentsdbConf) -> Option<String> {
         return Some(format!("its OpenTSDB configuration had {key} = {value}; leave --opentsdb-conf out to keep that"));
     }
     let same = begun.rollup_config.as_deref() == conf.rollup_text();
-    (!same).then(|| "it was begun with another rollup configuration; leave the flag out to keep that".into())
+    (!same).then(|| "it was started with another rollup configuration; leave the flag out to keep that".into())
 }

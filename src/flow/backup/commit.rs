@@ -127,7 +127,7 @@ impl Committer<'_> {
         match altered.map(|(path, _)| path.to_string()).or(lost) {
             None => Ok(()),
             Some(path) => Err(FlowError::damaged(format!(
-                "{path} was stored and is missing or has another size now: somebody changes the repository; nothing is committed"
+                "{path} was stored and is now missing or has another size: something else is changing the repository; nothing is committed"
             ))),
         }
     }

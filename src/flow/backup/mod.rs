@@ -54,7 +54,7 @@ pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result
 fn make(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result<BackupReport, FlowError> {
     let start_time = Instant::now();
     let threads = Threads::new(plan.resources.cpu)?;
-    progress.stage("asking the gateways", 0);
+    progress.stage("connecting", 0);
     let cluster = ClusterSection::ask(&plan.source.gateways)?;
     let (manners, sparing) = considerate(&plan.source.gateways, &plan.manners)?;
     let pace = Pace::new(&manners, plan.resources.connections, progress, cancel);

@@ -68,7 +68,7 @@ pub fn find(
                 None => {
                     if let Some(owner) = lock.claim(repository, &backup)? {
                         return Err(FlowError::Locked(format!(
-                            "backup {backup} is being made: {owner}; wait for its end"
+                            "backup {backup} is still running ({owner}); wait until it has finished"
                         )));
                     }
                     return Ok((threads.wait(repository.resume_backup(&backup))?, plan));
@@ -103,7 +103,7 @@ pub fn look_at(
     cancel: &Cancel,
 ) -> Result<Resumed, FlowError> {
     let records = threads.wait(repository.check_shard_records(writer.id()))?;
-    progress.stage("checking what is there already", records.len() as u64);
+    progress.stage("checking the unfinished backup", records.len() as u64);
     let mut resumed = Resumed { writer, plan, tables: BTreeMap::new(), problems: Vec::new() };
     for (path, _) in &records {
         if let Some((table, shard)) = parse_shard_record(path) {

@@ -504,8 +504,8 @@ pub fn owner_text(lock: &Lock) -> String {
 
 fn locked_text(place: &str, kind: LockKind, lock: &Lock) -> String {
     let rule = match kind {
-        LockKind::Prune => "prune deletes only while nobody else is at work",
-        _ => "nobody else works in a repository while prune deletes",
+        LockKind::Prune => "prune needs the repository to itself",
+        _ => "prune needs the repository to itself until it has finished",
     };
     format!(
         "{place} is locked by {}; the lock expires at {} unless its owner renews it. {rule}: wait until it has ended and \

@@ -153,7 +153,7 @@ impl Place {
             None => (None, before),
         };
         if !is_family(family) || table.is_some_and(|table| !is_table(table)) {
-            return Err(FlowError::input(format!("{path}: {before} is no table or family; {}", have(tables))));
+            return Err(FlowError::input(format!("{path}: {before} is not a table or family; {}", have(tables))));
         }
         Ok(Self { table: table.map(str::to_owned), family: Some(family.as_bytes().to_vec()), name })
     }
@@ -264,8 +264,8 @@ mod tests {
     #[test]
     fn what_fits_nothing_is_an_error() {
         for (path, value, hint) in [
-            ("nope:TTL", Some("1"), "nope is no table or family"),
-            ("mon:uid:t2:TTL", Some("1"), "no table or family"),
+            ("nope:TTL", Some("1"), "nope is not a table or family"),
+            ("mon:uid:t2:TTL", Some("1"), "not a table or family"),
             ("t:TTL", Some("1"), "TABLE:FAMILY:TTL"),
             ("mon:tsdb:id:TTL", Some("1"), "fits no table"),
             ("COMPRESSION", None, "no table of the backup has"),

@@ -77,7 +77,7 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
     } else {
         (load_backup(&threads, &plan.store, &plan.backup)?, None)
     };
-    progress.stage("asking the gateways", 0);
+    progress.stage("connecting", 0);
     let cluster = ClusterSection::ask(&plan.gateways)?;
     lock.works_on(&contents.manifest.backup)?;
     require_files(&threads, &plan.store, &contents, &plan.tables)?;
@@ -257,7 +257,7 @@ fn remarks(target: &Target<'_>, table: &RestoredTable) -> Vec<String> {
     let mut remarks = Vec::new();
     if table.also_there > 0 && !target.had_rows {
         remarks.push(format!(
-            "table {} held no rows before the restore, and now shows {} cells that the backup lacks: somebody else writes to it",
+            "table {} held no rows before the restore, and now shows {} cells that the backup lacks: something else writes to it",
             target.name, table.also_there
         ));
     }

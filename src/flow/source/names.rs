@@ -217,7 +217,7 @@ pub fn uid_warnings(facts: &UidFacts, layout: &KeyLayout, charset: NameCharset) 
         let last = if width >= 8 { i64::MAX } else { (1 << (8 * u32::from(width))) - 1 };
         match facts.counters[at] {
             None if !facts.widths[at].is_empty() => {
-                warnings.push(format!("there is no counter of {kind}: a TSD that gives out UIDs begins again with 1"));
+                warnings.push(format!("there is no counter for {kind} UIDs: a TSD would assign UIDs from 1 again"));
             }
             Some(None) => warnings.push(format!("the counter of {kind} has not eight bytes: no TSD can raise it")),
             Some(Some(count)) if count > last => warnings.push(format!(
@@ -233,7 +233,7 @@ pub fn uid_warnings(facts: &UidFacts, layout: &KeyLayout, charset: NameCharset) 
              --name-charset utf-8 shows them in queries as they were meant (a restore is the same either way)"
         )),
         NameCharset::Utf8 if other > 0 => {
-            warnings.push(format!("{other} names are no UTF-8 and are read as ISO-8859-1"));
+            warnings.push(format!("{other} names are not UTF-8 and are read as ISO-8859-1"));
         }
         _ => {}
     }

@@ -79,7 +79,7 @@ impl OpentsdbConf {
         })?;
         if !values.keys().any(|key| key.starts_with("tsd.")) {
             return Err(FlowError::input(format!(
-                "{} is no OpenTSDB configuration: it has no key that begins with tsd.",
+                "{} is not an OpenTSDB configuration: no key begins with tsd.",
                 path.display()
             )));
         }
@@ -153,7 +153,7 @@ impl OpentsdbConf {
     fn number<T: std::str::FromStr>(&self, key: &str, default: T) -> Result<T, FlowError> {
         self.get(key).map_or(Ok(default), |text| {
             text.parse()
-                .map_err(|_| FlowError::input(format!("{key} = {text} in the OpenTSDB configuration is no number")))
+                .map_err(|_| FlowError::input(format!("{key} = {text} in the OpenTSDB configuration is not a number")))
         })
     }
 }

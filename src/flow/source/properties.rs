@@ -75,7 +75,7 @@ fn unescape(text: &str) -> Result<String, String> {
                 Some('u') => {
                     let digits: String = chars.by_ref().take(4).collect();
                     let unit = u16::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 4);
-                    units.push(unit.ok_or_else(|| format!("\\u{digits} is no character; Java refuses it too"))?);
+                    units.push(unit.ok_or_else(|| format!("\\u{digits} is not a character; Java rejects it too"))?);
                     continue;
                 }
                 Some('t') => '\t',

@@ -20,7 +20,7 @@ pub fn try_store(threads: &Threads, store: &Store) -> Result<Section, FlowError>
     threads.wait(store.tidy(LOCKS, 0))?;
     match probe? {
         Probe::CreateOnly => {
-            section.facts.push("a file can be created and deleted, and is never replaced (a trial's, deleted again)".into());
+            section.facts.push("a test file was created and deleted, and could not be replaced".into());
         }
         Probe::Overwrites => section.stops.push(
             "the store overwrites files although it is asked to create them only (it ignores If-None-Match): backup needs \
