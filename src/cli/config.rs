@@ -3,6 +3,7 @@
 //! Because the file goes through the same parser as the flags, a value means the same in both places, a new flag is a
 //! new key at once, and flags and environment variables win without a line of merging.
 
+use std::any::TypeId;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -18,8 +19,8 @@ const FLAGS_ONLY: [(&str, &str); 5] = [
     ("config", "a configuration file cannot name another one"),
     ("unframed", "write framed = false"),
     ("binary", "write compact = false"),
-    ("help", "it is no setting"),
-    ("version", "it is no setting"),
+    ("help", "it is not a setting"),
+    ("version", "it is not a setting"),
 ];
 
 /// Parses the command line, with the configuration file behind it when one is named.
@@ -50,6 +51,8 @@ struct Entry {
     /// The value, or the values of an array.
     values: Vec<String>,
     array: bool,
+    /// Every value is text.
+    text: bool,
     /// Byte offset of the key.
     at: usize,
 }
@@ -94,13 +97,18 @@ impl ConfigFile<'_> {
         };
         let values: Vec<String> =
             values.ok_or_else(|| self.wrong(at, &format!("`{key}` takes text, a number or true or false")))?;
-        Ok(Entry { section: section.map(str::to_string), key: key.to_string(), values, array, at })
+        let is_text = |value: &DeValue<'_>| matches!(value, DeValue::String(_));
+        let text = match value {
+            DeValue::Array(items) => items.iter().all(|item| is_text(item.get_ref())),
+            one => is_text(one),
+        };
+        Ok(Entry { section: section.map(str::to_string), key: key.to_string(), values, array, text, at })
     }
 
     fn check_known(&self, entry: &Entry, command: &Command) -> Result<(), Usage> {
         let key = entry.key.as_str();
         if let Some((_, instead)) = FLAGS_ONLY.iter().find(|(name, _)| *name == key) {
-            return Err(self.wrong(entry.at, &format!("`{key}` does not belong into the file: {instead}")));
+            return Err(self.wrong(entry.at, &format!("`{key}` does not belong in the file: {instead}")));
         }
         let here = |verb: &&Command| entry.section.as_deref().is_none_or(|section| section == verb.get_name());
         let homes: Vec<&Command> = command.get_subcommands().filter(here).chain([command]).collect();
@@ -140,6 +148,12 @@ impl ConfigFile<'_> {
     fn check_one(&self, entry: &Entry, arg: &Arg) -> Result<String, Usage> {
         if entry.array && !matches!(arg.get_action(), ArgAction::Append) {
             return Err(self.wrong(entry.at, &format!("`{}` takes one value, not an array", entry.key)));
+        }
+        // Anything reads as a name or a path, so a number that stands there by mistake would be taken for one.
+        let kind = arg.get_value_parser().type_id();
+        if !entry.text && (kind == TypeId::of::<String>() || kind == TypeId::of::<PathBuf>()) {
+            let example = entry.values.first().map_or("", String::as_str);
+            return Err(self.wrong(entry.at, &format!("`{}` takes text in quotes: \"{example}\"", entry.key)));
         }
         Ok(arg.get_id().to_string())
     }
@@ -273,7 +287,7 @@ mod tests {
             ("raw = true\n\nconnections = 'many'\n", ":3: invalid value 'many'"),
             ("page-size = 'big'\n", ":1: invalid value 'big'"),
             ("repository = ['a', 'b']\n", ":1: `repository` takes one value"),
-            ("unframed = true\n", ":1: `unframed` does not belong into the file: write framed = false"),
+            ("unframed = true\n", ":1: `unframed` does not belong in the file: write framed = false"),
             ("config = 'x'\n", "cannot name another one"),
             ("x\n", ":1: "),
         ];
