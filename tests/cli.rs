@@ -158,7 +158,7 @@ fn a_gateway_that_is_down_is_temporary_and_said_quickly() {
 fn a_second_interrupt_ends_the_process_at_once() {
     let gateway = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = gateway.local_addr().unwrap().to_string();
-    let mut child = ark(&["check", "--gateway", &address]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let child = ark(&["check", "--gateway", &address]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     // The connection shows that the signal handlers are in place; nobody ever answers on it.
     let _connection = gateway.accept().unwrap();
     for _ in 0..2 {
@@ -167,8 +167,69 @@ fn a_second_interrupt_ends_the_process_at_once() {
         std::thread::sleep(Duration::from_millis(200));
     }
     let start = Instant::now();
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(130));
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(err(&ended), "tsdb-ark: stopping; press ctrl-C again to stop at once\n");
+}
+
+/// Whoever mistyped an address learns so at once, not after the ten minutes of --retry-for.
+#[test]
+fn a_gateway_that_is_waited_for_is_named_at_once() {
+    let dead = dead_gateway();
+    for (address, reason) in
+        [(dead.as_str(), "Connection refused"), ("no-such-host.invalid:9090", "no-such-host.invalid")]
+    {
+        let output = expect(&["check", "--gateway", address, "--retry-for", "3s"], 75, "gave up after");
+        let told: Vec<String> = err(&output).lines().filter(|line| line.contains("WARN")).map(str::to_owned).collect();
+        assert_eq!(told.len(), 1, "one line, not one a retry: {}", err(&output));
+        for part in [address, reason, "retrying", "until=20"] {
+            assert!(told[0].contains(part), "{part} is not in {}", told[0]);
+        }
+    }
+    let args = ["check", "--gateway", &dead, "--retry-for", "2s", "--log-format", "json", "--json"];
+    let output = expect(&args, 75, "gave up after");
+    let line: serde_json::Value = serde_json::from_str(err(&output).lines().next().unwrap()).unwrap();
+    assert!(line["fields"]["error"].as_str().unwrap().contains(&dead), "{line}");
+    assert!(line["fields"]["until"].as_str().unwrap().starts_with("20"), "{line}");
+    // Nothing is waited for, nothing is said but the error.
+    let output = expect(&["check", "--gateway", &dead, "--retry-for", "0s"], 75, "gave up after");
+    assert_eq!(err(&output).lines().count(), 1, "{}", err(&output));
+    let output = expect(&["check", "--quiet", "--gateway", &dead, "--retry-for", "1s"], 75, "gave up after");
+    assert_eq!(err(&output).lines().count(), 1, "{}", err(&output));
+}
+
+/// 3 would be three seconds, and every older backup would go.
+#[test]
+fn an_age_of_backups_needs_its_unit() {
+    for flags in [&["--keep-within", "3"][..], &["--keep-last", "1", "--grace", "24"]] {
+        let output = expect(&[&["prune", "--repository", "/x"], flags].concat(), 2, "it needs a unit, such as ");
+        assert!(err(&output).contains(&format!("{}d (days)", flags[flags.len() - 1])), "{}", err(&output));
+    }
+}
+
+#[test]
+fn a_number_in_the_file_is_no_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ark.toml");
+    for line in ["repository = 5", "repository = true", "gateway = [\"a:1\", 9090]", "opentsdb-conf = 1.5"] {
+        std::fs::write(&path, format!("{line}\n")).unwrap();
+        let output = expect(&["check", "--config", path.to_str().unwrap()], 2, "takes text in quotes");
+        assert!(err(&output).contains(&format!("the line reads: {line}")), "{}", err(&output));
+    }
+    // A number for a duration or a count is as good as text.
+    std::fs::write(&path, "connections = 2\nretry-for = 5\nrepository = \"/no/such\"\n").unwrap();
+    expect(&["list", "--config", path.to_str().unwrap()], 10, "/no/such");
+}
+
+#[test]
+fn help_is_a_command_too() {
+    for words in [&["help"][..], &["help", "backup"], &["help", "prune"]] {
+        let output = run(words);
+        assert_eq!(output.status.code(), Some(0), "{words:?}: {}", err(&output));
+        assert!(out(&output).contains("Usage: tsdb-ark"), "{}", out(&output));
+    }
+    assert_eq!(out(&run(&["help", "verify"])), out(&run(&["verify", "--help"])));
 }
 
 #[test]

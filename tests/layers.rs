@@ -39,7 +39,7 @@ const LAYERS: &[Layer] = &[
         &["model", "codec", "cluster", "store", "shard", "scan", "put", "columnar", "parquet_file", "manifest"],
         &["rayon", "tokio", "crossbeam_channel", "std::thread", "thread::sleep"],
     ),
-    // In the binary. `model` for the values inside reports; one thread, which draws the progress line and nothing else.
+    // In the binary. `model` for the values inside reports; two threads, one draws the progress line, one answers ctrl-C.
     layer(
         "cli",
         &["flow", "model"],

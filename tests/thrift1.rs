@@ -350,16 +350,29 @@ fn older_versions_are_said_to_be_missing() {
     assert_eq!(report["by_kind"], serde_json::json!({"missing": 1, "overwritten": 1}), "{report}");
 }
 
+/// Exit code 3 is for tables of which something would be lost. Where every family keeps one version, nothing is.
 #[test]
 fn check_says_what_would_be_lost() {
     let bed = Bed::shared();
-    let source = golden::load(bed, "append");
-    let mut arguments = vec!["check".to_owned(), "--json".to_owned(), "--gateway".to_owned(), bed.thrift1_address()];
-    arguments.extend(table_flags(&source));
-    let report = run(&arguments).expect(3).json;
-    let lost = report["would_be_lost"].as_array().unwrap();
-    assert!(lost.iter().any(|text| text.as_str().unwrap().contains("only the latest version")), "{report}");
+    let check = |tables: &Tables, code: i32| {
+        let mut arguments =
+            vec!["check".to_owned(), "--json".to_owned(), "--gateway".to_owned(), bed.thrift1_address()];
+        arguments.extend(table_flags(tables));
+        run(&arguments).expect(code).json
+    };
+    let report = check(&golden::load(bed, "append"), 0);
+    assert_eq!(report["would_be_lost"], serde_json::json!([]), "{report}");
+    assert!(report["warnings"].to_string().contains("only the latest version of a cell"), "{report}");
     assert!(report["gateways"][0].as_str().unwrap().contains("Thrift1"), "{report}");
+    let tables = Tables::named(&format!("{}.", bed.unique("v")), false);
+    for (name, families) in tables.names().iter().zip(["t VERSIONS=3", "id,name", "name", "t"]) {
+        bed.must(&format!("create {name} {families}"));
+    }
+    let report = check(&tables, 3);
+    let lost = report["would_be_lost"].as_array().unwrap();
+    assert_eq!(lost.len(), 1, "{report}");
+    let words = format!("older versions of {}, which keeps 3", tables.data());
+    assert!(lost[0].as_str().unwrap().contains(&words) && lost[0].as_str().unwrap().contains("Thrift2"), "{report}");
 }
 
 #[test]

@@ -16,9 +16,9 @@ use crate::cli::units;
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Plain text
     Text,
-    /// One JSON object per line.
+    /// One JSON object per line
     Json,
 }
 
@@ -29,16 +29,16 @@ pub struct OutputArgs {
     /// Read settings from a TOML file whose keys are the names of the flags
     #[arg(long, global = true, value_name = "FILE", env = "TSDB_ARK_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Print one JSON object at the end instead of text; no progress
+    /// Print the report as one JSON object instead of text, without a progress line
     #[arg(long, global = true)]
     pub json: bool,
-    /// No progress and no report; backup prints the id alone
+    /// Print neither progress nor report; backup prints the id of the backup
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// Log more to stderr: -v what is done, -vv details, -vvv everything
+    /// Log more to stderr: -v for each step, -vv for details, -vvv for everything
     #[arg(long, short, global = true, action = ArgAction::Count)]
     pub verbose: u8,
-    /// The form of log lines on stderr
+    /// Format of the log on stderr
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 }
@@ -47,41 +47,41 @@ pub struct OutputArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Gateway")]
 pub struct GatewayArgs {
-    /// Thrift gateway of the cluster; repeat it for several. thrift1:// or thrift2:// in front forces the version,
-    /// otherwise it is found by probing. In the environment, commas separate gateways
+    /// Thrift gateway of the cluster; may be repeated. A thrift1:// or thrift2:// prefix forces the version, which is
+    /// detected otherwise. In the environment variable, commas separate gateways
     #[arg(long, value_name = "HOST:PORT", env = "TSDB_ARK_GATEWAY", value_delimiter = ',')]
     pub gateway: Vec<String>,
-    /// The gateway uses the framed transport (default: probe)
+    /// Use the framed transport (default: detected)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
         hide_possible_values = true)]
     pub framed: Option<bool>,
-    /// The gateway uses the buffered transport (default: probe)
+    /// Use the unframed (buffered) transport (default: detected)
     #[arg(long, conflicts_with = "framed")]
     pub unframed: bool,
-    /// The gateway uses the compact protocol (default: probe)
+    /// Use the compact protocol (default: detected)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
         hide_possible_values = true)]
     pub compact: Option<bool>,
-    /// The gateway uses the binary protocol (default: probe)
+    /// Use the binary protocol (default: detected)
     #[arg(long, conflicts_with = "compact")]
     pub binary: bool,
-    /// Wait so long for a connection
+    /// Timeout for connecting to a gateway
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration,
         default_value = units::duration_flag(GatewaySettings::default().connect_timeout))]
     pub connect_timeout: Duration,
-    /// Wait so long for an answer
+    /// Timeout for the reply to a read
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration,
         default_value = units::duration_flag(GatewaySettings::default().read_timeout))]
     pub read_timeout: Duration,
-    /// Wait so long for the answer to a put or a change of tables
+    /// Timeout for the reply to a put or to a change of tables
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration,
         default_value = units::duration_flag(GatewaySettings::default().put_timeout))]
     pub put_timeout: Duration,
-    /// Wait so long for a request to be taken
+    /// Timeout for sending a request
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration,
         default_value = units::duration_flag(GatewaySettings::default().write_timeout))]
     pub write_timeout: Duration,
-    /// Repeat a failing call for so long before giving up; 0s: never repeat
+    /// How long to retry a failing call before giving up; 0s disables retries
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration,
         default_value = units::duration_flag(GatewaySettings::default().retry_for))]
     pub retry_for: Duration,
@@ -131,7 +131,7 @@ impl GatewayArgs {
 /// Where the backups are.
 #[derive(Debug, Args)]
 pub struct RepositoryArgs {
-    /// Directory or S3 prefix with the backups: /path, file:///path, s3://bucket/prefix
+    /// Directory or S3 prefix that holds the backups: /path, file:///path, s3://bucket/prefix
     #[arg(long, value_name = "URL", env = "TSDB_ARK_REPOSITORY")]
     pub repository: Option<String>,
     /// How S3 is reached.
@@ -171,22 +171,22 @@ impl RepositoryArgs {
 /// How the server encrypts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Sse {
-    /// SSE-S3: with the server's own keys.
+    /// SSE-S3: with keys that the server manages
     Aes256,
-    /// SSE-KMS: with a key of the KMS.
+    /// SSE-KMS: with a KMS key
     Kms,
-    /// SSE-C: with a key from a file.
+    /// SSE-C: with your own key, from --s3-sse-key-file
     Customer,
 }
 
 /// The checksum of every put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ChecksumKind {
-    /// SHA-256, which the signature needs anyway.
+    /// SHA-256, which is computed for the signature anyway
     Sha256,
-    /// CRC-64/NVME.
+    /// CRC-64/NVME
     Crc64nvme,
-    /// None, for servers that refuse the header.
+    /// None, for servers that reject the header
     Off,
 }
 
@@ -196,44 +196,44 @@ const S3: &str = "S3 (keys: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profi
 /// How S3 is reached and how files lie there. Credentials are never flags: they would show in the list of processes.
 #[derive(Debug, Args)]
 pub struct StoreArgs {
-    /// URL of the server, without the bucket (default: AWS_ENDPOINT_URL, the profile's, else AWS)
+    /// URL of the S3 server, without the bucket (default: AWS_ENDPOINT_URL, the profile's, else AWS)
     #[arg(long, help_heading = S3, value_name = "URL")]
     pub s3_endpoint: Option<String>,
-    /// Region (default: AWS_REGION, the profile's, else us-east-1)
+    /// S3 region (default: AWS_REGION, the profile's, else us-east-1)
     #[arg(long, help_heading = S3, value_name = "NAME")]
     pub s3_region: Option<String>,
-    /// Profile of ~/.aws; wins over keys in the environment (default: AWS_PROFILE, else default)
+    /// Profile in ~/.aws; takes precedence over keys in the environment (default: AWS_PROFILE, else default)
     #[arg(long, help_heading = S3, value_name = "NAME")]
     pub s3_profile: Option<String>,
-    /// Put the bucket into the host name instead of the path
+    /// Address the bucket by host name (BUCKET.HOST) instead of by path
     #[arg(long, help_heading = S3)]
     pub s3_virtual_hosted: bool,
-    /// PEM file of the authority that signed the server's certificate (default: AWS_CA_BUNDLE, and the system's)
+    /// PEM file with the CA of the server's certificate (default: AWS_CA_BUNDLE and the system's CAs)
     #[arg(long, help_heading = S3, value_name = "FILE")]
     pub s3_ca: Option<PathBuf>,
-    /// Have the server encrypt: with its own keys, a key of the KMS, or a key from a file
+    /// Server-side encryption
     #[arg(long, help_heading = S3, value_name = "KIND")]
     pub s3_sse: Option<Sse>,
-    /// With --s3-sse kms: id or ARN of the key (default: the account's key for S3)
+    /// With --s3-sse kms: id or ARN of the KMS key (default: the account's key for S3)
     #[arg(long, help_heading = S3, value_name = "KEY")]
     pub s3_kms_key: Option<String>,
-    /// With --s3-sse kms: use a bucket key, which saves calls to the KMS
+    /// With --s3-sse kms: use an S3 Bucket Key, which saves KMS requests
     #[arg(long, help_heading = S3)]
     pub s3_bucket_key: bool,
-    /// With --s3-sse customer: file with the key, 32 bytes in base64; every later command needs it
+    /// With --s3-sse customer: file with the key, 32 bytes in base64; all later commands need it too
     #[arg(long, help_heading = S3, value_name = "FILE")]
     pub s3_sse_key_file: Option<PathBuf>,
-    /// Checksum that goes with every put; buckets with Object Lock demand one [default: AWS_CHECKSUM_ALGORITHM, else sha256]
+    /// Checksum sent with every put; buckets with Object Lock require one [default: AWS_CHECKSUM_ALGORITHM, else sha256]
     #[arg(long, help_heading = S3, value_name = "KIND")]
     pub s3_checksum: Option<ChecksumKind>,
-    /// Storage class of data files, such as STANDARD_IA; it must be readable at once
+    /// Storage class of data files, such as STANDARD_IA; not an archive class
     #[arg(long, help_heading = S3, value_name = "CLASS")]
     pub s3_storage_class: Option<String>,
-    /// Repeat a failing request for so long before giving up, at most 10m; 0s: never repeat
+    /// How long to retry a failing S3 request before giving up, at most 10m; 0s disables retries
     #[arg(long, help_heading = S3, value_name = "TIME", value_parser = units::parse_duration,
         default_value = units::duration_flag(StoreOptions::default().retry_for))]
     pub store_retry_for: Duration,
-    /// Wait so long for one request as a whole (default: AWS_TIMEOUT, else 3m)
+    /// Timeout for one S3 request as a whole (default: AWS_TIMEOUT, else 3m)
     #[arg(long, help_heading = S3, value_name = "TIME", value_parser = units::parse_duration)]
     pub store_timeout: Option<Duration>,
 }
@@ -295,50 +295,50 @@ impl StoreArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "OpenTSDB")]
 pub struct OpentsdbArgs {
-    /// The TSD's configuration: table names, UID widths, salt, rollups
+    /// opentsdb.conf of the TSDs: names the tables, UID widths, salt and rollups
     #[arg(long, value_name = "FILE")]
     pub opentsdb_conf: Option<PathBuf>,
-    /// The rollup configuration (default: the file or text that the TSD's configuration names)
+    /// Rollup configuration (default: what opentsdb.conf names)
     #[arg(long, value_name = "FILE")]
     pub rollup_config: Option<PathBuf>,
-    /// The data table (default: the configuration's, else tsdb); repeat it for several, the main one first
+    /// Data table (default: from opentsdb.conf, else tsdb); may be repeated, the main one first
     #[arg(long, value_name = "TABLE", value_delimiter = ',')]
     pub data_table: Vec<String>,
-    /// The UID table (default: the configuration's, else tsdb-uid)
+    /// UID table (default: from opentsdb.conf, else tsdb-uid)
     #[arg(long, value_name = "TABLE")]
     pub uid_table: Option<String>,
-    /// There is no UID table any more: back up the rest, with UIDs in place of names
+    /// The UID table is lost: back up the rest, with UIDs in place of names
     #[arg(long, conflicts_with = "uid_table")]
     pub no_uid_table: bool,
-    /// How the bytes of names are read: iso-8859-1, as OpenTSDB writes them, or utf-8, as patched builds do
+    /// Character set of names: iso-8859-1, as OpenTSDB writes them, or utf-8, as patched builds do
     #[arg(long, value_name = "CHARSET", value_parser = parse_charset)]
     pub name_charset: Option<NameCharset>,
-    /// The meta table (default: the configuration's, else tsdb-meta if it exists)
+    /// Meta table (default: from opentsdb.conf, else tsdb-meta if it exists)
     #[arg(long, value_name = "TABLE")]
     pub meta_table: Option<String>,
-    /// The tree table (default: the configuration's, else tsdb-tree if it exists)
+    /// Tree table (default: from opentsdb.conf, else tsdb-tree if it exists)
     #[arg(long, value_name = "TABLE")]
     pub tree_table: Option<String>,
-    /// A further table: rollups, pre-aggregates or any other; may be repeated
+    /// Another table to include: rollups, pre-aggregates or any other; may be repeated
     #[arg(long, value_name = "TABLE", value_delimiter = ',')]
     pub table: Vec<String>,
-    /// What the HBase shell prints for `describe 'TABLE'`, of one table or several, for gateways before HBase 2.2 that do
+    /// Output of `describe 'TABLE'` in the HBase shell, for one or more tables, for gateways before HBase 2.2 that do
     /// not report it; may be repeated
     #[arg(long, value_name = "FILE")]
     pub table_description: Vec<PathBuf>,
-    /// Bytes of a metric UID (default: the configuration's, else detected)
+    /// Width of a metric UID (default: from opentsdb.conf, else detected)
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u8).range(1..=8))]
     pub uid_width_metric: Option<u8>,
-    /// Bytes of a tag key UID
+    /// Width of a tag key UID (default: as above)
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u8).range(1..=8))]
     pub uid_width_tagk: Option<u8>,
-    /// Bytes of a tag value UID
+    /// Width of a tag value UID (default: as above)
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u8).range(1..=8))]
     pub uid_width_tagv: Option<u8>,
-    /// Salt bytes in front of a row key; 0 is no salt
+    /// Width of the salt in front of a row key; 0 for unsalted tables (default: as above)
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u8).range(0..=8))]
     pub salt_width: Option<u8>,
-    /// Salt buckets; with commas the number in use, then earlier ones that old rows were written with
+    /// Number of salt buckets in use; after a comma, earlier numbers that old rows were written with
     #[arg(long, value_name = "COUNT", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     pub salt_buckets: Vec<u32>,
 }
@@ -428,19 +428,19 @@ impl ExpectedRaw {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct ResourceArgs {
-    /// Connections to the gateways, one scan or put on each
+    /// Connections to the gateways; each runs one scan or put at a time
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024),
         default_value = Resources::default().connections.to_string())]
     pub connections: u16,
-    /// Threads that decode and encode; 0 is one per core
+    /// Threads that decode and encode; 0 for one per core
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(0..=1024),
         default_value = Resources::default().cpu.to_string())]
     pub cpu: u16,
-    /// Memory that pages, batches and files in the making may take together
+    /// Memory limit for pages, batches and open files together
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size,
         default_value = units::size_flag(Resources::default().max_memory))]
     pub max_memory: u64,
-    /// Bytes of a page that scans aim at
+    /// Target size of a page of a scan
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size,
         default_value = units::size_flag(Resources::default().page_bytes))]
     pub page_size: u64,

@@ -1,11 +1,13 @@
 //! `tsdb-ark backup`: all tables of an OpenTSDB to a repository.
 
+mod planned;
+
 use std::collections::BTreeMap;
 
 use clap::Args;
 use tsdb_ark::flow::{
-    self, BackupPlan, BackupReport, Cancel, GatewaySettings, LayoutFlags, Manners, OpentsdbConf, RepositorySettings,
-    Resources, Source, TableNames, TableReport,
+    self, BackupPlan, BackupReport, GatewaySettings, LayoutFlags, Manners, OpentsdbConf, RepositorySettings, Resources,
+    Source, TableNames, TableReport,
 };
 use tsdb_ark::model::{KeyLayout, NameCharset, RawReason, TableDescriptor, TableKind};
 
@@ -24,33 +26,33 @@ pub struct BackupArgs {
     /// Where the backups are.
     #[command(flatten)]
     pub repository: RepositoryArgs,
-    /// Keep delete markers and overwritten versions too
+    /// Also back up delete markers and overwritten versions
     #[arg(long)]
     pub raw: bool,
-    /// With --raw: versions per column at most (default: all)
+    /// With --raw: maximum number of versions per column (default: all)
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i32).range(1..))]
     pub max_versions: Option<i32>,
-    /// Cells that do not decode are no reason to exit with 3; with reasons, such as wrong_salt,bad_row_key, only those
+    /// Do not exit with 3 because of cells that do not decode; with reasons, such as wrong_salt,bad_row_key, only for those
     #[arg(long, value_name = "REASON", num_args = 0..=1, require_equals = true, value_delimiter = ',',
         default_missing_value = "all", value_parser = ExpectedRaw::parse)]
     pub expect_raw_cells: Vec<ExpectedRaw>,
     /// Resume the newest unfinished backup that was started with the same settings
     #[arg(long)]
     pub resume: bool,
-    /// Where keys cannot be read, copy everything else and record them as gaps: holes between regions, regions that are
-    /// not open, damaged files, unreadable or too large rows, disabled tables. Exit code 3 when there are any
+    /// Skip keys that cannot be read and record them as gaps, instead of failing: holes between regions, regions that are
+    /// not open, damaged files, unreadable or oversized rows, disabled tables. Exits with 3 if there are any
     #[arg(long)]
     pub skip_unreadable: bool,
-    /// Never try to delete anything, for a credential that may not: traces of the lock stay until prune sweeps them
+    /// Never delete anything, for credentials without that right; released locks stay until prune removes them
     #[arg(long)]
     pub append_only: bool,
-    /// Read every file back after it is written and compare its cells, not one file in 16
+    /// Read back and compare every file that is written, instead of one in 16
     #[arg(long)]
     pub verify_written: bool,
-    /// Commit without create-only puts, for a store that has none or ignores their condition: put, wait, read back
+    /// Commit by put, wait and read back, for a store without create-only puts (If-None-Match)
     #[arg(long)]
     pub weak_commit: bool,
-    /// Connect, find tables and shards, write nothing
+    /// Show what would be backed up; write nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Where the cluster is.
@@ -96,7 +98,7 @@ impl BackupArgs {
     pub fn run(self, running: &Running) -> anyhow::Result<Outcome> {
         let request = self.request()?;
         let repository = request.repository.url.clone();
-        let (plan, remark) = request.open(&running.cancel)?;
+        let (plan, remark) = request.open(running)?;
         let mut report = flow::backup(&plan, &running.progress, &running.cancel)?;
         report.warnings.extend(remark);
         Ok(outcome(&report, &repository, &self.expect_raw_cells))
@@ -136,13 +138,13 @@ impl BackupArgs {
 
 impl BackupRequest {
     /// The plan, and what there is to say about the store.
-    fn open(self, cancel: &Cancel) -> anyhow::Result<(BackupPlan, Option<String>)> {
+    fn open(self, running: &Running) -> anyhow::Result<(BackupPlan, Option<String>)> {
         // The store first: a wrong URL shows at once, a cluster that is down only after the retries.
         let (store, remark) = match self.dry_run {
             true => flow::open_store_to_look(&self.repository)?,
             false => (flow::open_store(&self.repository, true)?, None),
         };
-        let gateways = flow::open_gateways(&self.gateways, cancel)?;
+        let gateways = flow::open_gateways(&self.gateways, &running.progress, &running.cancel)?;
         let plan = BackupPlan {
             source: Source {
                 gateways,
@@ -170,7 +172,11 @@ impl BackupRequest {
 
 fn outcome(report: &BackupReport, repository: &str, expected: &[ExpectedRaw]) -> Outcome {
     let id = report.backup.as_ref().map_or(String::new(), |id| format!("{id}\n"));
-    let done = Outcome { quiet_text: id, ..Outcome::done(text(report, repository), flow::to_json(report)) };
+    let (text, json) = match &report.backup {
+        Some(id) => (text(report, id, repository), flow::to_json(report)),
+        None => (planned::text(report, repository), planned::json(report)),
+    };
+    let done = Outcome { quiet_text: id, ..Outcome::done(text, json) };
     let gaps: u64 = report.tables.iter().map(|table| table.gaps.len() as u64).sum();
     if gaps == 0 && report.backup.is_some() && report.tables.iter().all(|table| table.tally.cells == 0) {
         return done
@@ -244,26 +250,23 @@ fn reasons_text(reasons: &BTreeMap<String, u64>) -> String {
     reasons.iter().map(|(name, count)| format!("{name} {}", units::count(*count))).collect::<Vec<_>>().join(", ")
 }
 
-fn text(report: &BackupReport, repository: &str) -> String {
-    let mut text = match &report.backup {
-        Some(id) => format!("backup {id} in {repository}, {}\n\n", units::span(report.seconds)),
-        None => format!("dry run: nothing was written to {repository}\n\n"),
-    };
+fn text(report: &BackupReport, id: &str, repository: &str) -> String {
+    let mut text = format!("backup {id} in {repository}, {}\n\n", units::span(report.seconds));
     text += &table_columns(&report.tables).to_string();
     if let Some(resumed) = &report.resumed {
         text += &format!(
-            "\nresumed: {} shards with {} cells were there already, {} were read now\n",
-            units::count(resumed.shards_kept),
-            units::count(resumed.cells_kept),
+            "\nresumed: {} with {} already there, {} read now\n",
+            units::counted(resumed.shards_kept, "shard", "shards"),
+            units::counted(resumed.cells_kept, "cell", "cells"),
             units::count(resumed.shards_read)
         );
         text += &remarks("read again", &resumed.problems);
     }
     text += &format!(
-        "\nread {} from the cluster, wrote {}, read {} files back, peak memory {}\n",
+        "\nread {} from the cluster, wrote {}, read {} back, peak memory {}\n",
         units::size(report.bytes_read),
         units::size(report.bytes_written),
-        units::count(report.files_read_back),
+        units::counted(report.files_read_back, "file", "files"),
         units::size(report.peak_rss_bytes)
     );
     text += &limits::held_back(report.back_off_seconds);
@@ -272,14 +275,15 @@ fn text(report: &BackupReport, repository: &str) -> String {
         for (number, cells) in &table.cells_by_layout {
             let layout = usize::from(*number).checked_sub(1).and_then(|at| report.older_layouts.get(at));
             let salt = layout.map_or("an unknown salt".into(), salt_text);
-            text += &format!("{} cells of {} are in rows with {salt}\n", units::count(*cells), table.table);
+            let cells = units::counted(*cells, "cell", "cells");
+            text += &format!("{cells} of {} in rows with {salt}\n", table.table);
         }
     }
     for table in report.tables.iter().filter(|table| !table.raw_reasons.is_empty()) {
         text += &format!("raw cells of {}: {}\n", table.table, reasons_text(&table.raw_reasons));
     }
     text += &gap_lines(&report.tables);
-    text += &remarks("not there", &report.absent_tables);
+    text += &remarks("not found", &report.absent_tables);
     text += &remarks("not held", &report.not_held);
     text += &remarks("warning", &report.warnings);
     text

@@ -35,7 +35,7 @@ impl CheckArgs {
         let conf = self.opentsdb.conf()?;
         let repository = self.repository.given().then(|| self.repository.settings()).transpose()?;
         let descriptions = flow::read_descriptions(&self.opentsdb.table_description)?;
-        let gateways = flow::open_gateways(&settings, &running.cancel)?;
+        let gateways = flow::open_gateways(&settings, &running.progress, &running.cancel)?;
         let (names, layout) = (self.opentsdb.names(), self.opentsdb.layout());
         let source = Source { gateways, names, conf, layout, charset: self.opentsdb.name_charset, descriptions };
         Ok(outcome(&flow::check(&source, repository.as_ref(), &running.progress, &running.cancel)?))
@@ -54,7 +54,7 @@ fn outcome(report: &CheckReport) -> Outcome {
 
 fn text(report: &CheckReport) -> String {
     let mut text = remarks("gateway", &report.gateways);
-    text += &format!("cluster: {}\n", report.cluster_id.as_deref().unwrap_or("its id is not known"));
+    text += &format!("cluster: {}\n", report.cluster_id.as_deref().unwrap_or("unknown id"));
     text += &remarks("repository", &report.store);
     text += "\n";
     let mut columns = Columns::new(&[
@@ -70,11 +70,11 @@ fn text(report: &CheckReport) -> String {
     }
     text += &format!("{columns}\n{}\n", layout_text(&report.layout, &report.layout_from));
     text += &format!(
-        "row keys: {} of {} sampled fit\n",
+        "row keys: {} of {} sampled keys fit\n",
         units::count(report.keys_fitting),
         units::count(report.keys_sampled)
     );
-    text += &remarks("not there", &report.absent_tables);
+    text += &remarks("not found", &report.absent_tables);
     text += &remarks("sure", &report.sure);
     text += &remarks("assumed", &report.guessed);
     text += &remarks("warning", &report.warnings);

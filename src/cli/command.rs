@@ -15,7 +15,7 @@ use crate::cli::verify::VerifyArgs;
 /// The examples come first: `--help | head` is enough for a first backup.
 const TEMPLATE: &str = "\
 {about-with-newline}
-A first backup, checked and brought back:
+Check, back up, verify and restore:
   tsdb-ark check   --gateway hbase-thrift:9090
   tsdb-ark backup  --gateway hbase-thrift:9090 --repository /backup/opentsdb
   tsdb-ark verify  --repository /backup/opentsdb latest --level cells
@@ -39,9 +39,10 @@ Configuration file (--config or TSDB_ARK_CONFIG), TOML:
     connections = 8
     table = [\"tsdb-rollup-1h\"]
 
-Switches take =true and =false, so --raw=false overrides raw = true of the file.
+Switches take =true and =false, so --raw=false overrides raw = true in the file.
+Names and paths in the file are quoted.
 Sizes: 512KiB, 320MiB, 2GiB (powers of 1024, as K, M, G), 10MB (powers of 1000), plain bytes.
-Durations: 250ms, 3s, 5m (minutes), 2h, 1d, 2w, 1m30s, plain seconds.
+Durations: 250ms, 3s, 5m (minutes), 2h, 1d, 2w, 1m30s, plain seconds (ages of backups need a unit).
 TSDB_ARK_LOG sets log levels by module, for example tsdb_ark=debug.
 
 ";
@@ -51,19 +52,19 @@ pub const EXIT_CODES: &str = "\
 Exit codes:
     0  done, all of it
     1  failed
-    2  wrong usage: flags, configuration file, a table that does not exist
-    3  done, but something must be read: differences, raw cells where none were expected,
-       data that a backup would not carry, what makes a backup fail
+    2  usage: flags, configuration file, a table that does not exist, a port without a gateway
+    3  done, but something needs attention: differences, gaps, raw cells where none were expected,
+       data that a backup would not hold, what would make a backup fail
    10  repository absent or not ours
    11  repository locked
-   12  wrong key or access denied
-   75  temporary, try again: gateway or store not reachable or overloaded
+   12  access denied, or a wrong key
+   75  temporary, try again later: gateway or store unreachable or overloaded
   130  interrupted";
 
 /// Backs up, restores and verifies a whole OpenTSDB on HBase, through nothing but a Thrift gateway.
 #[derive(Debug, Parser)]
 #[command(name = "tsdb-ark", version, help_template = TEMPLATE, after_help = format!("{ROOT_AFTER}{EXIT_CODES}"))]
-#[command(disable_help_subcommand = true, arg_required_else_help = true, max_term_width = 120)]
+#[command(arg_required_else_help = true, max_term_width = 120)]
 pub struct Cli {
     /// What is printed.
     #[command(flatten)]
@@ -76,7 +77,7 @@ pub struct Cli {
 /// The verbs, in the order in which a newcomer needs them.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Look before a backup: gateway, tables, UID widths, salt, and what would be lost
+    /// Check gateways, tables, UID widths, salt and repository before a backup
     Check(CheckArgs),
     /// Back up all tables of an OpenTSDB to a repository
     Backup(BackupArgs),
@@ -88,7 +89,7 @@ pub enum Verb {
     Verify(VerifyArgs),
     /// Restore a backup into a cluster
     Restore(RestoreArgs),
-    /// Remove backups that no rule keeps, and what lost attempts left behind
+    /// Remove old backups by retention rules, and what interrupted attempts left behind
     Prune(PruneArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),

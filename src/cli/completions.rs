@@ -9,7 +9,7 @@ use crate::cli::outcome::Outcome;
 /// What is asked for.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
-    /// The shell
+    /// Shell to print the script for
     pub shell: Shell,
 }
 

@@ -13,20 +13,20 @@ const BACK_OFF: &str = "8";
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct MannersArgs {
-    /// Bytes per second from or to the gateways, all connections together
+    /// Limit in bytes per second, for all connections together
     #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
     pub rate: Option<u64>,
-    /// Rows per second from or to the gateways, all connections together
+    /// Limit in rows per second, for all connections together
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub rate_rows: Option<u64>,
-    /// A limit by the time of day, such as 08:00-20:00=10MiB or 22:00-06:00=20000rows; 0 pauses until the window ends.
-    /// May be repeated: the lowest of all that hold counts, --rate and --rate-rows included
+    /// Limit for a time of day, such as 08:00-20:00=10MiB or 22:00-06:00=20000rows; 0 pauses until the window ends. May
+    /// be repeated; the lowest limit that applies is used, --rate and --rate-rows included
     #[arg(long, value_name = "WINDOW=LIMIT", value_parser = parse_ceiling)]
     pub ceiling: Vec<Ceiling>,
-    /// Where the day of --ceiling is, such as Europe/Berlin (default: this machine's time zone)
+    /// Time zone of --ceiling, such as Europe/Berlin (default: this machine's)
     #[arg(long, value_name = "NAME", value_parser = units::parse_time_zone)]
     pub time_zone: Option<TimeZone>,
-    /// Back off when a gateway takes so many times as long for a small read as before the run; `off`: never
+    /// Back off when small reads take FACTOR times as long as before the run; `off` disables this
     #[arg(long, value_name = "FACTOR", value_parser = parse_back_off, default_value = BACK_OFF)]
     pub back_off: Factor,
 }

@@ -50,7 +50,8 @@ impl ListArgs {
         let outcome = Outcome { quiet_text: text.clone(), ..Outcome::done(text, flow::to_json(&listing)) };
         Ok(match listing.damaged.len() {
             0 => outcome,
-            count => outcome.wrong(format!("{count} manifests are damaged; verify says more")),
+            1 => outcome.wrong("1 manifest is damaged; run verify for details".to_string()),
+            count => outcome.wrong(format!("{count} manifests are damaged; run verify for details")),
         })
     }
 }
@@ -80,16 +81,14 @@ fn text(listing: &Listing) -> String {
             kind_text(backup),
         ]);
     }
-    let mut text = if listing.backups.is_empty() { "no backup yet\n".to_string() } else { columns.to_string() };
+    let mut text = if listing.backups.is_empty() { "no backups yet\n".to_string() } else { columns.to_string() };
     for begun in &listing.unfinished_backups {
         let state = match (&begun.locked_by, begun.pruning) {
             (Some(owner), _) => format!("locked by {owner}"),
-            (None, true) => "left by a prune that was interrupted; the next one removes it".to_string(),
-            (None, false) => {
-                "resume it with backup --resume and the flags it was begun with, or leave it to prune".to_string()
-            }
+            (None, true) => "left by an interrupted prune; the next prune removes it".to_string(),
+            (None, false) => "resume it with backup --resume and the same flags, or leave it to prune".to_string(),
         };
-        text += &format!("unfinished: {}, begun {}; {state}\n", begun.backup, begun_at(&begun.backup));
+        text += &format!("unfinished: {}, started {}; {state}\n", begun.backup, begun_at(&begun.backup));
     }
     for reason in &listing.damaged {
         text += &format!("damaged: {reason}\n");
@@ -98,7 +97,7 @@ fn text(listing: &Listing) -> String {
         text += &format!("warning: {link} is a symbolic link, which is never followed inside a repository\n");
     }
     for owner in &listing.locks {
-        text += &format!("at work: {owner}\n");
+        text += &format!("running: {owner}\n");
     }
     text
 }

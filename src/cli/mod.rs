@@ -51,8 +51,8 @@ pub fn run() -> ExitCode {
     };
     let (json, quiet) = (cli.output.json, cli.output.quiet);
     let running = Running::default();
-    let signals = Signals::listen(&running.cancel);
     let line = ProgressLine::new(!json && !quiet);
+    let signals = Signals::listen(&running.cancel, &line, quiet);
     log::start(&cli.output, &line);
     let watch = line.watch(&running);
     let result = signals.map(|signals| {

@@ -46,11 +46,11 @@ pub fn remarks(label: &str, remarks: &[String]) -> String {
 
 /// A line for a differing cell; `other` is what the backup is compared with.
 pub fn difference_text(cell: &CellDifference, other: &str) -> String {
-    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "not there".to_string());
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "missing".to_string());
     format!(
         "{}: {} row {} column {}:{} timestamp {} type {}: backup {}, {other} {}\n",
         word(cell.difference),
-        cell.table,
+        cell.source_table,
         cell.row,
         cell.family,
         cell.qualifier,

@@ -11,6 +11,9 @@ use tsdb_ark::flow::{BackingOff, Cancel, Progress, ProgressView};
 use crate::cli::{Running, units};
 
 const EVERY: Duration = Duration::from_millis(200);
+/// For a stage with a number of pieces, and for one without.
+const COUNTED: &str = "{prefix} {bar:20} {pos}/{len} {wide_msg}";
+const UNCOUNTED: &str = "{prefix} {wide_msg}";
 
 /// The line. Clones draw on the same one.
 #[derive(Debug, Clone)]
@@ -25,11 +28,16 @@ impl ProgressLine {
             ProgressDrawTarget::hidden()
         };
         let bar = ProgressBar::with_draw_target(Some(0), target);
-        // The template is a constant of this file; the default style is as good a line if it ever fails to parse.
-        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:20} {pos}/{len} {wide_msg}") {
-            bar.set_style(style);
+        let line = Self(bar);
+        line.style(UNCOUNTED);
+        line
+    }
+
+    /// The templates are constants of this file; the default style is as good a line if one ever fails to parse.
+    fn style(&self, template: &str) {
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.0.set_style(style);
         }
-        Self(bar)
     }
 
     /// Runs something that writes to stderr.
@@ -43,29 +51,32 @@ impl ProgressLine {
             return None;
         }
         let (stop, stopped) = channel::<()>();
-        let (bar, progress, cancel) = (self.0.clone(), running.progress.clone(), running.cancel.clone());
+        let (line, progress, cancel) = (self.clone(), running.progress.clone(), running.cancel.clone());
         let thread = std::thread::Builder::new().name("progress".into()).spawn(move || {
             let mut pace = Pace::new(Instant::now());
             while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
-                draw(&bar, &progress, &cancel, &mut pace);
+                draw(&line, &progress, &cancel, &mut pace);
             }
-            bar.finish_and_clear();
+            line.0.finish_and_clear();
         });
         // A machine without room for one more thread does without the line.
         thread.ok().map(|thread| Watch { stop: Some(stop), thread: Some(thread) })
     }
 }
 
-fn draw(bar: &ProgressBar, progress: &Progress, cancel: &Cancel, pace: &mut Pace) {
-    let view = progress.view();
+fn draw(line: &ProgressLine, progress: &Progress, cancel: &Cancel, pace: &mut Pace) {
+    let (view, bar) = (progress.view(), &line.0);
     if view.stage.is_empty() {
         return;
+    }
+    if pace.stage != view.stage {
+        line.style(if view.total == 0 { UNCOUNTED } else { COUNTED });
     }
     bar.set_prefix(view.stage.clone());
     bar.set_length(view.total);
     bar.set_position(view.done);
     let message = pace.message(&view, Instant::now());
-    bar.set_message(if cancel.is_set() { "stopping; ctrl-C again stops at once".to_string() } else { message });
+    bar.set_message(if cancel.is_set() { "stopping; press ctrl-C again to stop at once".to_string() } else { message });
     bar.tick();
 }
 
@@ -127,6 +138,9 @@ impl Pace {
             self.bytes_per_second = blend(self.bytes_per_second, moved);
             self.seen_at = now;
             self.seen = view.clone();
+        }
+        if let Some(waiting) = &view.waiting {
+            return waiting.clone();
         }
         format!(
             "{} cells/s  {:.1} MB/s{}{}",
@@ -192,6 +206,9 @@ mod tests {
         assert_eq!(line, "0 cells/s  0.0 MB/s  backing off to 40 % (gateway 3.1x its usual latency)");
         let paused = ProgressView { paused: true, ..held_back };
         assert!(Pace::new(start).message(&paused, start).ends_with("  paused by --ceiling"));
+        let waiting = "cannot connect to gateway g:1: refused; retrying until 2026-01-01T00:00:00Z";
+        let waits = ProgressView { waiting: Some(waiting.into()), ..paused };
+        assert_eq!(Pace::new(start).message(&waits, start), waiting);
     }
 
     #[test]

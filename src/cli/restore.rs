@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use tsdb_ark::flow::{
-    self, AttributeEdit, Cancel, GatewaySettings, Manners, OpentsdbConf, PlannedRestore, RepositorySettings, Resources,
+    self, AttributeEdit, GatewaySettings, Manners, OpentsdbConf, PlannedRestore, RepositorySettings, Resources,
     RestorePlan, RestoreReport, RestoredTable, TtlChoice,
 };
 
@@ -19,9 +19,9 @@ use crate::cli::{Running, units};
 /// When a put has to be in HBase's write-ahead log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Durability {
-    /// Before it is answered
+    /// Before the put is acknowledged
     Sync,
-    /// Soon after: a region server that crashes may lose the last ones, which the check afterwards finds
+    /// Soon after: a region server that crashes may lose the last puts, which the read-back detects
     Async,
 }
 
@@ -29,7 +29,7 @@ pub enum Durability {
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct RestoreArgs {
-    /// The backup: its id, the unique beginning of one, or latest
+    /// The backup: its id, a unique prefix of it, or latest
     #[arg(default_value = "latest")]
     pub backup: String,
     /// Where the backups are.
@@ -38,48 +38,46 @@ pub struct RestoreArgs {
     /// Restore a table under another name; may be repeated
     #[arg(long, value_name = "OLD=NEW", value_parser = parse_rename, value_delimiter = ',')]
     pub rename_table: Vec<(String, String)>,
-    /// Restore the tables of a namespace into another one, which is created when it is missing; default is the one of
+    /// Restore the tables of a namespace into another one, which is created if missing; `default` is the namespace of
     /// tables without a prefix; may be repeated
     #[arg(long, value_name = "OLD=NEW", value_parser = parse_rename, value_delimiter = ',')]
     pub rename_namespace: Vec<(String, String)>,
-    /// Create tables with this attribute, for example COMPRESSION=GZ or tsdb:t:TTL=FOREVER; TABLE is the name in the
-    /// backup, without it and FAMILY all are meant; may be repeated
+    /// Create tables with this attribute, for example COMPRESSION=GZ or tsdb:t:TTL=FOREVER. TABLE is the name in the
+    /// backup; without TABLE or FAMILY it applies to all of them; may be repeated
     #[arg(long, value_name = "[TABLE:][FAMILY:]NAME=VALUE", value_parser = parse_attribute)]
     pub attribute: Vec<AttributeEdit>,
     /// Create tables without this saved attribute; may be repeated
     #[arg(long, value_name = "[TABLE:][FAMILY:]NAME")]
     pub drop_attribute: Vec<String>,
-    /// Time to live of families that have one: keep (cells that are too old vanish), none (they live for ever) or
-    /// seconds. Without it, a restore whose cells would vanish is refused
+    /// TTL of families that have one: keep (cells older than it expire at once), none (cells never expire) or a number
+    /// of seconds. By default, a restore whose cells would expire at once is refused
     #[arg(long, value_name = "keep|none|SECONDS", value_parser = parse_ttl)]
     pub ttl: Option<TtlChoice>,
-    /// Restore only this table, by its name in the backup; may be repeated
+    /// Restore only this table, named as in the backup; may be repeated
     #[arg(long, value_name = "TABLE", value_delimiter = ',')]
     pub table: Vec<String>,
-    /// Write into tables that hold rows already
+    /// Allow writing into tables that already hold rows
     #[arg(long)]
     pub into_existing: bool,
-    /// Resume the newest unfinished restore that was started in the same way
+    /// Resume the newest unfinished restore that was started with the same settings
     #[arg(long)]
     pub resume: bool,
-    /// Do not read the target back and compare
+    /// Skip reading back and comparing the restored tables
     #[arg(long)]
     pub no_read_back: bool,
-    /// Write cells that delete markers of the target cover with new timestamps, above the markers
+    /// Give cells that are hidden by delete markers of the target a new timestamp, above the marker
     #[arg(long)]
     pub new_timestamps: bool,
-    /// Have each put in HBase's write-ahead log before it is answered, or soon after (default: async, and sync with
-    /// --no-read-back)
+    /// When puts reach HBase's write-ahead log (default: async, or sync with --no-read-back)
     #[arg(long, value_enum, value_name = "WHEN")]
     pub durability: Option<Durability>,
-    /// The configuration of the TSDs of the target: names its UID table
+    /// opentsdb.conf of the target's TSDs: names its UID table
     #[arg(long, value_name = "FILE")]
     pub opentsdb_conf: Option<PathBuf>,
-    /// The UID table of the target, when it is not restored as well (default: the configuration's, else its name in the
-    /// backup)
+    /// UID table of the target, if it is not restored too (default: from opentsdb.conf, else its name in the backup)
     #[arg(long, value_name = "TABLE")]
     pub uid_table: Option<String>,
-    /// Only check what would happen, write nothing
+    /// Check everything and show what would be restored; write nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Where the cluster is.
@@ -120,7 +118,7 @@ impl RestoreArgs {
     /// # Errors
     /// Usage, the gateway's, the store's or the flow's.
     pub fn run(self, running: &Running) -> anyhow::Result<Outcome> {
-        let plan = self.request()?.open(&running.cancel)?;
+        let plan = self.request()?.open(running)?;
         Ok(outcome(&flow::restore(&plan, &running.progress, &running.cancel)?))
     }
 
@@ -159,11 +157,11 @@ impl RestoreArgs {
 }
 
 impl RestoreRequest {
-    fn open(self, cancel: &Cancel) -> anyhow::Result<RestorePlan> {
+    fn open(self, running: &Running) -> anyhow::Result<RestorePlan> {
         // The store first: a wrong URL shows at once, a cluster that is down only after the retries.
         let store = flow::open_store(&self.repository, false)?;
         Ok(RestorePlan {
-            gateways: flow::open_gateways(&self.gateways, cancel)?,
+            gateways: flow::open_gateways(&self.gateways, &running.progress, &running.cancel)?,
             store,
             backup: self.backup,
             rename: self.rename,
@@ -249,9 +247,9 @@ fn text(report: &RestoreReport) -> String {
     let skipped = |of: fn(&RestoredTable) -> u64| report.tables.iter().map(of).sum::<u64>();
     if report.resumed {
         text += &format!(
-            "skipped what was sent before: {} files with {} cells\n\n",
-            units::count(skipped(|table| table.files_skipped)),
-            units::count(skipped(|table| table.cells_skipped))
+            "skipped what was sent before: {} with {}\n\n",
+            units::counted(skipped(|table| table.files_skipped), "file", "files"),
+            units::counted(skipped(|table| table.cells_skipped), "cell", "cells")
         );
     }
     if report.dry_run {
@@ -269,14 +267,15 @@ fn text(report: &RestoreReport) -> String {
         text += &difference_text(cell, "target");
     }
     for table in &report.tables {
+        let cells = |count: u64| units::counted(count, "cell", "cells");
         for (kind, count) in &table.by_kind {
-            text += &format!("{}: {} cells {}\n", table.target, units::count(*count), word(*kind));
+            text += &format!("{}: {} {}\n", table.target, cells(*count), word(*kind));
         }
         if table.also_there > 0 {
-            text += &format!("{}: {} cells are also there\n", table.target, units::count(table.also_there));
+            text += &format!("{}: {} also there\n", table.target, cells(table.also_there));
         }
         if table.new_timestamps > 0 {
-            text += &format!("{}: {} cells have new timestamps\n", table.target, units::count(table.new_timestamps));
+            text += &format!("{}: {} with new timestamps\n", table.target, cells(table.new_timestamps));
         }
     }
     text += &remarks("warning", &report.warnings);

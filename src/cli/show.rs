@@ -17,16 +17,17 @@ use crate::cli::units;
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct ShowArgs {
-    /// The backup: its id, the unique beginning of one, or latest
+    /// The backup: its id, a unique prefix of it, or latest
     #[arg(default_value = "latest")]
     pub backup: String,
-    /// List the stored files of the backup instead, one path a line, such as for a restore from an archive class
+    /// List the files of the backup instead, one path per line, for example to restore them from an archive class
     #[arg(long)]
     pub files: bool,
-    /// Print SQL that makes DuckDB know the tables of the backup by name, from any folder
+    /// Print SQL that defines a view for each table of the backup in DuckDB, with full paths
     #[arg(long)]
     pub views: bool,
-    /// With --views: where DuckDB finds the repository, when that is not what --repository says (a path, file://, s3://, https://)
+    /// With --views: location of the repository as DuckDB sees it, if not that of --repository (path, file://, s3:// or
+    /// https://)
     #[arg(long, value_name = "URL", requires = "views")]
     pub base: Option<String>,
     /// Where the backups are.
@@ -68,7 +69,7 @@ impl ShowArgs {
 fn text(report: &ShowReport) -> String {
     let mut text = format!("backup {}{}\n", report.backup, if report.raw { " (raw)" } else { "" });
     text += &format!("from {} to {}, by tsdb-ark {}\n", report.started, report.finished, report.tool_version);
-    text += &format!("cluster: {}\n", report.cluster_id.as_deref().unwrap_or("its id is not known"));
+    text += &format!("cluster: {}\n", report.cluster_id.as_deref().unwrap_or("unknown id"));
     text += &format!("gateways: {}\n", report.gateways.join(", "));
     text += &format!("{}\n", layout_text(&report.layout, &report.layout_from));
     text += &format!("exactness: {}\n", report.exactness);

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use tsdb_ark::flow::{
-    self, Cancel, GatewaySettings, Manners, RepositorySettings, Resources, VerifyLevel, VerifyPlan, VerifyReport,
+    self, GatewaySettings, Manners, RepositorySettings, Resources, VerifyLevel, VerifyPlan, VerifyReport,
 };
 
 use crate::cli::args::{GatewayArgs, RepositoryArgs, ResourceArgs, check_renames, parse_rename};
@@ -12,14 +12,14 @@ use crate::cli::limits::{self, MannersArgs};
 use crate::cli::outcome::{Outcome, difference_text, gaps_text, remarks, word};
 use crate::cli::{Running, units};
 
-/// How deep; each level catches what the one before misses.
+/// How thorough; each level catches what the one before misses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Level {
-    /// Every file is there with its size and hash
+    /// Size and hash of every file
     Files,
-    /// Every file decodes to the cells that were backed up
+    /// Also decode every file and compare with the cells that were backed up
     Cells,
-    /// The cells of the backup and of the live cluster are compared
+    /// Also compare with the cells of the live cluster
     Source,
 }
 
@@ -27,22 +27,22 @@ pub enum Level {
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct VerifyArgs {
-    /// The backup: its id, the unique beginning of one, or latest
+    /// The backup: its id, a unique prefix of it, or latest
     #[arg(default_value = "latest")]
     pub backup: String,
     /// Where the backups are.
     #[command(flatten)]
     pub repository: RepositoryArgs,
-    /// How deep
+    /// How thorough the check is; each level includes the one before
     #[arg(long, value_enum, default_value = "cells")]
     pub level: Level,
-    /// With --level source: a table has another name in the cluster; may be repeated
+    /// With --level source: compare table OLD of the backup with table NEW of the cluster; may be repeated
     #[arg(long, value_name = "OLD=NEW", value_parser = parse_rename, value_delimiter = ',')]
     pub rename_table: Vec<(String, String)>,
-    /// Differences named at most; all are counted
+    /// Maximum number of differences to list; all are counted
     #[arg(long, value_name = "COUNT", default_value = "100")]
     pub max_differences: usize,
-    /// With --level source: count what is ordinary in a table in use (expired, overwritten, written later) as differences
+    /// With --level source: count normal changes of a table in use (expired, overwritten, written later) as differences
     #[arg(long)]
     pub strict: bool,
     /// Where the cluster is.
@@ -75,7 +75,7 @@ impl VerifyArgs {
     /// # Errors
     /// Usage, the gateway's, the store's or the flow's.
     pub fn run(self, running: &Running) -> anyhow::Result<Outcome> {
-        let plan = self.request()?.open(&running.cancel)?;
+        let plan = self.request()?.open(running)?;
         Ok(outcome(&flow::verify(&plan, &running.progress, &running.cancel)?))
     }
 
@@ -114,13 +114,14 @@ impl VerifyArgs {
 }
 
 impl VerifyRequest {
-    fn open(self, cancel: &Cancel) -> anyhow::Result<VerifyPlan> {
+    fn open(self, running: &Running) -> anyhow::Result<VerifyPlan> {
         let store = flow::open_store(&self.repository, false)?;
+        let open = |settings| flow::open_gateways(&settings, &running.progress, &running.cancel);
         Ok(VerifyPlan {
             store,
             backup: self.backup,
             level: self.level,
-            gateways: self.gateways.map(|settings| flow::open_gateways(&settings, cancel)).transpose()?,
+            gateways: self.gateways.map(open).transpose()?,
             rename: self.rename,
             max_named: self.max_named,
             strict: self.strict,
@@ -145,12 +146,16 @@ fn outcome(report: &VerifyReport) -> Outcome {
 
 fn text(report: &VerifyReport) -> String {
     let mut text = format!(
-        "backup {} verified at level {}, {}\n{} files, {} cells, {} read, peak memory {}\n",
+        "backup {} verified at level {}, {}\n{}, {}{}, {} read, peak memory {}\n",
         report.backup,
         format!("{:?}", report.level).to_lowercase(),
         units::span(report.seconds),
-        units::count(report.files),
-        units::count(report.cells),
+        units::counted(report.files, "file", "files"),
+        units::counted(report.cells, "cell", "cells"),
+        match report.level {
+            VerifyLevel::Source => format!(" compared with {} of the cluster", units::count(report.source_cells)),
+            _ => String::new(),
+        },
         units::size(report.bytes_read),
         units::size(report.peak_rss_bytes)
     );
@@ -162,13 +167,13 @@ fn text(report: &VerifyReport) -> String {
         text += &difference_text(cell, "source");
     }
     for (kind, count) in &report.by_kind {
-        text += &format!("{}: {} cells\n", word(*kind), units::count(*count));
+        text += &format!("{}: {}\n", word(*kind), units::counted(*count, "cell", "cells"));
     }
     text += &remarks("warning", &report.warnings);
     if report.ordinary_changes > 0 {
         text += &format!(
-            "{} cells changed as they do in a table in use (expired, overwritten, written later); --strict counts them\n",
-            units::count(report.ordinary_changes)
+            "{} changed as is normal in a table in use (expired, overwritten, written later); --strict counts them\n",
+            units::counted(report.ordinary_changes, "cell", "cells")
         );
     }
     match report.differences {
@@ -225,6 +230,7 @@ mod tests {
             level: VerifyLevel::Source,
             files: 1,
             cells: 10,
+            source_cells: 11,
             differences: 0,
             ordinary_changes: 0,
             problems: vec![],
@@ -242,6 +248,7 @@ mod tests {
         report.by_kind.insert(DifferenceKind::WrittenLater, 1);
         report.cells_named.push(CellDifference {
             table: "tsdb".into(),
+            source_table: "copy".into(),
             row: "0001".into(),
             family: "t".into(),
             qualifier: "0070".into(),
@@ -253,7 +260,9 @@ mod tests {
         });
         let outcome = outcome(&report);
         assert_eq!(outcome.code, 3);
-        let line = "written later: tsdb row 0001 column t:0070 timestamp 5 type 4: backup not there, source 2a\n";
+        let line = "written later: copy row 0001 column t:0070 timestamp 5 type 4: backup missing, source 2a\n";
         assert!(outcome.text.contains(line), "{}", outcome.text);
+        assert!(outcome.text.contains("\n1 file, 10 cells compared with 11 of the cluster, "), "{}", outcome.text);
+        assert!(outcome.text.contains("\nwritten later: 1 cell\n"), "{}", outcome.text);
     }
 }

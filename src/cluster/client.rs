@@ -162,7 +162,7 @@ impl Client {
     ) -> Result<T, ClusterError> {
         let gateways = self.gateways.clone();
         let elsewhere = |error: &ClusterError| error.blames_gateway() && gateways.one_is_rested();
-        retry::run(&gateways.options().retry, gateways.stop(), elsewhere, |failures| {
+        retry::run(&gateways.options().retry, gateways.stop(), &gateways.options().waits, elsewhere, |failures| {
             attempt(self, failures).inspect_err(|error| self.note(error))
         })
     }

@@ -168,6 +168,30 @@ pub enum ClusterError {
         /// Gateway.
         gateway: String,
     },
+    /// The port is no gateway: it answers with something else, or reads what it is sent and hangs up.
+    #[error(
+        "{gateway} is no HBase Thrift gateway: {reason}; give the port of a gateway, 9090 unless it was started with another \
+         one (hbase thrift2 start)"
+    )]
+    NotThrift {
+        /// Gateway.
+        gateway: String,
+        /// How it gave itself away.
+        reason: &'static str,
+    },
+    /// The gateway speaks another transport than the flags say.
+    #[error(
+        "gateway {gateway} is {found}, and the flags say {asked}: leave out --framed, --unframed, --compact and --binary, the \
+         transport is found by probing"
+    )]
+    WrongTransport {
+        /// Gateway.
+        gateway: String,
+        /// What it speaks.
+        found: crate::cluster::Transport,
+        /// What it was spoken to in.
+        asked: crate::cluster::Transport,
+    },
     /// The gateway is of the other service than needed.
     #[error("{gateway} speaks {found}, not {needed}: give the address of a {needed} gateway")]
     WrongApi {
@@ -266,7 +290,7 @@ pub enum ClusterError {
         descriptor: Option<String>,
     },
     /// A text that is no output of the HBase shell's `describe`.
-    #[error("line {line}: {reason}; wanted is what the HBase shell prints for `describe 'TABLE'`")]
+    #[error("line {line}: {reason}; expected the output of the HBase shell for `describe 'TABLE'`")]
     BadDescription {
         /// Line, from 1.
         line: usize,

@@ -75,7 +75,11 @@ impl Entry {
     fn in_its_light(&self, error: ClusterError) -> ClusterError {
         match error {
             ClusterError::Silent { gateway } if self.state().answered => ClusterError::Busy { gateway },
-            ClusterError::NoTransport { gateway } if self.state().answered => closed_at_once(gateway),
+            ClusterError::NoTransport { gateway } | ClusterError::NotThrift { gateway, .. }
+                if self.state().answered =>
+            {
+                closed_at_once(gateway)
+            }
             other => other,
         }
     }
@@ -342,34 +346,69 @@ impl Gateways {
         let gateway = entry.slot.to_string();
         let forced = self.0.options.transport.map(|transport| [transport]);
         let candidates = forced.as_ref().map_or(PROBES.as_slice(), |one| one.as_slice());
+        let (mut garbage, mut silence) = (false, false);
         for (number, &transport) in candidates.iter().enumerate() {
             match Connection::open(&entry.slot, transport, &self.0.options) {
-                Ok((mut connection, found)) => {
-                    let names_service = found != ServerType::Unknown;
-                    let found = match found {
-                        ServerType::Known(api) => api,
-                        ServerType::Unknown => connection.ask_service(self.0.options.probe_timeout)?,
-                    };
-                    let (api, cluster) = (service(entry, found, &gateway)?, ClusterIdentity::default());
-                    let info = GatewayInfo { address: gateway, api, transport, cluster, names_service };
-                    return Ok((connection, info));
-                }
+                Ok((connection, found)) => return self.introduced(entry, connection, transport, found),
                 Err(Opening::Failed(error)) => return Err(error),
                 Err(Opening::Foreign(foreign)) => return Err(foreign.into_error(gateway)),
+                Err(Opening::Silent) if forced.is_some() => silence = true,
                 // Only the first guess counts: a wrong one may be met with silence by a gateway that is well.
                 Err(Opening::Silent) if number == 0 => {
                     let asked = self.ask_aside(entry, &greeting::sasl_start());
                     let silent = || ClusterError::Silent { gateway: gateway.clone() };
                     return Err(asked.map_or_else(silent, |foreign| foreign.into_error(gateway.clone())));
                 }
-                Err(Opening::Closed | Opening::Silent | Opening::Garbage(_)) => {}
+                Err(Opening::Garbage(_)) => garbage = true,
+                Err(Opening::Silent) => silence = true,
+                Err(Opening::Closed) => {}
             }
         }
-        let asked = self.ask_aside(entry, &greeting::client_hello());
-        Err(match asked {
-            Some(foreign) => foreign.into_error(gateway),
-            None => ClusterError::NoTransport { gateway },
+        if let Some(asked) = self.0.options.transport
+            && let Some(found) = self.other_transport(entry, asked)
+        {
+            return Err(ClusterError::WrongTransport { gateway, found, asked });
+        }
+        let sasl = || silence.then(|| self.ask_aside(entry, &greeting::sasl_start())).flatten();
+        if let Some(foreign) = self.ask_aside(entry, &greeting::client_hello()).or_else(sasl) {
+            return Err(foreign.into_error(gateway));
+        }
+        // A gateway without room hangs up before it reads; what reads and then hangs up has understood nothing.
+        let reads = || !silence && !entry.state().answered && greeting::waits_to_be_asked(&entry.slot, &self.0.options);
+        Err(match (garbage, silence) {
+            (true, _) => ClusterError::NotThrift { gateway, reason: "its answer is not Thrift" },
+            (_, true) if forced.is_some() => ClusterError::Silent { gateway },
+            _ if reads() => ClusterError::NotThrift { gateway, reason: "it hangs up whatever is said to it" },
+            _ => ClusterError::NoTransport { gateway },
         })
+    }
+
+    /// A connection whose first question was answered, and what its gateway is.
+    fn introduced(
+        &self,
+        entry: &Entry,
+        mut connection: Connection,
+        transport: Transport,
+        found: ServerType,
+    ) -> Result<(Connection, GatewayInfo), ClusterError> {
+        let address = entry.slot.to_string();
+        let names_service = found != ServerType::Unknown;
+        let found = match found {
+            ServerType::Known(api) => api,
+            ServerType::Unknown => connection.ask_service(self.0.options.probe_timeout)?,
+        };
+        let (api, cluster) = (service(entry, found, &address)?, ClusterIdentity::default());
+        Ok((connection, GatewayInfo { address, api, transport, cluster, names_service }))
+    }
+
+    /// What a gateway speaks that does not answer in the transport of the flags. One that did is spared the question, as
+    /// it is by [`ask_aside`](Self::ask_aside).
+    fn other_transport(&self, entry: &Entry, asked: Transport) -> Option<Transport> {
+        if entry.state().answered {
+            return None;
+        }
+        let mut others = PROBES.into_iter().filter(|transport| *transport != asked);
+        others.find(|transport| Connection::open(&entry.slot, *transport, &self.0.options).is_ok())
     }
 
     /// Whether a port that never answered as a gateway waits for another protocol. One that did is spared the question: an

@@ -141,6 +141,15 @@ pub(crate) fn ask_aside(slot: &Slot, options: &GatewayOptions, question: &[u8]) 
     }
 }
 
+/// Whether a port leaves a connection open on which nothing was said. A gateway without room for it, or a proxy without a
+/// server behind it, closes it at once.
+pub(crate) fn waits_to_be_asked(slot: &Slot, options: &GatewayOptions) -> bool {
+    let Ok(stream) = slot.connect(options) else { return false };
+    let timeout = options.probe_timeout.min(ASIDE_TIMEOUT);
+    let read = stream.set_read_timeout(Some(timeout)).and_then(|()| (&stream).read(&mut [0]));
+    read.is_err_and(|error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
+}
+
 /// The start of a SASL negotiation with a mechanism that no server has: each says so, in words, and to whom it matters.
 pub(crate) fn sasl_start() -> Vec<u8> {
     const MECHANISM: &[u8] = b"NONE";

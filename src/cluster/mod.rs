@@ -37,6 +37,7 @@ mod table_calls;
 mod tables;
 mod thrift1;
 mod throttle;
+mod waits;
 
 pub use address::{Api, GatewayAddress, Transport};
 pub use canary::Canary;
@@ -52,3 +53,4 @@ pub use request::{Durability, PageRequest, Pieces};
 pub(crate) use request::{encoded_cell_len, encoded_row_len};
 pub use resolve::Resolver;
 pub use retry::RetryPolicy;
+pub use waits::{Wait, Waits};

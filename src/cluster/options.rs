@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cluster::{Resolver, RetryPolicy, Transport};
+use crate::cluster::{Resolver, RetryPolicy, Transport, Waits};
 
 /// Settings shared by all connections of one [`Gateways`](crate::cluster::Gateways).
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub struct GatewayOptions {
     pub resolver: Resolver,
     /// How failed calls are repeated.
     pub retry: RetryPolicy,
+    /// Where clients say what they wait for.
+    pub waits: Waits,
 }
 
 impl Default for GatewayOptions {
@@ -49,6 +51,7 @@ impl Default for GatewayOptions {
             max_reply_bytes: 1 << 30,
             resolver: Resolver::default(),
             retry: RetryPolicy::default(),
+            waits: Waits::default(),
         }
     }
 }

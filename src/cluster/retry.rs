@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::cluster::ClusterError;
+use crate::cluster::waits::Waits;
 use crate::model::Retry;
 
 /// How often a sleeping retry looks at the stop flag.
@@ -75,11 +76,13 @@ fn sleep(pause: Duration, stop: &AtomicBool) -> bool {
 pub(crate) fn run<T>(
     policy: &RetryPolicy,
     stop: &AtomicBool,
+    waits: &Waits,
     elsewhere: impl Fn(&ClusterError) -> bool,
     mut attempt: impl FnMut(u32) -> Result<T, ClusterError>,
 ) -> Result<T, ClusterError> {
     let (mut failures, mut steps, mut hopeless, mut unanswered) = (0, 0, 0, 0);
     let mut first_failure = None;
+    let mut repeated = waits.call();
     loop {
         if stop.load(Ordering::Relaxed) {
             return Err(ClusterError::Interrupted);
@@ -109,6 +112,9 @@ pub(crate) fn run<T>(
             return Err(ClusterError::Exhausted { attempts: failures, source: Box::new(error) });
         }
         tracing::debug!(%error, failures, ?pause, "gateway call failed, trying again");
+        if !elsewhere {
+            repeated.failed(&error, policy.total.saturating_sub(since.elapsed()));
+        }
         if !sleep(pause, stop) {
             return Err(ClusterError::Interrupted);
         }
@@ -142,6 +148,7 @@ mod tests {
             let result: Result<(), _> = run(
                 &quick(9),
                 &stop,
+                &Waits::default(),
                 |_| false,
                 |failures| {
                     calls += 1;
@@ -162,23 +169,35 @@ mod tests {
             |wait| ClusterError::Overloaded { method: "m", table: "t".into(), message: String::new(), wait };
         let begun = Instant::now();
         let told = Some(Duration::from_millis(300));
-        let result =
-            run(&quick(9), &stop, |_| false, |failures| if failures == 0 { Err(throttled(told)) } else { Ok(()) });
+        let result = run(
+            &quick(9),
+            &stop,
+            &Waits::default(),
+            |_| false,
+            |failures| if failures == 0 { Err(throttled(told)) } else { Ok(()) },
+        );
         assert!(result.is_ok() && begun.elapsed() >= Duration::from_millis(300));
         let too_long = Some(Duration::from_secs(3600));
-        let result: Result<(), _> = run(&quick(9), &stop, |_| false, |_| Err(throttled(too_long)));
+        let result: Result<(), _> = run(&quick(9), &stop, &Waits::default(), |_| false, |_| Err(throttled(too_long)));
         assert!(matches!(result, Err(ClusterError::Exhausted { attempts: 1, .. })));
     }
 
     #[test]
     fn repeats_what_may_pass_and_nothing_else() {
         let stop = AtomicBool::new(false);
-        let result = run(&quick(5), &stop, |_| false, |failures| if failures < 3 { Err(lost()) } else { Ok(failures) });
+        let result = run(
+            &quick(5),
+            &stop,
+            &Waits::default(),
+            |_| false,
+            |failures| if failures < 3 { Err(lost()) } else { Ok(failures) },
+        );
         assert_eq!(result.unwrap(), 3);
         let mut calls = 0;
         let result: Result<(), _> = run(
             &quick(5),
             &stop,
+            &Waits::default(),
             |_| false,
             |_| {
                 calls += 1;
@@ -195,7 +214,7 @@ mod tests {
         let slow =
             RetryPolicy { first_pause: Duration::from_millis(2), max_pause: Duration::from_secs(60), ..quick(16) };
         let slow = RetryPolicy { total: Duration::from_secs(10), ..slow };
-        let result: Result<(), _> = run(&slow, &stop, |_| true, |_| Err(lost()));
+        let result: Result<(), _> = run(&slow, &stop, &Waits::default(), |_| true, |_| Err(lost()));
         // With pauses that grow the time is over before.
         assert!(matches!(result, Err(ClusterError::Exhausted { attempts: 16, .. })));
     }
@@ -203,10 +222,10 @@ mod tests {
     #[test]
     fn gives_up_after_the_budget() {
         let stop = AtomicBool::new(false);
-        let result: Result<(), _> = run(&quick(4), &stop, |_| false, |_| Err(lost()));
+        let result: Result<(), _> = run(&quick(4), &stop, &Waits::default(), |_| false, |_| Err(lost()));
         assert!(matches!(result, Err(ClusterError::Exhausted { attempts: 4, .. })));
         let hasty = RetryPolicy { total: Duration::ZERO, ..quick(100) };
-        let result: Result<(), _> = run(&hasty, &stop, |_| false, |_| Err(lost()));
+        let result: Result<(), _> = run(&hasty, &stop, &Waits::default(), |_| false, |_| Err(lost()));
         assert!(matches!(result, Err(ClusterError::Exhausted { attempts: 1, .. })));
     }
 
@@ -220,7 +239,7 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(30));
                 stop.store(true, Ordering::Relaxed);
             });
-            let result: Result<(), _> = run(&slow, &stop, |_| false, |_| Err(lost()));
+            let result: Result<(), _> = run(&slow, &stop, &Waits::default(), |_| false, |_| Err(lost()));
             assert!(matches!(result, Err(ClusterError::Interrupted)));
         });
     }

@@ -163,8 +163,8 @@ fn cluster_code(error: &ClusterError) -> Option<u8> {
     match error.cause() {
         ClusterError::AccessDenied { .. } => Some(12),
         error if error.is_wrong_protocol() => Some(2),
-        // Somebody has to enable it, but then the same command goes through.
-        ClusterError::TableDisabled { .. } => Some(75),
+        // One odd answer may pass, which is why it was asked again; what stays is a wrong address.
+        ClusterError::NotThrift { .. } => Some(2),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cluster::{GatewayAddress, GatewayOptions, Gateways, RetryPolicy, Transport};
-use crate::flow::{Cancel, FlowError};
+use crate::flow::{Cancel, FlowError, Progress};
 use crate::store::{RepositoryUrl, Store, StoreError, StoreOptions};
 
 /// How to reach the gateways.
@@ -45,11 +45,11 @@ impl Default for GatewaySettings {
     }
 }
 
-/// Gateways to connect to; nothing is sent yet.
+/// Gateways to connect to; nothing is sent yet. What their clients wait for shows in `progress`.
 ///
 /// # Errors
 /// [`FlowError::Input`] for an address that is none.
-pub fn open_gateways(settings: &GatewaySettings, cancel: &Cancel) -> Result<Gateways, FlowError> {
+pub fn open_gateways(settings: &GatewaySettings, progress: &Progress, cancel: &Cancel) -> Result<Gateways, FlowError> {
     let addresses = settings.gateways.iter().map(|text| GatewayAddress::parse(text)).collect::<Result<Vec<_>, _>>();
     let addresses = addresses.map_err(|e| FlowError::input(e.to_string()))?;
     let defaults = GatewayOptions::default();
@@ -65,6 +65,7 @@ pub fn open_gateways(settings: &GatewaySettings, cancel: &Cancel) -> Result<Gate
         write_timeout: settings.write_timeout,
         transport,
         retry: RetryPolicy { total: settings.retry_for, ..defaults.retry },
+        waits: progress.waits().clone(),
         ..defaults
     };
     Gateways::new(addresses, options, cancel.flag()).map_err(|e| FlowError::input(e.to_string()))

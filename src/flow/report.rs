@@ -15,6 +15,10 @@ pub struct TableReport {
     pub table: String,
     /// What is in it.
     pub kind: TableKind,
+    /// Regions when the backup began.
+    pub regions: u64,
+    /// Versions of a column that were asked for; 2147483647 is all.
+    pub versions: i32,
     /// Rows, cells, points, bytes and checksum.
     #[serde(flatten)]
     pub tally: Tally,
@@ -178,6 +182,8 @@ impl From<&TableRecord> for TableReport {
         Self {
             table: table.name.clone(),
             kind: table.kind,
+            regions: table.split_keys.len() as u64 + 1,
+            versions: table.versions,
             tally: table.tally,
             raw_cells: table.raw_cells.values().copied().fold(0, u64::saturating_add),
             raw_reasons: table.raw_cells.clone(),
@@ -250,6 +256,8 @@ impl DifferenceKind {
 pub struct CellDifference {
     /// Table in the backup.
     pub table: String,
+    /// The table that it is compared with.
+    pub source_table: String,
     /// Row key in hex.
     pub row: String,
     /// Family.
@@ -287,8 +295,10 @@ pub struct VerifyReport {
     pub level: VerifyLevel,
     /// Files looked at.
     pub files: u64,
-    /// Cells decoded or compared.
+    /// Cells of the backup that were decoded; 0 with level `files`.
     pub cells: u64,
+    /// Cells read from the live cluster, with level `source`.
+    pub source_cells: u64,
     /// Number of problems, and of differences that somebody must look at: with `--strict` all, otherwise those of
     /// kinds `deleted`, `missing` and `damaged`.
     pub differences: u64,

@@ -32,6 +32,8 @@ pub struct Repository {
     store: Store,
     id: String,
     rule: CommitRule,
+    /// This process made it.
+    created: bool,
 }
 
 impl Repository {
@@ -42,10 +44,8 @@ impl Repository {
     /// [`RepositoryError::NotARepository`] when there are backups or a foreign `repository.json`,
     /// [`RepositoryError::NewerFormat`], [`RepositoryError::NotCreateOnly`], and whatever the store says.
     pub async fn init_or_open(store: Store) -> Result<Self, RepositoryError> {
-        if store.size(REPOSITORY).await?.is_none() {
-            Self::init(&store).await?;
-        }
-        let repository = Self::open(store).await?;
+        let created = store.size(REPOSITORY).await?.is_none() && Self::init(&store).await?;
+        let repository = Self { created, ..Self::open(store).await? };
         repository.check_create_only().await?;
         Ok(repository)
     }
@@ -60,11 +60,13 @@ impl Repository {
             return Self::init_or_open(store).await;
         }
         let store = store.without_conditions();
+        let mut created = false;
         if store.size(REPOSITORY).await?.is_none() {
             let record = Self::new_record(&store).await?;
-            store.put_read_back(REPOSITORY, record, MANIFEST_WAIT).await?;
+            created = store.put_read_back(REPOSITORY, record.clone(), MANIFEST_WAIT).await? == record;
+            announce(&store, created);
         }
-        Ok(Self { rule: CommitRule::ReadBack, ..Self::open(store).await? })
+        Ok(Self { rule: CommitRule::ReadBack, created, ..Self::open(store).await? })
     }
 
     /// How the files that decide are written here.
@@ -72,10 +74,16 @@ impl Repository {
         self.rule
     }
 
-    async fn init(store: &Store) -> Result<(), RepositoryError> {
-        // Another process may be faster; then its record counts.
-        store.put_settled(REPOSITORY, Self::new_record(store).await?).await?;
-        Ok(())
+    /// True when this process created it: nobody had backed up to this place before.
+    pub fn was_created(&self) -> bool {
+        self.created
+    }
+
+    /// True when it was created here: another process may be faster, then its record counts.
+    async fn init(store: &Store) -> Result<bool, RepositoryError> {
+        let created = store.put_settled(REPOSITORY, Self::new_record(store).await?).await?.is_none();
+        announce(store, created);
+        Ok(created)
     }
 
     /// The text of `repository.json` for an empty place.
@@ -123,7 +131,7 @@ impl Repository {
                 record.sealing
             )));
         }
-        Ok(Self { store, id: record.id, rule: CommitRule::CreateOnly })
+        Ok(Self { store, id: record.id, rule: CommitRule::CreateOnly, created: false })
     }
 
     /// A put of what is already there, byte for byte, so that a store that overwrites does no harm.
@@ -342,6 +350,13 @@ impl Repository {
 
     async fn shard_record(&self, path: String) -> Result<ShardRecord, RepositoryError> {
         unseal(&read_small(&self.store, &path).await?, &path)
+    }
+}
+
+/// At once, because a backup takes hours: whoever mistyped the place wants to know before that.
+fn announce(store: &Store, created: bool) {
+    if created {
+        tracing::warn!("created a new repository at {}: there was none", store.place());
     }
 }
 

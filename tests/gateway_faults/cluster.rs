@@ -203,7 +203,7 @@ fn a_table_that_is_disabled_or_dropped_ends_the_run() {
     let tables = SMALL.load(bed, &["000002"]);
     let disable = |table: &str| drop(bed.must(&format!("disable {table}")));
     let event = Event::new("table disabled", bed, &disable);
-    event.backup_fails(&tables, "failed at once, committed nothing", 75, "is disabled; enable it in the HBase shell");
+    event.backup_fails(&tables, "failed at once, committed nothing", 1, "is disabled; enable it in the HBase shell");
     bed.must(&format!("enable {}", tables.data()));
     let drop_it = |table: &str| drop(bed.must(&format!("drop {table}")));
     let event = Event::new("table dropped", bed, &drop_it);
@@ -219,7 +219,7 @@ fn a_table_that_is_disabled_or_dropped_ends_the_run() {
         let event = Event { more: &more, ..Event::new("table disabled", bed, &disable) };
         event.restore_fails(
             "waited for the gateway to give up, asked whether the table is enabled",
-            75,
+            1,
             "is disabled; enable it",
         );
     }

@@ -108,7 +108,11 @@ fn every_kind_of_change_is_named_and_nothing_else() {
     let tables = small.load(bed, &["000002"]);
     let repository = Repository::default();
     repository.backup(bed, &tables, &[]).expect(0);
-    assert_eq!(verify(bed, &repository, 0)["differences"], 0);
+    let equal = verify(bed, &repository, 0);
+    assert_eq!(equal["differences"], 0);
+    // Each cell counts once, on either side.
+    let saved = repository.verify("cells", &[]).expect(0).json["cells"].clone();
+    assert_eq!((&equal["cells"], &equal["source_cells"]), (&saved, &saved), "{equal}");
 
     let at = |metric, series, hour, point| small.cell(&small.key(metric, series, hour), hour, point);
     let mut changes = Changes::new(tables);
@@ -261,4 +265,25 @@ fn renamed_and_absent_tables() {
     bed.must(&format!("drop {data}"));
     let gone = repository.verify("source", &["--gateway", &gateway]);
     assert!(gone.code != 0 && gone.err.contains(&data), "{} {}", gone.code, gone.err);
+}
+
+/// Where a table has another name in the cluster, a difference is one of the table that was looked at.
+#[test]
+fn a_difference_names_the_table_of_the_source() {
+    let bed = Bed::shared();
+    let small = Synthetic::default();
+    let tables = small.load(bed, &[]);
+    let repository = Repository::default();
+    repository.backup(bed, &tables, &[]).expect(0);
+    let copy = format!("{}copy", tables.prefix);
+    bed.must(&format!("create {copy} t VERSIONS=1"));
+    let gateway = bed.thrift2_address();
+    let rename = format!("{}={copy}", tables.data());
+    let run = repository.verify("source", &["--gateway", &gateway, "--rename-table", &rename]).expect(3);
+    let cell = &run.json["cells_named"][0];
+    assert_eq!((&cell["table"], &cell["source_table"]), (&tables.data().into(), &copy.clone().into()), "{cell}");
+    let path = repository.path();
+    let words = ["verify", "--level", "source", "--repository", path.to_str().unwrap(), "--gateway", &gateway];
+    let text = crate::support::ark::run(&[&words[..], &["--rename-table", &rename]].concat()).expect(3).out;
+    assert!(text.contains(&format!("deleted: {copy} row ")), "{text}");
 }

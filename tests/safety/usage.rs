@@ -1,5 +1,6 @@
 //! Wrong places and wrong names: the exit code fits, the message helps, and nothing is left behind.
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -44,13 +45,86 @@ fn no_gateway_is_temporary_and_told_at_once() {
     }
 }
 
+/// What is there answers with something else, or reads what it is sent and hangs up: no waiting makes it a gateway.
 #[test]
-fn a_port_that_speaks_something_else_is_told() {
+fn a_port_that_speaks_no_thrift_is_usage() {
     let bed = Bed::shared();
-    let zookeeper = bed.zk_quorum();
-    let run = ark::run(&["check", "--json", "--gateway", &zookeeper, "--retry-for", "0s", "--read-timeout", "5s"]);
-    assert!(run.code == 75 || run.code == 1, "{} {}", run.code, run.err);
-    assert!(run.err.contains(&zookeeper), "{}", run.err);
+    let banner = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = banner.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in banner.incoming() {
+            let _ = stream.unwrap().write_all(b"SSH-2.0-OpenSSH_9.2p1\r\n");
+        }
+    });
+    for port in [bed.zk_quorum(), address] {
+        let run = ark::run(&["check", "--json", "--gateway", &port, "--retry-for", "20s"]);
+        assert_told(run, 2, &[&port, "is no HBase Thrift gateway", "9090"]);
+    }
+}
+
+#[test]
+fn a_transport_that_is_not_the_gateways_is_blamed_on_the_flag() {
+    let bed = Bed::shared();
+    let gateway = bed.thrift2_address();
+    for flag in ["--framed", "--compact"] {
+        let run = ark::run(&["check", "--json", "--gateway", &gateway, flag]);
+        assert_told(run, 2, &[&gateway, "unframed binary", "leave out --framed"]);
+    }
+}
+
+#[test]
+fn a_new_repository_is_announced() {
+    let bed = Bed::shared();
+    let tables = Synthetic::default().load(bed, &[]);
+    let repository = Repository::default();
+    let words = format!("created a new repository at {}", repository.path().display());
+    let first = repository.backup(bed, &tables, &[]).expect(0);
+    assert!(first.json["warnings"].to_string().contains(&words), "{}", first.out);
+    assert!(first.err.contains(&words), "{}", first.err);
+    let second = repository.backup(bed, &tables, &[]).expect(0);
+    assert!(!second.out.contains("created a new") && !second.err.contains("created a new"), "{}", second.err);
+}
+
+#[test]
+fn a_dry_run_prints_what_a_plan_knows() {
+    let bed = Bed::shared();
+    let tables = Synthetic::default().load(bed, &["000002"]);
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, path) = (bed.thrift2_address(), folder.path().join("r"));
+    let mut words = vec!["backup", "--dry-run", "--gateway", &gateway, "--repository", path.to_str().unwrap()];
+    let flags = ark::table_flags(&tables);
+    words.extend(flags.iter().map(String::as_str));
+    let text = ark::run(&words).expect(0).out;
+    let header = text.lines().find(|line| line.starts_with("table ")).unwrap();
+    assert_eq!(header.split_whitespace().collect::<Vec<_>>(), ["table", "kind", "regions", "versions"]);
+    let data = text.lines().find(|line| line.starts_with(&format!("{} ", tables.data()))).unwrap();
+    assert_eq!(data.split_whitespace().collect::<Vec<_>>()[1..], ["data", "2", "1"]);
+    assert!(
+        !text.contains("peak memory") && !text.contains("checksum") && !text.contains("0000000000000000"),
+        "{text}"
+    );
+    words.push("--json");
+    let table = ark::run(&words).expect(0).json["tables"][0].clone();
+    assert_eq!((&table["regions"], &table["versions"]), (&2.into(), &1.into()), "{table}");
+    assert!(table["cells"].is_null() && table["checksum"].is_null(), "a plan has counted nothing: {table}");
+}
+
+/// A name that is wrong on either side ends a verification before any file is read.
+#[test]
+fn a_verification_of_tables_that_are_not_there_is_usage() {
+    let bed = Bed::shared();
+    let tables = Synthetic::default().load(bed, &[]);
+    let (repository, gateway) = (Repository::default(), bed.thrift2_address());
+    repository.backup(bed, &tables, &[]).expect(0);
+    let verify = |more: &[&str]| repository.verify("source", &[&["--gateway", &gateway], more].concat());
+    let (data, uid) = (tables.data(), tables.names()[1].clone());
+    let unknown = verify(&["--rename-table", "tsbd=x"]);
+    assert_told(unknown, 2, &["the backup has no table tsbd; it has: ", &data, &uid]);
+    let nowhere = verify(&["--rename-table", &format!("{data}=nowhere")]);
+    assert_told(nowhere, 2, &["table nowhere does not exist on this cluster; it has: ", &uid, "--rename-table"]);
+    let meta = tables.names()[2].clone();
+    bed.must(&format!("drop {meta}"));
+    assert_told(verify(&[]), 2, &[&format!("table {meta} does not exist on this cluster; it has: ")]);
 }
 
 #[test]

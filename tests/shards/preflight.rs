@@ -163,7 +163,7 @@ fn what_stops_a_backup_must_be_read() {
     assert_eq!(check(&gateway, &tables, &[]).expect(0).json["stops_a_backup"], serde_json::json!([]));
 }
 
-/// A gateway of the old API where Thrift2 is asked for is no source, and as one it is said to be poor.
+/// A gateway of the old API where Thrift2 is asked for is no source, and as one it is said to show less.
 #[test]
 fn a_thrift1_gateway_is_told_apart() {
     let bed = Bed::shared();
@@ -174,8 +174,8 @@ fn a_thrift1_gateway_is_told_apart() {
         assert!(run.err.contains(text), "{text:?} is not in: {}", run.err);
     }
     for gateway in [address.clone(), format!("thrift1://{address}")] {
-        let lost = check(&gateway, &tables, &[]).expect(3).json["would_be_lost"].to_string();
-        assert!(lost.contains("only the latest version"), "{lost}");
+        let told = check(&gateway, &tables, &[]).expect(0).json["warnings"].to_string();
+        assert!(told.contains("speaks Thrift1: only the latest version"), "{told}");
     }
 }
 

@@ -120,6 +120,8 @@ fn report(kind: TableKind, reasons: &[(&str, u64)]) -> BackupReport {
             gaps: Vec::new(),
             table: "tsdb".into(),
             kind,
+            regions: 1,
+            versions: 1,
             tally: Tally { rows: 2, cells: 1234, points: 5, bytes: 2048, checksum: 0xab },
             raw_cells: reasons.iter().map(|(_, n)| n).sum(),
             raw_reasons: reasons.iter().map(|(name, n)| (name.to_string(), *n)).collect(),
@@ -181,11 +183,11 @@ table  kind  shards  rows  cells  points  raw cells    bytes  written  checksum
 tsdb   data       1     2  1,234       5          3  2.0 KiB  1.0 KiB  00000000000000ab
 all               1     2  1,234       5          3  2.0 KiB  1.0 KiB
 
-read 4.0 KiB from the cluster, wrote 1.0 KiB, read 1 files back, peak memory 1.0 MiB
+read 4.0 KiB from the cluster, wrote 1.0 KiB, read 1 file back, peak memory 1.0 MiB
 row keys: metric 3, tagk 3, tagv 3 bytes, no salt (detected)
-7 cells of tsdb are in rows with salt 1 with 20 buckets
+7 cells of tsdb in rows with salt 1 with 20 buckets
 raw cells of tsdb: old_version 3
-not there: tsdb-tree
+not found: tsdb-tree
 warning: careful
 ";
     assert_eq!(outcome.text, expected);

@@ -17,7 +17,7 @@ impl ClusterError {
                 Retry::Transient
             }
             Self::NoResult { .. } => Retry::Transient,
-            Self::NoTransport { .. } | Self::Regions { .. } => Retry::Transient,
+            Self::NoTransport { .. } | Self::NotThrift { .. } | Self::Regions { .. } => Retry::Transient,
             Self::Silent { .. } | Self::Busy { .. } | Self::Overloaded { .. } => Retry::Throttled,
             Self::Refused { retry, .. } | Self::Unreadable { retry, .. } => *retry,
             // The region list fails this way while a region is in transition.
@@ -56,7 +56,7 @@ impl ClusterError {
     pub(crate) fn patience(&self) -> u32 {
         match self {
             Self::Protocol { .. } | Self::Application { .. } | Self::NoTransport { .. } | Self::Silent { .. } => FEW,
-            Self::NoResult { .. } => FEW,
+            Self::NoResult { .. } | Self::NotThrift { .. } => FEW,
             Self::Regions { .. } => unreadable::LOOKS,
             Self::Unreadable { .. } => unreadable::READS,
             _ => u32::MAX,
@@ -79,12 +79,15 @@ impl ClusterError {
     /// True when the gateway rather than the table is to blame.
     pub(crate) fn blames_gateway(&self) -> bool {
         self.ends_connection() && !matches!(self, Self::ReplyTooLong { .. } | Self::Space(_))
-            || matches!(self, Self::Connect { .. } | Self::NoTransport { .. } | Self::Silent { .. } | Self::Busy { .. })
+            || matches!(self, Self::Connect { .. } | Self::Silent { .. } | Self::Busy { .. })
+            || matches!(self, Self::NoTransport { .. } | Self::NotThrift { .. })
     }
 
     /// True when the address is the wrong one: what is there speaks another protocol, or the other service.
     pub fn is_wrong_protocol(&self) -> bool {
-        matches!(self.cause(), Self::Http { .. } | Self::Tls { .. } | Self::Sasl { .. } | Self::WrongApi { .. })
+        let cause = self.cause();
+        matches!(cause, Self::Http { .. } | Self::Tls { .. } | Self::Sasl { .. })
+            || matches!(cause, Self::WrongApi { .. } | Self::WrongTransport { .. })
     }
 
     /// True when a batch may have been refused because of the size of one of its cells. The gateway's own limit shows as

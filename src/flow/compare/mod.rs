@@ -126,7 +126,7 @@ impl Found {
     }
 }
 
-/// A difference, as reports name it.
+/// A difference, as reports name it; the table of the cluster is for [`Comparison`] to add.
 pub fn difference(
     table: &str,
     kind: DifferenceKind,
@@ -136,6 +136,7 @@ pub fn difference(
     let cell = saved.or(live)?;
     Some(CellDifference {
         table: table.to_string(),
+        source_table: String::new(),
         row: hex(&cell.row),
         family: String::from_utf8_lossy(&cell.family).into_owned(),
         qualifier: hex(&cell.qualifier),
@@ -225,6 +226,7 @@ impl Comparison<'_> {
             let sides = self.cells(client, shard, &range, &live, &group)?;
             self.judge.compare(shard, sides, &mut found);
         }
+        found.named.iter_mut().for_each(|difference| self.name.clone_into(&mut difference.source_table));
         Ok(found)
     }
 

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::cluster::Waits;
+
 /// Counters that the stages add to and the command line reads. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Progress(Arc<Counters>);
@@ -19,6 +21,7 @@ struct Counters {
     bytes_written: AtomicU64,
     paused: AtomicBool,
     back_off: Mutex<Option<BackingOff>>,
+    waits: Waits,
 }
 
 /// A run that goes slower because a gateway does.
@@ -53,6 +56,8 @@ pub struct ProgressView {
     pub paused: bool,
     /// How much the run is held back for the cluster's other users.
     pub back_off: Option<BackingOff>,
+    /// The failed call that is being repeated, and until when.
+    pub waiting: Option<String>,
 }
 
 impl Progress {
@@ -110,6 +115,11 @@ impl Progress {
         *self.0.back_off.lock().unwrap_or_else(PoisonError::into_inner) = back_off;
     }
 
+    /// Where clients of gateways say what they wait for.
+    pub fn waits(&self) -> &Waits {
+        &self.0.waits
+    }
+
     /// The counters now.
     pub fn view(&self) -> ProgressView {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -124,6 +134,7 @@ impl Progress {
             bytes_written: load(&self.0.bytes_written),
             paused: self.0.paused.load(Ordering::Relaxed),
             back_off: *self.0.back_off.lock().unwrap_or_else(PoisonError::into_inner),
+            waiting: self.0.waits.now().map(|wait| wait.to_string()),
         }
     }
 }

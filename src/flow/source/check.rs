@@ -1,10 +1,10 @@
 //! The preflight: everything that a backup would find out in its first second, and nothing written.
 
-use crate::cluster::Api;
+use crate::cluster::{Api, Client};
 use crate::flow::engine::pace::Pace;
 use crate::flow::engine::threads::Threads;
 use crate::flow::plan::Source;
-use crate::flow::source::descriptions::not_carried;
+use crate::flow::source::descriptions::{few_attributes, unknown_attributes};
 use crate::flow::source::detect::{decide, sample_keys};
 use crate::flow::source::gaps::AtDamage;
 use crate::flow::source::names::{name_warnings, read_names, uid_warnings};
@@ -29,32 +29,27 @@ pub fn check(
     progress: &Progress,
     cancel: &Cancel,
 ) -> Result<CheckReport, FlowError> {
-    progress.stage("asking the gateways", 0);
+    progress.stage("connecting", 0);
     let ClusterSection { section, cluster_id, thrift1, .. } = ClusterSection::ask(&source.gateways)?;
     let Section { facts: gateways, mut warnings, mut stops } = section;
-    let lost = thrift1.iter().map(|address| {
+    warnings.extend(thrift1.iter().map(|address| {
         format!(
-            "{address} speaks Thrift1: only the latest version of a cell can be read; start a Thrift2 gateway \
-             (hbase thrift2 start)"
+            "{address} speaks Thrift1: only the latest version of a cell can be read, and a restore through it is slow"
         )
-    });
-    let mut lost: Vec<String> = lost.collect();
+    }));
     let mut store = Vec::new();
     if let Some(repository) = repository {
-        progress.stage("looking at the repository", 0);
+        progress.stage("checking the repository", 0);
         let found = preflight::check_store(&Threads::new(1)?, repository, cluster_id.as_deref())?;
         store = found.facts;
         warnings.extend(found.warnings);
         stops.extend(found.stops);
     }
     let mut client = source.gateways.client();
-    progress.stage("looking at the tables", 0);
+    progress.stage("inspecting tables", 0);
     let found =
         SourceTables::find(&mut client, &source.names, source.conf.as_ref(), &source.descriptions, AtDamage::Skip)?;
-    lost.extend(not_carried(&found.tables));
-    if client.gateway()?.api == Api::Thrift2 && !client.manages_tables()? {
-        warnings.push(BEFORE_2_2.into());
-    }
+    let lost = lost(&mut client, &found.tables, &mut warnings)?;
     let charset = source.charset.unwrap_or_default();
     let (names, facts) = match found.uid() {
         Some(uid) => read_names(&mut client, uid, charset, AtDamage::Fail, &Pace::free(cancel))?,
@@ -101,6 +96,22 @@ pub fn check(
         stops_a_backup: stops,
         would_be_lost: lost,
     })
+}
+
+/// What the tables have and a backup through this gateway would not hold; what it makes no difference to comes as a
+/// warning.
+fn lost(client: &mut Client, tables: &[SourceTable], warnings: &mut Vec<String>) -> Result<Vec<String>, FlowError> {
+    let mut lost: Vec<String> = unknown_attributes(tables).into_iter().collect();
+    warnings.extend(few_attributes(tables).map(|few| format!("a backup would not hold {few}")));
+    match client.gateway()?.api {
+        Api::Thrift2 if !client.manages_tables()? => warnings.push(BEFORE_2_2.into()),
+        Api::Thrift2 => {}
+        Api::Thrift1 => {
+            let older = tables.iter().filter_map(SourceTable::older_versions);
+            lost.extend(older.map(|older| format!("{older}; only a Thrift2 gateway (hbase thrift2 start) reads them")));
+        }
+    }
+    Ok(lost)
 }
 
 /// Keys of a table that a backup will not be able to read.

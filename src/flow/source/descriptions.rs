@@ -23,12 +23,12 @@ pub fn read_descriptions(files: &[PathBuf]) -> Result<Vec<TableDescriptor>, Flow
         let tables = parsed.map_err(|error| FlowError::input(format!("{}: {error}", file.display())))?;
         if tables.is_empty() {
             return Err(FlowError::input(format!(
-                "{} describes no table; wanted is what the HBase shell prints for `describe 'TABLE'`",
+                "{} describes no table; expected the output of the HBase shell for `describe 'TABLE'`",
                 file.display()
             )));
         }
         if let Some(twice) = tables.iter().find(|table| found.iter().any(|other| other.name == table.name)) {
-            return Err(FlowError::input(format!("{} describes table {} once more", file.display(), twice.name)));
+            return Err(FlowError::input(format!("{} describes table {} a second time", file.display(), twice.name)));
         }
         found.extend(tables);
     }
@@ -51,7 +51,7 @@ pub fn describe(
         for family in &table.families {
             if !client.has_family(name, &family.name)? {
                 return Err(FlowError::input(format!(
-                    "table {name} has no family {}, which --table-description gives it; describe it anew",
+                    "table {name} has no family {}, which --table-description gives it; describe the table again",
                     String::from_utf8_lossy(&family.name)
                 )));
             }
@@ -77,27 +77,31 @@ fn of_names_alone(client: &mut Client, name: &str) -> Result<TableDescriptor, Fl
 
 /// What of the tables' descriptors a backup would not hold, in words.
 pub fn not_carried(tables: &[SourceTable]) -> Vec<String> {
-    let named = |source: DescriptorSource| -> Vec<&str> {
-        tables.iter().filter(|table| table.described_by == source).map(|table| table.name.as_str()).collect()
-    };
-    let file = "--table-description FILE with the output of `describe` in the HBase shell has all of it";
-    let mut lost = Vec::new();
-    let unknown = named(DescriptorSource::Unknown);
-    if !unknown.is_empty() {
-        lost.push(format!(
-            "the attributes of {} (compression, time to live and all others), which this gateway does not report; {file}",
-            unknown.join(", ")
-        ));
-    }
-    let few = named(DescriptorSource::Thrift1);
-    if !few.is_empty() {
-        lost.push(format!(
-            "most attributes of {}: a Thrift1 gateway reports VERSIONS, COMPRESSION, IN_MEMORY, BLOOMFILTER and BLOCKCACHE, and \
-             TTL from HBase 1.4 on; {file}",
-            few.join(", ")
-        ));
-    }
-    lost
+    unknown_attributes(tables).into_iter().chain(few_attributes(tables)).collect()
+}
+
+const BY_HAND: &str = "--table-description FILE with the output of `describe` in the HBase shell has all of it";
+
+fn described_by(tables: &[SourceTable], source: DescriptorSource) -> Option<String> {
+    let named = tables.iter().filter(|table| table.described_by == source).map(|table| table.name.as_str());
+    Some(named.collect::<Vec<_>>().join(", ")).filter(|names| !names.is_empty())
+}
+
+/// The tables of which no attribute is known, in words.
+pub fn unknown_attributes(tables: &[SourceTable]) -> Option<String> {
+    let names = described_by(tables, DescriptorSource::Unknown)?;
+    Some(format!(
+        "the attributes of {names} (compression, time to live and all others), which this gateway does not report; {BY_HAND}"
+    ))
+}
+
+/// The tables of which some attributes are known, in words.
+pub fn few_attributes(tables: &[SourceTable]) -> Option<String> {
+    let names = described_by(tables, DescriptorSource::Thrift1)?;
+    Some(format!(
+        "most attributes of {names}: a Thrift1 gateway reports VERSIONS, COMPRESSION, IN_MEMORY, BLOOMFILTER and \
+         BLOCKCACHE, and TTL from HBase 1.4 on; {BY_HAND}"
+    ))
 }
 
 #[cfg(test)]
@@ -118,7 +122,7 @@ mod tests {
         for (path, hint) in [
             (file("empty", ""), "describes no table"),
             (file("cut", "Table tsdb is ENABLED\n{NAME => 't'"), "line 2"),
-            (good.clone(), "once more"),
+            (good.clone(), "a second time"),
             (folder.path().join("absent"), "absent: No such file"),
         ] {
             let error = read_descriptions(&[good.clone(), path]).unwrap_err();

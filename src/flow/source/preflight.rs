@@ -138,6 +138,10 @@ pub fn store_section(
     backups_of: Option<&str>,
 ) -> Result<Section, FlowError> {
     let mut section = Section::default();
+    if repository.was_created() {
+        let place = repository.store().place();
+        section.warnings.push(format!("created a new repository at {place}: there was none; is this the right place?"));
+    }
     if let Some(cluster) = backups_of {
         section.warnings.extend(other_cluster(threads, repository, cluster)?);
     }
@@ -177,8 +181,8 @@ fn other_cluster(threads: &Threads, repository: &Repository, ours: &str) -> Resu
     let other = plans.into_iter().find_map(|plan| Some((plan.cluster_id.filter(|id| id != ours)?, plan.backup)));
     Ok(other.map(|(id, backup)| {
         format!(
-            "the repository holds backups of another cluster: {backup} is of cluster {id}, this is cluster {ours}; retention \
-             rules count them together, so keep a repository for each cluster"
+            "the repository holds backups of another cluster: {backup} is of cluster {id}, this is cluster {ours}; `latest` is the \
+             newest of all of them, so keep a repository for each cluster"
         )
     }))
 }

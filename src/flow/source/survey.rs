@@ -12,7 +12,7 @@ use crate::flow::source::names::{NameSource, Names, name_warnings, read_names};
 use crate::flow::source::tables::{SourceTable, SourceTables};
 use crate::flow::{BackupPlan, FlowError, OpentsdbConf, Progress};
 use crate::manifest::{PlanRecord, PlannedTable, ServerFacts};
-use crate::model::{DescriptorSource, NameCharset, time};
+use crate::model::{NameCharset, time};
 
 /// The cluster that a command line leads to.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Survey {
         progress: &Progress,
         pace: &Pace,
     ) -> Result<Self, FlowError> {
-        progress.stage("looking at the tables", 0);
+        progress.stage("inspecting tables", 0);
         let (source, at_damage) = (&plan.source, AtDamage::of(plan));
         let mut client = source.gateways.client();
         let conf = match begun {
@@ -73,7 +73,7 @@ impl Survey {
             }
         };
         let charset = begun.and_then(|begun| begun.name_charset).or(source.charset).unwrap_or_default();
-        progress.stage("reading names", 0);
+        progress.stage("reading UIDs", 0);
         let read_ms = time::now_ms();
         let (names, facts) = match found.uid() {
             Some(uid) => read_names(&mut client, uid, charset, at_damage, pace)?,
@@ -136,13 +136,8 @@ impl Survey {
     /// there is one of each cell.
     pub fn older_versions(&self, plan: &BackupPlan) -> Vec<String> {
         let fewer = |table: &&SourceTable| !self.raw && self.versions(plan, table) < table.versions();
-        let words = |table: &SourceTable| match table.described_by {
-            DescriptorSource::Unknown => {
-                format!("older versions of {}, should it keep any: its VERSIONS are not known", table.name)
-            }
-            _ => format!("older versions of {}, which keeps {}", table.name, table.versions()),
-        };
-        let mut lacking: Vec<String> = self.found.tables.iter().filter(fewer).map(words).collect();
+        let mut lacking: Vec<String> =
+            self.found.tables.iter().filter(fewer).filter_map(SourceTable::older_versions).collect();
         if self.raw && plan.max_versions < i32::MAX {
             lacking.push(format!(
                 "more than the {} newest versions of a cell, of which HBase counts deleted and overwritten ones too: some \

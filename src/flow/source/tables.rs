@@ -58,6 +58,17 @@ impl SourceTable {
         keys
     }
 
+    /// The versions that a Thrift1 gateway does not show, in words; `None` where every family keeps one.
+    pub fn older_versions(&self) -> Option<String> {
+        match (self.described_by, self.versions()) {
+            (DescriptorSource::Unknown, _) => {
+                Some(format!("older versions of {}, if it keeps any: its VERSIONS are unknown", self.name))
+            }
+            (_, ..=1) => None,
+            (_, versions) => Some(format!("older versions of {}, which keeps {versions}", self.name)),
+        }
+    }
+
     /// The greatest number of versions that a family keeps. A scan never shows more, so where it is not known all are
     /// asked for.
     pub fn versions(&self) -> i32 {
@@ -175,16 +186,45 @@ fn left_out(existing: &BTreeSet<String>, wanted: &[(String, TableKind, bool)]) -
     existing.iter().filter(|table| of_data(table) && !is_wanted(table) && !is_uid(table)).cloned().collect()
 }
 
-fn missing(name: &str, kind: TableKind, existing: &BTreeSet<String>) -> FlowError {
+/// Says that a table does not exist, and which do.
+fn missing_text(name: &str, existing: &BTreeSet<String>) -> String {
     let have: Vec<&str> = existing.iter().map(String::as_str).collect();
+    let have = if have.is_empty() { "no table at all".to_string() } else { have.join(", ") };
+    format!("table {name} does not exist on this cluster; it has: {have}")
+}
+
+/// Refuses names that are not those of tables of the cluster.
+///
+/// # Errors
+/// [`FlowError::Input`] with the first such name, the tables that there are and `advice`; the gateway's.
+pub fn require_tables<'n>(
+    client: &mut Client,
+    names: impl Iterator<Item = &'n str>,
+    advice: &str,
+) -> Result<(), FlowError> {
+    let existing: BTreeSet<String> = client.table_names()?.into_iter().collect();
+    for name in names {
+        let listed = existing.contains(name.strip_prefix("default:").unwrap_or(name));
+        if listed || existing.contains(name) {
+            continue;
+        }
+        return Err(match client.table_exists(name)? {
+            true => hidden(name.to_string()).into(),
+            false => FlowError::input(format!("{}. {advice}", missing_text(name, &existing))),
+        });
+    }
+    Ok(())
+}
+
+fn missing(name: &str, kind: TableKind, existing: &BTreeSet<String>) -> FlowError {
     let advice = match kind {
         TableKind::Uid => " When the UID table is lost, --no-uid-table backs up the rest, with UIDs in place of names.",
         _ => "",
     };
     FlowError::input(format!(
-        "table {name} does not exist on this cluster; it has: {}. Name the tables with --data-table, --uid-table, \
-         --meta-table, --tree-table and --table, or give the TSD's configuration with --opentsdb-conf{}{advice}",
-        if have.is_empty() { "no table at all".to_string() } else { have.join(", ") },
+        "{}. Name the tables with --data-table, --uid-table, --meta-table, --tree-table and --table, or give the TSD's \
+         configuration with --opentsdb-conf{}{advice}",
+        missing_text(name, existing),
         if advice.is_empty() { "" } else { "." }
     ))
 }

@@ -67,7 +67,7 @@ fn check_plan(
             report.files += 1;
             return Ok(());
         }
-        Ok(None) => "is missing: pruning may have begun".to_string(),
+        Ok(None) => "is missing: a prune may have started".to_string(),
         Err(RepositoryError::Store(error)) => return Err(error.into()),
         Err(error) => error.to_string(),
     };
@@ -278,8 +278,9 @@ fn warn_of_strays(
     let problem = "is a Delta log that the backup did not write: readers of the table may see other files";
     report.problems.extend(logs.into_iter().map(|log| FileProblem { path: log.path, problem: problem.into() }));
     if !strays.is_empty() {
+        let (files, are) = if strays.len() == 1 { ("file", "is") } else { ("files", "are") };
         report.warnings.push(format!(
-            "{} files in the backup's folder are not part of it: neither a restore nor the Delta logs nor views.sql use \
+            "{} {files} in the backup's folder {are} not part of it: neither a restore nor the Delta logs nor views.sql use \
              them, but a reader that takes all files of a folder does; prune removes them",
             strays.len()
         ));

@@ -36,6 +36,7 @@ pub fn verify(plan: &VerifyPlan, progress: &Progress, cancel: &Cancel) -> Result
         level: plan.level,
         files: 0,
         cells: 0,
+        source_cells: 0,
         differences: 0,
         ordinary_changes: 0,
         gaps: 0,
@@ -59,6 +60,7 @@ pub fn verify(plan: &VerifyPlan, progress: &Progress, cancel: &Cancel) -> Result
         report.warnings.extend(gaps::warnings(&contents.manifest));
         let gateways = source_gateways(plan)?;
         if let Some(gateways) = gateways {
+            source::require_tables(plan, gateways, &contents)?;
             source::require_versions(gateways, &contents)?;
         }
         files::check_files(plan, &threads, &contents, progress, cancel, &mut report)?;

@@ -5,6 +5,7 @@ use crate::flow::compare::{Comparison, Found, read_options};
 use crate::flow::engine::budget::ByteBudget;
 use crate::flow::engine::pace::Pace;
 use crate::flow::engine::threads::Threads;
+use crate::flow::source::tables;
 use crate::flow::stored::backup_files::BackupContents;
 use crate::flow::{FlowError, Progress, VerifyPlan, VerifyReport};
 use crate::manifest::TableRecord;
@@ -24,7 +25,6 @@ pub fn compare(
     progress: &Progress,
     report: &mut VerifyReport,
 ) -> Result<(), FlowError> {
-    contents.require_tables(plan.rename.iter().map(|(old, _)| old))?;
     let mut all = Found::new(plan.max_named);
     for table in &contents.manifest.tables {
         let comparison = Comparison {
@@ -44,7 +44,7 @@ pub fn compare(
         };
         all.add(comparison.run()?);
     }
-    report.cells += all.cells;
+    report.source_cells = all.cells;
     report.by_kind = all.by_kind;
     report.cells_named = all.named;
     Ok(())
@@ -67,6 +67,17 @@ pub fn require_versions(gateways: &Gateways, contents: &BackupContents) -> Resul
             gateway.address, table.name
         ))),
     }
+}
+
+/// Refuses names of tables that are not there, on either side.
+///
+/// # Errors
+/// [`FlowError::Input`] with the name and the tables that there are; the gateway's.
+pub fn require_tables(plan: &VerifyPlan, gateways: &Gateways, contents: &BackupContents) -> Result<(), FlowError> {
+    contents.require_tables(plan.rename.iter().map(|(old, _)| old))?;
+    let names: Vec<String> = contents.manifest.tables.iter().map(|table| name_there(plan, table)).collect();
+    let advice = "Where a table of the backup has another name there, say --rename-table OLD=NEW";
+    tables::require_tables(&mut gateways.client(), names.iter().map(String::as_str), advice)
 }
 
 /// What the first table of the backup is called in the cluster.
