@@ -9,6 +9,7 @@
 
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -86,7 +87,75 @@ fn the_guide_runs_as_it_stands() {
         after.sort();
         assert!(before == after, "{name}: {} cells, restored {}", before.len(), after.len());
     }
+    assert_reports_are_documented(&here);
     drop_plain_tables(bed);
+}
+
+/// The fields of reports that the README lists: command and, in brackets, the list whose elements have them; then each field
+/// and whether it is always there.
+fn documented_fields() -> BTreeMap<(String, String), BTreeMap<String, bool>> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let table = text.split_once("| report | fields |\n|---|---|\n").expect("the README lists the fields of reports").1;
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    let fields = rows.map(|row| {
+        let (of, fields) = row.trim_matches('|').split_once(" | ").unwrap();
+        let words: Vec<&str> = of.split('`').skip(1).step_by(2).collect();
+        let list = words.get(1).map_or("", |list| list.trim_matches(['[', ']']));
+        let mut found = BTreeMap::new();
+        for field in fields.split(", ").map(str::trim) {
+            // What stands in parentheses explains the field.
+            let (name, behind) = field.trim_start_matches('`').split_once('`').unwrap();
+            found.insert(name.to_owned(), !behind.starts_with('?'));
+        }
+        ((words[0].to_owned(), list.to_owned()), found)
+    });
+    fields.collect()
+}
+
+/// What the README says of `--json` is what the commands print, and the reverse.
+fn assert_reports_are_documented(here: &impl Fn(&str) -> String) {
+    let source = "--gateway hbase-thrift:9090 --opentsdb-conf /etc/opentsdb/opentsdb.conf";
+    let restore = "restore --gateway hbase-thrift:9090 --table tsdb-tree --uid-table tsdb-uid --rename-table tsdb-tree=restored-again";
+    let commands = [
+        ("check", format!("check {source}")),
+        ("backup", format!("backup {source} --expect-raw-cells")),
+        ("backup --dry-run", format!("backup {source} --dry-run")),
+        ("list", "list".to_owned()),
+        ("show", "show".to_owned()),
+        ("show --files", "show --files".to_owned()),
+        ("show --views", "show --views".to_owned()),
+        ("verify", "verify --level files".to_owned()),
+        ("restore --dry-run", format!("{restore} --dry-run")),
+        ("restore", restore.to_owned()),
+        ("prune", "prune --keep-last 1 --dry-run".to_owned()),
+    ];
+    let documented = documented_fields();
+    let known: BTreeSet<&str> = commands.iter().map(|(name, _)| *name).collect();
+    assert!(documented.keys().all(|(command, _)| known.contains(command.as_str())), "{:?}", documented.keys());
+    for (name, words) in &commands {
+        let words = here(&format!("{words} --json --repository /backup/opentsdb"));
+        let report = support::ark::run(&words.split(' ').collect::<Vec<_>>()).expect(0).json;
+        let own = documented.iter().filter(|((command, _), _)| command == name);
+        let mut checked = 0;
+        for ((_, list), fields) in own {
+            let object = if list.is_empty() { &report } else { &report[list][0] };
+            let keys: BTreeSet<&str> = object
+                .as_object()
+                .unwrap_or_else(|| panic!("{name} {list}: {report}"))
+                .keys()
+                .map(String::as_str)
+                .collect();
+            let unknown: Vec<_> = keys.iter().filter(|key| !fields.contains_key(**key)).collect();
+            let absent: Vec<_> =
+                fields.iter().filter(|(key, always)| **always && !keys.contains(key.as_str())).collect();
+            assert!(
+                unknown.is_empty() && absent.is_empty(),
+                "{name} {list}: not in README {unknown:?}, not there {absent:?}"
+            );
+            checked += 1;
+        }
+        assert!(checked > 0, "the README does not say what {name} --json prints");
+    }
 }
 
 /// The lines of `tests/FIELD.md`: cells of each table row that begins with a case.
