@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(line, "0 cells/s  0.0 MB/s  backing off to 40 % (gateway 3.1x its usual latency)");
         let paused = ProgressView { paused: true, ..held_back };
         assert!(Pace::new(start).message(&paused, start).ends_with("  paused by --ceiling"));
-        let waiting = "cannot connect to gateway g:1: refused; retrying until 2026-01-01T00:00:00Z";
+        let waiting = "retrying until 2026-01-01T00:00:00Z: cannot connect to gateway g:1: refused";
         let waits = ProgressView { waiting: Some(waiting.into()), ..paused };
         assert_eq!(Pace::new(start).message(&waits, start), waiting);
     }

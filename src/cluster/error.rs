@@ -170,8 +170,7 @@ pub enum ClusterError {
     },
     /// The port is no gateway: it answers with something else, or reads what it is sent and hangs up.
     #[error(
-        "{gateway} is no HBase Thrift gateway: {reason}; give the port of a gateway, 9090 unless it was started with another \
-         one (hbase thrift2 start)"
+        "{gateway} is not an HBase Thrift gateway: {reason}; give the address of one (hbase thrift2 start, port 9090 by default)"
     )]
     NotThrift {
         /// Gateway.
@@ -181,8 +180,8 @@ pub enum ClusterError {
     },
     /// The gateway speaks another transport than the flags say.
     #[error(
-        "gateway {gateway} is {found}, and the flags say {asked}: leave out --framed, --unframed, --compact and --binary, the \
-         transport is found by probing"
+        "gateway {gateway} uses the {found} transport, not {asked} as the flags say: leave out --framed, --unframed, --compact \
+         and --binary, the transport is detected"
     )]
     WrongTransport {
         /// Gateway.

@@ -376,9 +376,11 @@ impl Gateways {
         // A gateway without room hangs up before it reads; what reads and then hangs up has understood nothing.
         let reads = || !silence && !entry.state().answered && greeting::waits_to_be_asked(&entry.slot, &self.0.options);
         Err(match (garbage, silence) {
-            (true, _) => ClusterError::NotThrift { gateway, reason: "its answer is not Thrift" },
+            (true, _) => ClusterError::NotThrift { gateway, reason: "its reply is not Thrift" },
             (_, true) if forced.is_some() => ClusterError::Silent { gateway },
-            _ if reads() => ClusterError::NotThrift { gateway, reason: "it hangs up whatever is said to it" },
+            _ if reads() => {
+                ClusterError::NotThrift { gateway, reason: "it closes the connection whatever is sent to it" }
+            }
             _ => ClusterError::NoTransport { gateway },
         })
     }

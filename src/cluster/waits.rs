@@ -33,7 +33,8 @@ pub struct Wait {
 
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; retrying until {}", self.error, self.until)
+        // The time first: an error may be longer than a line of a terminal.
+        write!(f, "retrying until {}: {}", self.until, self.error)
     }
 }
 

@@ -58,7 +58,7 @@ fn a_port_that_speaks_no_thrift_is_usage() {
     });
     for port in [bed.zk_quorum(), address] {
         let run = ark::run(&["check", "--json", "--gateway", &port, "--retry-for", "20s"]);
-        assert_told(run, 2, &[&port, "is no HBase Thrift gateway", "9090"]);
+        assert_told(run, 2, &[&port, "is not an HBase Thrift gateway", "9090"]);
     }
 }
 
