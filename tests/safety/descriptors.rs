@@ -192,7 +192,7 @@ fn a_refused_table_names_the_attribute_and_a_way_on() {
     for (words, hint) in [
         (["--attribute", "TTL=soon"], "FOREVER or whole seconds"),
         (["--attribute", "DATA_BLOCK_ENCODING=PREFIX_TREE"], "HBase knows NONE"),
-        (["--attribute", "x:TTL=9"], "no table or family"),
+        (["--attribute", "x:TTL=9"], "not a table or family"),
         (["--drop-attribute", "NO_SUCH"], "no table of the backup has"),
     ] {
         says(&restore(bed, &repository, &tables, &class, &words).expect(2), &[hint]);

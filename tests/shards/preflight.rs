@@ -71,7 +71,7 @@ fn tables_that_nobody_named_are_pointed_out() {
     let other = folder.path().join("passwd");
     std::fs::write(&other, "root:x:0:0:root:/root:/bin/sh\n").unwrap();
     let run = check(&gateway, &tables, &["--opentsdb-conf", other.to_str().unwrap()]).expect(2);
-    assert!(run.err.contains("is no OpenTSDB configuration"), "{}", run.err);
+    assert!(run.err.contains("is not an OpenTSDB configuration"), "{}", run.err);
 }
 
 #[test]
