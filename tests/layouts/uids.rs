@@ -114,8 +114,12 @@ fn odd_rows_of_the_uid_table_come_back_and_are_named() {
     case.assert_restores(&[case.tables.data(), case.uid_table()]);
     let check = case.with_conf("check", "", &[]).expect(0);
     let past = "the counter of tagv is at 135103129, past the last UID of 3 bytes (16777215)";
-    let told =
-        [past, "there is no counter for metrics UIDs", "1 UIDs of metrics have several names", "tagv of several widths"];
+    let told = [
+        past,
+        "there is no counter for metrics UIDs",
+        "1 UIDs of metrics have several names",
+        "tagv of several widths",
+    ];
     assert_says(&check, "warnings", &told);
 }
 
