@@ -198,7 +198,12 @@ fn readers_of_a_resumed_backup_see_committed_files_alone() {
         |more: &[&str]| ark::run(&backup_through(&bed.thrift2_address(), &tables, &repository, more)).expect(0).json;
     let report = resume(&["--resume"]);
     let backup = report["backup"].as_str().unwrap();
-    assert_eq!(report["warnings"], json!([]), "the committer leaves nothing behind");
+    // What was said about the source when it was planned is said again.
+    let strays = |report: &Value| {
+        let all = report["warnings"].as_array().unwrap().iter().map(|warning| warning.as_str().unwrap().to_owned());
+        all.filter(|warning| warning.contains("files of interrupted attempts lie in the backup's folder")).count()
+    };
+    assert_eq!(strays(&report), 0, "the committer leaves nothing behind");
     let verified = repository.verify("files", &[]).expect(0).json;
     assert_eq!(verified["warnings"], json!([]));
     let seen = assert_readers_agree(&repository, backup);
@@ -207,13 +212,15 @@ fn readers_of_a_resumed_backup_see_committed_files_alone() {
     // As killed right before the manifest, with the record of a shard lost: its files are strays of an earlier attempt, and
     // the Delta logs that were written name them. Nothing may be deleted, so a second version of the logs takes them away.
     let folder = repository.path().join("backups").join(backup);
-    let record =
-        repository.files_of("shards").into_iter().find(|path| path.to_str().unwrap().contains("tsdb-00")).unwrap();
+    let of_data = |path: &PathBuf| {
+        let record: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        record["table"] == tables.data().as_str()
+    };
+    let record = repository.files_of("shards").into_iter().find(of_data).unwrap();
     std::fs::remove_file(record).unwrap();
     std::fs::remove_file(folder.join("manifest.json")).unwrap();
     let report = resume(&["--resume", "--append-only"]);
-    let strays = report["warnings"].to_string();
-    assert!(strays.contains("files of interrupted attempts lie in the backup's folder"), "{strays}");
+    assert_eq!(strays(&report), 1, "{report}");
     assert!(folder.join("points/_delta_log/00000000000000000001.json").exists());
     assert!(repository.files_of("points").len() > 1 && repository.files_of("series").len() > 1);
     let verified = repository.verify("files", &[]).expect(0).json;
@@ -224,7 +231,7 @@ fn readers_of_a_resumed_backup_see_committed_files_alone() {
     std::fs::remove_file(folder.join("manifest.json")).unwrap();
     let logs = |folder: &Path| std::fs::read_dir(folder.join("points/_delta_log")).unwrap().count();
     let report = resume(&["--resume"]);
-    assert_eq!((logs(&folder), &report["warnings"]), (2, &json!([])));
+    assert_eq!((logs(&folder), strays(&report)), (2, 0));
     assert_eq!(repository.files_of("points").len(), 1, "what --append-only left is removed now");
     assert_eq!(repository.verify("cells", &[]).expect(0).json["warnings"], json!([]));
     assert_readers_agree(&repository, backup);

@@ -356,12 +356,13 @@ fn the_record_of_a_gap_stays_and_is_verified() {
     assert_eq!((&run.json["strays_removed"], made.repository.files()), (&0.into(), before));
     assert_eq!(verify()["differences"], 0, "{}", verify());
 
-    let [shard, gap] = ["shards/t-00000.json", "shards/t-00001.json"].map(|name| made.folder(&id).join(name));
+    let record_of = |attempt: &str| made.folder(&id).join(format!("shards/t-{attempt}.json"));
+    let (shard, gap) = (record_of(made::ATTEMPT), record_of(made::GAP_ATTEMPT));
     let record = std::fs::read(&gap).unwrap();
     let assert_told = |problem: &str| {
         let report = verify();
         let told = &report["problems"][0];
-        assert!(told["path"].as_str().unwrap().ends_with("shards/t-00001.json"), "{report}");
+        assert!(told["path"].as_str().unwrap().ends_with(&format!("shards/t-{}.json", made::GAP_ATTEMPT)), "{report}");
         assert!(told["problem"].as_str().unwrap().contains(problem) && report["differences"] == 1, "{report}");
     };
     // The same gap with another reason, sealed as the format wants it.
@@ -370,7 +371,7 @@ fn the_record_of_a_gap_stays_and_is_verified() {
     std::fs::write(&gap, sealed(&other)).unwrap();
     assert_told("does not say what the manifest says");
     std::fs::write(&gap, std::fs::read(&shard).unwrap()).unwrap();
-    assert_told("it is the record of shard 0");
+    assert_told(&format!("it is the record of attempt {}", made::ATTEMPT));
     std::fs::remove_file(&gap).unwrap();
     assert_told("is missing");
 }

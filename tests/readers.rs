@@ -277,11 +277,12 @@ fn write_catalogue(folder: &Path, series: usize) -> Vec<(FileKind, usize)> {
     let series: Vec<SeriesRow> = (0..series).map(numbered).collect();
     let shard = |n: usize| ShardRow {
         table: "tsdb".into(),
-        shard: format!("{n:04}"),
+        attempt: format!("{n:012x}"),
         start: vec![n as u8],
         stop: vec![],
+        started_ms: 1,
+        finished_ms: 2,
         tally,
-        attempt: "a".into(),
     };
     let shards: Vec<ShardRow> = (0..4).map(shard).collect();
     let metric = |n: usize| MetricRow {
@@ -297,14 +298,18 @@ fn write_catalogue(folder: &Path, series: usize) -> Vec<(FileKind, usize)> {
         path: format!("points/{n}.parquet"),
         table: "tsdb".into(),
         kind: FileKind::Points,
-        shard: "0000".into(),
+        attempt: "0a0b0c0d0e0f".into(),
         rows: 1,
         size: 2,
         blake3: "00".into(),
         tally,
-        first_key: (n > 0).then(|| vec![1]),
-        last_key: None,
-        ranges: ColumnRanges { first_ms: Some(1), ..ColumnRanges::default() },
+        first_row: (n > 0).then(|| vec![1]),
+        last_row: None,
+        ranges: {
+            let mut ranges = ColumnRanges { first_ms: Some(1), ..ColumnRanges::default() };
+            (0..n).for_each(|at| ranges.add_metric(Some(&format!("metric.{at}")), 1));
+            ranges
+        },
     };
     let files: Vec<FileRow> = (0..2).map(file).collect();
     let tables = [

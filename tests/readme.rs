@@ -128,13 +128,18 @@ fn assert_reports_are_documented(here: &impl Fn(&str) -> String) {
         ("restore --dry-run", format!("{restore} --dry-run")),
         ("restore", restore.to_owned()),
         ("prune", "prune --keep-last 1 --dry-run".to_owned()),
+        ("backup --plan-only", format!("backup {source} --plan-only")),
+        ("worker", "worker --gateway hbase-thrift:9090 --backup PLANNED".to_owned()),
+        ("commit", "commit --backup PLANNED --expect-raw-cells".to_owned()),
     ];
+    let mut planned = String::new();
     let documented = documented_fields();
     let known: BTreeSet<&str> = commands.iter().map(|(name, _)| *name).collect();
     assert!(documented.keys().all(|(command, _)| known.contains(command.as_str())), "{:?}", documented.keys());
     for (name, words) in &commands {
-        let words = here(&format!("{words} --json --repository /backup/opentsdb"));
+        let words = here(&format!("{words} --json --repository /backup/opentsdb")).replace("PLANNED", &planned);
         let report = support::ark::run(&words.split(' ').collect::<Vec<_>>()).expect(0).json;
+        planned = report["backup"].as_str().unwrap_or_default().to_owned();
         let own = documented.iter().filter(|((command, _), _)| command == name);
         let mut checked = 0;
         for ((_, list), fields) in own {

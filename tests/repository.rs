@@ -307,13 +307,15 @@ fn a_forged_manifest_contradicts_the_catalogue() {
 #[test]
 fn a_forged_shard_record_is_found() {
     let copy = Copy::of(golden_backup());
-    let path = copy.of_kind("/shards/")[0];
+    let has_files = |path: &&str| !serde_json::from_slice::<Value>(&copy.read(path)).unwrap()["files"][0].is_null();
+    let path = copy.of_kind("/shards/").into_iter().find(has_files).unwrap();
     let text = copy.read(path);
-    let forgeries: [fn(&mut Value); 4] = [
+    let forgeries: [fn(&mut Value); 5] = [
         |record| record["tally"]["cells"] = 1.into(),
         |record| record["stop"] = "aa".into(),
         |record| record["files"][0]["size"] = 1.into(),
-        |record| record["shard"] = 77.into(),
+        |record| record["files"][0]["ranges"]["metrics"] = Value::from(vec!["another"]),
+        |record| record["attempt"] = "0a0b0c0d0e0f".into(),
     ];
     for (number, forge) in forgeries.iter().enumerate() {
         let mut record: Value = serde_json::from_slice(&text).unwrap();
@@ -357,7 +359,8 @@ fn cells_that_are_not_those_of_the_backup_are_found_by_decoding() {
         entry["size"] = written.len().into();
         entry["blake3"] = blake3::hash(&written).to_hex().to_string().into();
     });
-    let record = copy.of_kind("/shards/").into_iter().find(|path| path.contains("tsdb-00000.json")).unwrap();
+    let names = |path: &&str| String::from_utf8(copy.read(path)).unwrap().contains(&points);
+    let record = copy.of_kind("/shards/").into_iter().find(names).unwrap();
     let mut shard: Value = serde_json::from_slice(&copy.read(record)).unwrap();
     let files = shard["files"].as_array_mut().unwrap();
     let file = files.iter_mut().find(|file| file["path"] == points.as_str()).unwrap();

@@ -9,6 +9,8 @@ mod support;
 mod layouts;
 #[path = "shards/preflight.rs"]
 mod preflight;
+#[path = "shards/workers.rs"]
+mod workers;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

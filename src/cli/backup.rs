@@ -17,7 +17,7 @@ use crate::cli::command::EXIT_CODES;
 use crate::cli::exit::usage;
 use crate::cli::limits::{self, MannersArgs};
 use crate::cli::outcome::{Outcome, gaps_text, remarks};
-use crate::cli::{Running, units};
+use crate::cli::{Running, units, worker};
 
 /// What is typed.
 #[derive(Debug, Args)]
@@ -55,6 +55,12 @@ pub struct BackupArgs {
     /// Show what would be backed up; write nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Only plan the backup, for workers on this or other machines: print its id and its jobs
+    #[arg(long)]
+    pub plan_only: bool,
+    /// With --plan-only: number of jobs that each table is cut into, about (default: two for each connection)
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub jobs: Option<u32>,
     /// Where the cluster is.
     #[command(flatten)]
     pub gateway: GatewayArgs,
@@ -88,6 +94,7 @@ struct BackupRequest {
     resume: bool,
     manners: Manners,
     dry_run: bool,
+    jobs: Option<usize>,
 }
 
 impl BackupArgs {
@@ -98,7 +105,12 @@ impl BackupArgs {
     pub fn run(self, running: &Running) -> anyhow::Result<Outcome> {
         let request = self.request()?;
         let repository = request.repository.url.clone();
+        let plan_only = self.plan_only;
         let (plan, remark) = request.open(running)?;
+        if plan_only {
+            let report = flow::plan_backup(&plan, &running.progress, &running.cancel)?;
+            return Ok(worker::planned(&report, &repository));
+        }
         let mut report = flow::backup(&plan, &running.progress, &running.cancel)?;
         report.warnings.extend(remark);
         Ok(outcome(&report, &repository, &self.expect_raw_cells))
@@ -113,6 +125,14 @@ impl BackupArgs {
         }
         if self.resume && self.dry_run {
             return Err(usage("--resume continues a backup, --dry-run writes nothing: use one of them").into());
+        }
+        if self.plan_only && (self.resume || self.dry_run) {
+            return Err(usage("--plan-only begins a backup: leave out --resume and --dry-run").into());
+        }
+        if self.jobs.is_some() && !self.plan_only {
+            return Err(
+                usage("--jobs needs --plan-only: a backup in one process cuts tables as its connections need").into()
+            );
         }
         Ok(BackupRequest {
             repository: self.repository.settings()?,
@@ -131,6 +151,7 @@ impl BackupArgs {
             resume: self.resume,
             manners: self.manners.manners(),
             dry_run: self.dry_run,
+            jobs: self.jobs.and_then(|jobs| usize::try_from(jobs).ok()),
             conf: self.opentsdb.conf()?,
         })
     }
@@ -165,12 +186,14 @@ impl BackupRequest {
             resume: self.resume,
             manners: self.manners,
             dry_run: self.dry_run,
+            jobs: self.jobs,
         };
         Ok((plan, remark))
     }
 }
 
-fn outcome(report: &BackupReport, repository: &str, expected: &[ExpectedRaw]) -> Outcome {
+/// How a backup ends: its report, and whether somebody must read it.
+pub fn outcome(report: &BackupReport, repository: &str, expected: &[ExpectedRaw]) -> Outcome {
     let id = report.backup.as_ref().map_or(String::new(), |id| format!("{id}\n"));
     let (text, json) = match &report.backup {
         Some(id) => (text(report, id, repository), flow::to_json(report)),

@@ -5,12 +5,14 @@ use clap::{Arg, ArgAction, Command, CommandFactory, Parser, Subcommand};
 use crate::cli::args::OutputArgs;
 use crate::cli::backup::BackupArgs;
 use crate::cli::check::CheckArgs;
+use crate::cli::commit::CommitArgs;
 use crate::cli::completions::CompletionsArgs;
 use crate::cli::list::ListArgs;
 use crate::cli::prune::PruneArgs;
 use crate::cli::restore::RestoreArgs;
 use crate::cli::show::ShowArgs;
 use crate::cli::verify::VerifyArgs;
+use crate::cli::worker::WorkerArgs;
 
 /// The examples come first: `--help | head` is enough for a first backup.
 const TEMPLATE: &str = "\
@@ -81,6 +83,10 @@ pub enum Verb {
     Check(CheckArgs),
     /// Back up all tables of an OpenTSDB to a repository
     Backup(BackupArgs),
+    /// Do jobs of a backup that backup --plan-only has planned, beside other workers
+    Worker(WorkerArgs),
+    /// Commit a backup whose jobs workers have done
+    Commit(CommitArgs),
     /// List the backups of a repository
     List(ListArgs),
     /// Show what is in a backup: tables, metrics, time ranges

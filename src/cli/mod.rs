@@ -8,6 +8,7 @@ mod backup;
 mod check;
 mod columns;
 mod command;
+mod commit;
 mod completions;
 mod config;
 mod exit;
@@ -22,6 +23,7 @@ mod show;
 mod signals;
 mod units;
 mod verify;
+mod worker;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -71,6 +73,8 @@ fn perform(verb: Verb, running: &Running) -> anyhow::Result<Outcome> {
     match verb {
         Verb::Check(args) => args.run(running),
         Verb::Backup(args) => args.run(running),
+        Verb::Worker(args) => args.run(running),
+        Verb::Commit(args) => args.run(running),
         Verb::List(args) => args.run(),
         Verb::Show(args) => args.run(),
         Verb::Verify(args) => args.run(running),

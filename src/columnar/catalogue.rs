@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMillisecondType;
-use arrow_array::{Array, ArrayRef, MapArray, PrimitiveArray, RecordBatch, StringArray, StructArray};
+use arrow_array::{Array, ArrayRef, ListArray, MapArray, PrimitiveArray, RecordBatch, StringArray, StructArray};
 use arrow_schema::{DataType, Field, Fields};
 
 use super::ColumnError;
@@ -112,20 +112,30 @@ pub(super) fn files(rows: &[FileRow]) -> Result<RecordBatch, ColumnError> {
     columns.text("path", rows.iter().map(|row| row.path.as_str()));
     columns.text("table", rows.iter().map(|row| row.table.as_str()));
     columns.text("kind", rows.iter().map(|row| row.kind.name()));
-    columns.text("shard", rows.iter().map(|row| row.shard.as_str()));
+    columns.text("attempt", rows.iter().map(|row| row.attempt.as_str()));
     columns.int("rows", rows.iter().map(|row| row.rows as i64));
     columns.int("size", rows.iter().map(|row| row.size as i64));
     columns.text("blake3", rows.iter().map(|row| row.blake3.as_str()));
     push_tally(&mut columns, rows.iter().map(|row| &row.tally));
-    columns.optional_binary("first_key", rows.iter().map(|row| row.first_key.as_deref()));
-    columns.optional_binary("last_key", rows.iter().map(|row| row.last_key.as_deref()));
+    columns.optional_binary("first_row", rows.iter().map(|row| row.first_row.as_deref()));
+    columns.optional_binary("last_row", rows.iter().map(|row| row.last_row.as_deref()));
     columns.optional_time("first_time", rows.iter().map(|row| row.ranges.first_ms));
     columns.optional_time("last_time", rows.iter().map(|row| row.ranges.last_ms));
     columns.int("timestamp_nulls", rows.iter().map(|row| row.ranges.timestamp_nulls as i64));
     columns.optional_text("first_metric", rows.iter().map(|row| row.ranges.first_metric.as_deref()));
     columns.optional_text("last_metric", rows.iter().map(|row| row.ranges.last_metric.as_deref()));
     columns.int("metric_nulls", rows.iter().map(|row| row.ranges.metric_nulls as i64));
+    columns.array("metrics", false, Arc::new(metric_lists(rows)?));
+    columns.int("metrics_left_out", rows.iter().map(|row| row.ranges.names.metrics_left_out as i64));
     columns.table()
+}
+
+/// LIST<UTF8> of the metrics in each file.
+fn metric_lists(rows: &[FileRow]) -> Result<ListArray, ColumnError> {
+    let names = StringArray::from_iter_values(rows.iter().flat_map(|row| &row.ranges.names.metrics));
+    let element = Arc::new(Field::new("element", DataType::Utf8, false));
+    let offsets = offsets(rows.iter().map(|row| row.ranges.names.metrics.len()))?;
+    ListArray::try_new(element, offsets, Arc::new(names), None).map_err(|error| ColumnError::Arrow(error.to_string()))
 }
 
 /// The rows of a files table.
@@ -135,39 +145,53 @@ pub(super) fn files(rows: &[FileRow]) -> Result<RecordBatch, ColumnError> {
 pub fn read_files(table: &RecordBatch) -> Result<Vec<FileRow>, ColumnError> {
     let found = Found(table);
     let (paths, tables, kinds) = (found.text("path")?, found.text("table")?, found.text("kind")?);
-    let (shards, rows, sizes) = (found.text("shard")?, found.int("rows")?, found.int("size")?);
+    let (attempts, rows, sizes) = (found.text("attempt")?, found.int("rows")?, found.int("size")?);
     let (hashes, tallies) = (found.text("blake3")?, read_tallies(found)?);
-    let (first_keys, last_keys) = (found.optional_binary("first_key")?, found.optional_binary("last_key")?);
-    let (first_times, last_times) = (found.optional_time("first_time")?, found.optional_time("last_time")?);
-    let (first_metrics, last_metrics) = (found.optional_text("first_metric")?, found.optional_text("last_metric")?);
-    let (timestamp_nulls, metric_nulls) = (found.int("timestamp_nulls")?, found.int("metric_nulls")?);
+    let (first_rows, last_rows) = (found.optional_binary("first_row")?, found.optional_binary("last_row")?);
     let key = |array: &arrow_array::BinaryArray, at: usize| (!array.is_null(at)).then(|| array.value(at).to_vec());
     tallies
         .into_iter()
+        .zip(read_ranges(found)?)
         .enumerate()
-        .map(|(at, tally)| {
+        .map(|(at, (tally, ranges))| {
             let kind = FileKind::from_name(kinds.value(at));
             let unknown = || ColumnError::Value { column: "kind", value: kinds.value(at).to_owned() };
             Ok(FileRow {
                 path: paths.value(at).to_owned(),
                 table: tables.value(at).to_owned(),
                 kind: kind.ok_or_else(unknown)?,
-                shard: shards.value(at).to_owned(),
+                attempt: attempts.value(at).to_owned(),
                 rows: count("rows", rows.value(at))?,
                 size: count("size", sizes.value(at))?,
                 blake3: hashes.value(at).to_owned(),
                 tally,
-                first_key: key(first_keys, at),
-                last_key: key(last_keys, at),
-                ranges: ColumnRanges {
-                    first_metric: optional(first_metrics, at).map(str::to_owned),
-                    last_metric: optional(last_metrics, at).map(str::to_owned),
-                    metric_nulls: count("metric_nulls", metric_nulls.value(at))?,
-                    first_ms: optional_time(first_times, at),
-                    last_ms: optional_time(last_times, at),
-                    timestamp_nulls: count("timestamp_nulls", timestamp_nulls.value(at))?,
-                },
+                first_row: key(first_rows, at),
+                last_row: key(last_rows, at),
+                ranges,
             })
+        })
+        .collect()
+}
+
+/// What each file says of its columns.
+fn read_ranges(found: Found<'_>) -> Result<Vec<ColumnRanges>, ColumnError> {
+    let (first_times, last_times) = (found.optional_time("first_time")?, found.optional_time("last_time")?);
+    let (first_metrics, last_metrics) = (found.optional_text("first_metric")?, found.optional_text("last_metric")?);
+    let (timestamp_nulls, metric_nulls) = (found.int("timestamp_nulls")?, found.int("metric_nulls")?);
+    let (metrics, left_out) = (found.text_list("metrics")?, found.int("metrics_left_out")?);
+    (0..metrics.len())
+        .map(|at| {
+            let mut ranges = ColumnRanges::default();
+            let names = metrics.value(at);
+            let names = names.as_string_opt::<i32>().ok_or(ColumnError::Column("metrics"))?;
+            ranges.names.metrics = names.iter().flatten().map(str::to_owned).collect();
+            ranges.names.metrics_left_out = count("metrics_left_out", left_out.value(at))?;
+            ranges.first_metric = optional(first_metrics, at).map(str::to_owned);
+            ranges.last_metric = optional(last_metrics, at).map(str::to_owned);
+            ranges.metric_nulls = count("metric_nulls", metric_nulls.value(at))?;
+            (ranges.first_ms, ranges.last_ms) = (optional_time(first_times, at), optional_time(last_times, at));
+            ranges.timestamp_nulls = count("timestamp_nulls", timestamp_nulls.value(at))?;
+            Ok(ranges)
         })
         .collect()
 }
@@ -175,11 +199,12 @@ pub fn read_files(table: &RecordBatch) -> Result<Vec<FileRow>, ColumnError> {
 pub(super) fn shards(rows: &[ShardRow]) -> Result<RecordBatch, ColumnError> {
     let mut columns = Columns::new();
     columns.text("table", rows.iter().map(|row| row.table.as_str()));
-    columns.text("shard", rows.iter().map(|row| row.shard.as_str()));
+    columns.text("attempt", rows.iter().map(|row| row.attempt.as_str()));
     columns.binary("start", rows.iter().map(|row| row.start.as_slice()));
     columns.binary("stop", rows.iter().map(|row| row.stop.as_slice()));
+    columns.time("started", rows.iter().map(|row| row.started_ms));
+    columns.time("finished", rows.iter().map(|row| row.finished_ms));
     push_tally(&mut columns, rows.iter().map(|row| &row.tally));
-    columns.text("attempt", rows.iter().map(|row| row.attempt.as_str()));
     columns.table()
 }
 
@@ -189,15 +214,17 @@ pub(super) fn shards(rows: &[ShardRow]) -> Result<RecordBatch, ColumnError> {
 /// [`ColumnError`] when a column is missing or a value impossible.
 pub fn read_shards(table: &RecordBatch) -> Result<Vec<ShardRow>, ColumnError> {
     let found = Found(table);
-    let (tables, shards, attempts) = (found.text("table")?, found.text("shard")?, found.text("attempt")?);
+    let (tables, attempts) = (found.text("table")?, found.text("attempt")?);
     let (starts, stops) = (found.binary("start")?, found.binary("stop")?);
+    let (started, finished) = (found.time("started")?, found.time("finished")?);
     let row = |(at, tally)| ShardRow {
         table: tables.value(at).to_owned(),
-        shard: shards.value(at).to_owned(),
+        attempt: attempts.value(at).to_owned(),
         start: starts.value(at).to_vec(),
         stop: stops.value(at).to_vec(),
+        started_ms: started.value(at),
+        finished_ms: finished.value(at),
         tally,
-        attempt: attempts.value(at).to_owned(),
     };
     Ok(read_tallies(found)?.into_iter().enumerate().map(row).collect())
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMillisecondType};
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMillisecondArray,
+    Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch,
+    StringArray, TimestampMillisecondArray,
 };
 use arrow_schema::{DataType, Field, Schema};
 
@@ -126,6 +126,15 @@ impl<'a> Found<'a> {
 
     pub(super) fn bool(self, name: &'static str) -> Result<&'a BooleanArray, ColumnError> {
         Ok(self.set(name, |found| *found == DataType::Boolean)?.as_boolean())
+    }
+
+    pub(super) fn time(self, name: &'static str) -> Result<&'a TimestampMillisecondArray, ColumnError> {
+        Ok(self.set(name, is_milliseconds)?.as_primitive::<TimestampMillisecondType>())
+    }
+
+    pub(super) fn text_list(self, name: &'static str) -> Result<&'a ListArray, ColumnError> {
+        self.set(name, |found| matches!(found, DataType::List(of) if *of.data_type() == DataType::Utf8))
+            .and_then(|array| array.as_list_opt().ok_or(ColumnError::Column(name)))
     }
 
     pub(super) fn optional_time(self, name: &'static str) -> Result<&'a TimestampMillisecondArray, ColumnError> {

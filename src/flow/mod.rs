@@ -20,17 +20,21 @@ mod source;
 mod stored;
 mod verify;
 
-pub use backup::backup;
+pub use backup::{backup, commit_backup, plan_backup, work};
 pub use engine::cancel::Cancel;
 pub use engine::pace::{Allowance, Ceiling};
 pub use engine::progress::{BackingOff, Progress, ProgressView};
 pub use error::FlowError;
 pub use open::{GatewaySettings, RepositorySettings, open_gateways, open_store, open_store_to_look, to_json};
-pub use plan::{BackupPlan, LayoutFlags, Manners, Resources, RestorePlan, Source, VerifyLevel, VerifyPlan};
+pub use plan::{
+    BackupPlan, CommitPlan, JobName, LayoutFlags, Manners, Resources, RestorePlan, Source, VerifyLevel, VerifyPlan,
+    WorkPlan,
+};
 pub use prune::{Decision, FolderState, Group, PrunePlan, PruneReport, PrunedFolder, Retention, prune};
 pub use report::{
     BackupReport, CellDifference, CheckReport, CheckedFamily, CheckedTable, DifferenceKind, FileProblem, GapReport,
-    PlannedRestore, RestoreReport, RestoredTable, ResumedReport, TableReport, VerifyReport,
+    JobReport, PlanReport, PlannedRestore, PlannedTableReport, RestoreReport, RestoredTable, ResumedReport,
+    TableReport, VerifyReport, WorkReport,
 };
 pub use restore::attributes::{AttributeEdit, TtlChoice};
 pub use restore::restore;

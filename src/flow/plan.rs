@@ -1,5 +1,7 @@
 //! What a command is asked to do, as values: printable, and complete before anything runs.
 
+use std::fmt;
+
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
@@ -124,6 +126,43 @@ pub struct BackupPlan {
     pub manners: Manners,
     /// Only plan: connect, find tables and shards, write nothing.
     pub dry_run: bool,
+    /// Pieces that each table is cut into, about; `None`: as many as the connections need.
+    pub jobs: Option<usize>,
+}
+
+/// A job of a planned backup: key range number so and so of a table.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JobName {
+    /// Table.
+    pub table: String,
+    /// Position in the table's jobs, from 0.
+    pub number: usize,
+}
+
+impl fmt::Display for JobName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.table, self.number)
+    }
+}
+
+/// Work on a backup that was planned, perhaps by another process.
+pub struct WorkPlan {
+    /// How to work: the source's gateways, the store, limits. What decoding depends on comes from the backup's plan.
+    pub run: BackupPlan,
+    /// The backup.
+    pub backup: String,
+    /// What to do; empty: whatever is not recorded yet.
+    pub jobs: Vec<JobName>,
+}
+
+/// The commit of a backup whose jobs are done.
+pub struct CommitPlan {
+    /// The repository's store.
+    pub store: Store,
+    /// The backup.
+    pub backup: String,
+    /// Never try to delete anything.
+    pub append_only: bool,
 }
 
 /// A restore.

@@ -100,6 +100,74 @@ pub struct BackupReport {
     pub back_off_seconds: f64,
 }
 
+/// A planned backup.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlanReport {
+    /// Backup id.
+    pub backup: String,
+    /// Tables in the order in which they are to be read; the UID table is the last.
+    pub tables: Vec<PlannedTableReport>,
+    /// Bytes of the names of UIDs that were stored for the workers.
+    pub names_bytes: u64,
+    /// What the tables keep and the backup will not hold; makes the exit code 3.
+    pub not_held: Vec<String>,
+    /// Remarks that somebody should read.
+    pub warnings: Vec<String>,
+    /// Wall time.
+    pub seconds: f64,
+}
+
+/// The jobs of one table.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlannedTableReport {
+    /// Name.
+    pub table: String,
+    /// What is in it.
+    pub kind: TableKind,
+    /// Jobs in key order.
+    pub jobs: Vec<JobReport>,
+}
+
+/// A job.
+#[derive(Debug, Clone, Serialize)]
+pub struct JobReport {
+    /// Table and number.
+    pub job: String,
+    /// First key, hex.
+    pub start: String,
+    /// First key behind it, hex; empty: the table's end.
+    pub stop: String,
+}
+
+/// What a worker did.
+#[derive(Debug, Clone, Serialize)]
+pub struct WorkReport {
+    /// Backup id.
+    pub backup: String,
+    /// Jobs that the worker took up.
+    pub jobs: Vec<String>,
+    /// Shards that it recorded; one job may become several.
+    pub shards: u64,
+    /// Jobs of the backup that are not recorded yet, or not as a whole.
+    pub missing: Vec<String>,
+    /// Why the jobs of the UID table were left, when they were.
+    pub left: Option<String>,
+    /// Remarks that somebody should read.
+    pub warnings: Vec<String>,
+    /// Wall time.
+    pub seconds: f64,
+    /// Bytes from the gateway.
+    pub bytes_read: u64,
+    /// Bytes to the repository.
+    pub bytes_written: u64,
+    /// Files that were decoded again after they were written.
+    pub files_read_back: u64,
+    /// Most memory that the process held.
+    pub peak_rss_bytes: u64,
+    /// Seconds in which the run held back because a gateway was slow.
+    pub back_off_seconds: f64,
+}
+
 /// One table of a restore.
 #[derive(Debug, Clone, Serialize)]
 pub struct RestoredTable {

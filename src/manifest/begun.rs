@@ -7,14 +7,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::RepositoryError;
+use super::hex::HexBytes;
 use super::id;
 use super::layout::{BACKUPS, BackupPaths, RESTORES, RestorePaths};
-use super::record::LayoutSource;
+use super::record::{CommitRule, DescriptorRecord, HashedFile, LayoutSource, ServerFacts};
 use super::repository::{READS_AT_ONCE, Repository, read_small};
 use super::sealed::{seal, unseal};
 use super::{FORMAT, TOOL_VERSION};
 use crate::model::time::now_ms;
-use crate::model::{KeyLayout, KeyLayouts, NameCharset, TableKind, Tally};
+use crate::model::{DescriptorSource, KeyLayout, KeyLayouts, KeyRange, NameCharset, TableKind, Tally};
 
 /// One table of a [`PlanRecord`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,36 @@ pub struct PlannedTable {
     pub kind: TableKind,
     /// Versions of a column that the scan asks for.
     pub versions: i32,
+    /// As HBase described it.
+    pub descriptor: DescriptorRecord,
+    /// Who told the descriptor.
+    pub described_by: DescriptorSource,
+    /// First keys of all regions but the first, sorted.
+    pub split_keys: Vec<HexBytes>,
+    /// What is to be done, in key order: the jobs cover all keys, each once.
+    pub jobs: Vec<PlannedJob>,
+}
+
+/// Keys that a worker reads as one job; its number is its position in the table, from 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedJob {
+    /// First key.
+    pub start: HexBytes,
+    /// First key behind it; empty: the table's end.
+    pub stop: HexBytes,
+}
+
+impl PlannedTable {
+    /// The keys of the jobs.
+    pub fn ranges(&self) -> Vec<KeyRange> {
+        self.jobs.iter().map(|job| KeyRange::new(job.start.clone(), job.stop.clone())).collect()
+    }
+}
+
+impl From<&KeyRange> for PlannedJob {
+    fn from(range: &KeyRange) -> Self {
+        Self { start: range.start.clone().into(), stop: range.stop.clone().into() }
+    }
 }
 
 /// `plan.json` of a backup: what was asked for, and all that decoding depends on. A run that resumes it takes these from
@@ -50,21 +81,30 @@ pub struct PlanRecord {
     pub older_layouts: Vec<KeyLayout>,
     /// How the layout became known.
     pub layout_source: LayoutSource,
-    /// How the bytes of names are read; `None` in the plans of programs that could not resume with their configuration.
-    #[serde(default)]
-    pub name_charset: Option<NameCharset>,
+    /// How the bytes of names are read.
+    pub name_charset: NameCharset,
     /// The keys of the TSD's configuration that matter; `None` when no configuration was given.
     #[serde(default)]
     pub opentsdb_conf: Option<BTreeMap<String, String>>,
     /// The TSD's rollup configuration, JSON as text.
     #[serde(default)]
     pub rollup_config: Option<String>,
-    /// HBase's cluster id, when the gateway reports it.
-    pub cluster_id: Option<String>,
-    /// `thrift2` or `thrift1`.
-    pub api: String,
+    /// What is read from.
+    pub server: ServerFacts,
+    /// How records and the manifest are created.
+    pub commit_rule: CommitRule,
+    /// The names of UIDs, as a table of `kind`, `uid` and `name`; `None` without a UID table.
+    pub names: Option<HashedFile>,
+    /// When these names were read, ms UTC: the read began then.
+    pub names_read_ms: i64,
     /// Tables in the order of reading.
     pub tables: Vec<PlannedTable>,
+    /// Tables that OpenTSDB may do without and that do not exist.
+    pub absent_tables: Vec<String>,
+    /// What the tables keep and the backup will not hold, in words.
+    pub not_held: Vec<String>,
+    /// What somebody should read about the source.
+    pub warnings: Vec<String>,
     /// Hash of the file without these digits; filled in. Must stay the last field.
     pub self_blake3: String,
 }
@@ -73,6 +113,11 @@ impl PlanRecord {
     /// The layouts of all rows.
     pub fn layouts(&self) -> KeyLayouts {
         KeyLayouts::new(self.layout, self.older_layouts.iter().copied())
+    }
+
+    /// The UID table.
+    pub fn uid_table(&self) -> Option<&PlannedTable> {
+        self.tables.iter().find(|table| table.kind == TableKind::Uid)
     }
 }
 

@@ -137,7 +137,7 @@ impl DeltaTable<'_> {
         };
         let has = |name: &str, of: ColumnType| self.columns.iter().any(|column| column.name == name && column.of == of);
         let Some((table, ranges)) = file.known else { return json!({ "numRecords": file.rows }) };
-        let ColumnRanges { first_metric, last_metric, metric_nulls, first_ms, last_ms, timestamp_nulls } = ranges;
+        let ColumnRanges { first_metric, last_metric, metric_nulls, first_ms, last_ms, timestamp_nulls, .. } = ranges;
         if has("table", ColumnType::Text) {
             column("table", Some(table.into()), Some(table.into()), 0);
         }
@@ -232,6 +232,7 @@ mod tests {
             first_ms: Some(1_735_786_800_678),
             last_ms: Some(i64::MAX),
             timestamp_nulls: 0,
+            ..ColumnRanges::default()
         };
         let file =
             |(name, size): &(&'static str, u64)| DeltaFile { name, size: *size, rows: 7, known: Some(("t", &ranges)) };

@@ -20,14 +20,13 @@ pub const DRILLS: &str = "drills";
 pub const RESTORES: &str = "restores";
 const MANIFEST: &str = "manifest.json";
 const PLAN: &str = "plan.json";
+const BASIS: &str = "basis-";
 
 /// The name parts of a shard's file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FileName {
     /// HBase table.
     pub table: String,
-    /// Number of the shard in its table.
-    pub shard: u32,
     /// Attempt at the shard: lower-case hex digits.
     pub attempt: String,
     /// Number of the file in its attempt and folder.
@@ -61,6 +60,21 @@ impl BackupPaths {
         format!("{}/{PLAN}", self.folder)
     }
 
+    /// The names of UIDs that were read for the plan.
+    pub fn names(&self) -> String {
+        format!("{}/names.parquet", self.folder)
+    }
+
+    /// What was recorded when a read of the UID table began.
+    pub fn basis(&self, id: &str) -> String {
+        format!("{}/{BASIS}{id}.json", self.folder)
+    }
+
+    /// The id of a basis by its path, or `None` when it is no such path.
+    pub fn parse_basis<'a>(&self, path: &'a str) -> Option<&'a str> {
+        path.strip_prefix(&self.folder)?.strip_prefix('/')?.strip_prefix(BASIS)?.strip_suffix(".json")
+    }
+
     /// The mark of a backup that a prune is about to remove; it holds a copy of the plan.
     pub fn pruning(&self) -> String {
         format!("{}/pruning", self.folder)
@@ -72,8 +86,13 @@ impl BackupPaths {
     }
 
     /// The record of a shard.
-    pub fn shard(&self, table: &str, shard: u32) -> String {
-        format!("{}/shards/{}-{shard:05}.json", self.folder, escape_table(table))
+    pub fn shard(&self, table: &str, attempt: &str) -> String {
+        format!("{}/shards/{}-{attempt}.json", self.folder, escape_table(table))
+    }
+
+    /// The metrics of a shard whose record has no room for all of them.
+    pub fn shard_metrics(&self, table: &str, attempt: &str) -> String {
+        format!("{}/shards/{}-{attempt}-metrics.parquet", self.folder, escape_table(table))
     }
 
     /// The folder of the Parquet files of a kind, which is a Delta Lake table.
@@ -96,11 +115,11 @@ impl BackupPaths {
         format!("{}/{version:020}.json", self.delta_logs(kind))
     }
 
-    /// A Parquet file of a shard: `<table>-<shard>-<attempt>-<n>.parquet`.
+    /// A Parquet file of a shard: `<table>-<attempt>-<n>.parquet`.
     pub fn file(&self, kind: FileKind, name: &FileName) -> String {
         let table = escape_table(&name.table);
-        let FileName { shard, attempt, number, .. } = name;
-        format!("{}/{table}-{shard:05}-{attempt}-{number}.parquet", self.files(kind))
+        let FileName { attempt, number, .. } = name;
+        format!("{}/{table}-{attempt}-{number}.parquet", self.files(kind))
     }
 
     /// A Parquet file of the catalogue: `catalogue/<kind>/<attempt>-<n>.parquet`.
@@ -166,23 +185,28 @@ impl RestorePaths {
     }
 }
 
-/// Table and number of a shard by the name of its record, or `None` when it is no such name.
-pub fn parse_shard_record(path: &str) -> Option<(String, u32)> {
+/// Table and attempt of a shard by the name of its record, or `None` when it is no such name.
+pub fn parse_shard_record(path: &str) -> Option<(String, String)> {
     let name = path.rsplit('/').next()?.strip_suffix(".json")?;
-    let (table, shard) = name.rsplit_once('-')?;
-    Some((unescape_table(table)?, shard.parse().ok()?))
+    let (table, attempt) = name.rsplit_once('-')?;
+    is_attempt(attempt).then_some(())?;
+    Some((unescape_table(table)?, attempt.to_owned()))
+}
+
+/// True for the name of an attempt: 12 lower-case hex digits.
+fn is_attempt(name: &str) -> bool {
+    name.len() == 12 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl FileName {
     /// Reads the last part of a path, or `None` when it is not such a name.
     pub fn parse(name: &str) -> Option<Self> {
         let name = name.rsplit('/').next()?.strip_suffix(".parquet")?;
-        let mut parts = name.rsplitn(4, '-');
+        let mut parts = name.rsplitn(3, '-');
         let number = parts.next()?.parse().ok()?;
-        let attempt = parts.next()?.to_owned();
-        let shard = parts.next()?.parse().ok()?;
+        let attempt = parts.next().filter(|attempt| is_attempt(attempt))?.to_owned();
         let table = unescape_table(parts.next()?)?;
-        Some(Self { table, shard, attempt, number })
+        Some(Self { table, attempt, number })
     }
 }
 
@@ -234,21 +258,31 @@ mod tests {
 
     #[test]
     fn file_names_are_read_back() {
-        let name =
-            FileName { table: "ns:tsdb-rollup-1h".into(), shard: 123_456, attempt: "0a1b2c3d".into(), number: 7 };
+        let name = FileName { table: "ns:tsdb-rollup-1h".into(), attempt: "0a1b2c3d4e5f".into(), number: 7 };
         let path = BackupPaths::new("b").file(FileKind::Points, &name);
-        assert_eq!(path, "backups/b/points/ns!3atsdb-rollup-1h-123456-0a1b2c3d-7.parquet");
+        assert_eq!(path, "backups/b/points/ns!3atsdb-rollup-1h-0a1b2c3d4e5f-7.parquet");
         assert_eq!(FileName::parse(&path), Some(name));
-        for bad in ["x.parquet", "a-1-b.parquet", "a-x-b-1.parquet", "a-1-b-1.json", "!z-1-b-1.parquet"] {
+        for bad in [
+            "x.parquet",
+            "a-0a1b2c3d4e5f.parquet",
+            "a-0a1b2c3d4e5-1.parquet",
+            "a-0a1b2c3d4e5f-1.json",
+            "!z-0a1b2c3d4e5f-1.parquet",
+        ] {
             assert_eq!(FileName::parse(bad), None, "{bad}");
         }
     }
 
     #[test]
     fn records_are_told_by_their_names() {
-        let path = BackupPaths::new("b").shard("ns:tsdb-uid", 7);
-        assert_eq!(parse_shard_record(&path), Some(("ns:tsdb-uid".to_owned(), 7)));
-        assert_eq!(parse_shard_record("backups/b/shards/x.json"), None);
+        let backup = BackupPaths::new("b");
+        let path = backup.shard("ns:tsdb-uid", "0a1b2c3d4e5f");
+        assert_eq!(parse_shard_record(&path), Some(("ns:tsdb-uid".to_owned(), "0a1b2c3d4e5f".to_owned())));
+        for bad in ["x.json", "t-00001.json", "t-0A1B2C3D4E5F.json", "t-0a1b2c3d4e5f-metrics.parquet"] {
+            assert_eq!(parse_shard_record(&format!("backups/b/shards/{bad}")), None, "{bad}");
+        }
+        assert_eq!(backup.parse_basis(&backup.basis("aa")), Some("aa"));
+        assert_eq!(backup.parse_basis("backups/b/plan.json"), None);
         let paths = RestorePaths::new("r");
         let file = paths.file("backups/b/points/tsdb-00001-aa-0.parquet", 0);
         assert_eq!(file, "restores/r/files/points-tsdb-00001-aa-0.parquet.json");

@@ -1,7 +1,7 @@
 //! Locks: who is at work in a repository.
 //!
 //! ```text
-//! locks/<kind>-<token>-<beat>.json          kind: backup, restore, verify or prune; token: 16 hex digits; beat: from 0
+//! locks/<kind>-<token>-<beat>.json          kind: backup, worker, restore, verify or prune; token: 16 hex digits; beat: from 0
 //! locks/<kind>-<token>-released.json        the process has ended well, its beats count no more
 //! ```
 //!
@@ -11,6 +11,8 @@
 //! Names of a repository are written once, so backups, restores and verifications share it. Prune alone deletes; it
 //! runs only while nobody else does. Each puts its own lock first and lists the others then, so that of two that race at
 //! least one sees the other; whoever sees one that bars it takes its own lock back.
+//!
+//! Of one backup, workers share the work. Who makes a backup in one process, resumes it or commits it works on it alone.
 //!
 //! A lock lives until [`EXPIRY_MS`] after its newest beat, by the store's own clock: both times are those at which the
 //! store stored a file, so the clocks of hosts do not matter. Prune deletes locks that have expired, and before anything
@@ -38,8 +40,10 @@ const RELEASED: &str = "released";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LockKind {
-    /// Adds files.
+    /// Plans, makes or commits a backup; alone on that backup.
     Backup,
+    /// Adds files to a backup that others add to as well.
+    Worker,
     /// Reads files and keeps its progress in the repository.
     Restore,
     /// Reads files.
@@ -50,12 +54,13 @@ pub enum LockKind {
 
 impl LockKind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Backup, Self::Restore, Self::Verify, Self::Prune];
+    pub const ALL: [Self; 5] = [Self::Backup, Self::Worker, Self::Restore, Self::Verify, Self::Prune];
 
     /// The name in paths and messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Backup => "backup",
+            Self::Worker => "worker",
             Self::Restore => "restore",
             Self::Verify => "verify",
             Self::Prune => "prune",
@@ -65,6 +70,11 @@ impl LockKind {
     /// True when a lock of this kind and one of the other cannot be held at the same time.
     pub fn bars(self, other: Self) -> bool {
         self == Self::Prune || other == Self::Prune
+    }
+
+    /// True when a lock of this kind and one of the other can be about the same backup at the same time.
+    pub fn shares_backup(self, other: Self) -> bool {
+        self == Self::Worker && other == Self::Worker
     }
 }
 
@@ -275,6 +285,8 @@ mod tests {
             assert!(LockKind::Prune.bars(kind) && kind.bars(LockKind::Prune));
         }
         assert!(!LockKind::Backup.bars(LockKind::Backup) && !LockKind::Restore.bars(LockKind::Verify));
+        assert!(LockKind::Worker.shares_backup(LockKind::Worker));
+        assert!(!LockKind::Worker.shares_backup(LockKind::Backup) && !LockKind::Backup.shares_backup(LockKind::Worker));
     }
 
     #[tokio::test]

@@ -8,11 +8,14 @@
 //! <repository>/
 //!   repository.json                                   what this is; written once
 //!   backups/<id>/                                     id: 20250102T030405Z-1a2b3c4d, UTC and 8 random hex digits
-//!     plan.json                                       what was asked for; written first, once
+//!     names.parquet                                   names of UIDs for the workers; written before the plan, once
+//!     plan.json                                       what is to be done; written once, before the first record
 //!     manifest.json                                   commits the backup; written last, once
-//!     shards/<table>-<shard>.json                     one record per finished shard; written once
+//!     basis-<id>.json                                 the shards that a read of the UID table is based on
+//!     shards/<table>-<attempt>.json                   one record per finished shard; written once
+//!     shards/<table>-<attempt>-metrics.parquet        all metrics of a shard whose record has no room for them
 //!     points/ series/ rollups/ annotations/ histograms/ uids/ meta/ tree/ cells/
-//!       <table>-<shard>-<attempt>-<n>.parquet
+//!       <table>-<attempt>-<n>.parquet
 //!       _delta_log/<version>.json                     the committed files as a Delta Lake table
 //!     catalogue/files/ shards/ metrics/
 //!       <attempt>-<n>.parquet
@@ -24,28 +27,36 @@
 //!   drills/                                           no part of a backup
 //! ```
 //!
-//! `<shard>` is decimal, at least 5 digits. `<attempt>` is 12 lower-case hex digits, new for each try at a shard.
+//! `<attempt>` is 12 random lower-case hex digits, new for each try at a shard, in whatever process.
 //! `<n>` counts the files of an attempt. `<version>` is 20 decimal digits. `<table>` is escaped as [`layout`] says. Every path inside a JSON file is
 //! relative to the repository.
 //!
 //! # What counts
 //!
 //! - A backup exists when its `manifest.json` exists. A folder without one is running or was interrupted.
-//! - A shard counts when `catalogue/shards` names its number and attempt, a Parquet file when `catalogue/files` names it.
+//! - A shard counts when `catalogue/shards` names its attempt, a Parquet file when `catalogue/files` names it.
 //!   Records and files beside these are strays of attempts that were lost or altered; a reader skips them, so it goes by
 //!   the catalogue, the Delta logs or `views.sql`, never by a listing. The process that commits removes them afterwards
 //!   where it may delete.
-//! - A backup without manifest can be resumed. A shard of it is done when its record has its own hash and every
-//!   file that it names is there with its size and hash; everything else is read again under new numbers. UIDs are read
-//!   again whenever other tables were, since they come last.
+//! - Plan, workers and commit share the store alone, and may be any number of processes. A worker reads keys and records
+//!   each shard once its files are stored. A record counts when it has its own hash, stands under its own name, and every
+//!   file that it names is there with its size. Who commits reads all records back and chooses shards that cover every
+//!   table once and without overlaps: as little as possible in gaps, then as few shards as possible. Keys that no record
+//!   covers prevent the commit.
+//! - UIDs come last. Before a worker reads the UID table, all others must be covered; the attempts that do so are put into
+//!   `basis-<id>.json`, and every shard of the UID table names that `basis`. It counts beside exactly these shards. Where
+//!   another shard takes the place of one of them, the UID table is read again.
+//! - A backup without manifest can be resumed: what no record covers is done, then it is committed. A resumed run reads
+//!   all files that are recorded, and one with another hash counts no more. It tries gaps again.
 //! - Besides that only prune deletes: the record of the plan first, then the manifest, then the rest of the folder. Before, it puts
 //!   an empty `pruning` into the folder, so that a folder which a prune did not finish is told from an unfinished backup.
 //! - Nothing is ever changed or overwritten. `repository.json`, manifests and shard records are created with a
-//!   create-only put (`If-None-Match: *`, or a hard link on disk). Of two attempts that race the loser reads the
-//!   winner's file and compares `attempt`: its own means that an earlier answer was lost.
+//!   create-only put (`If-None-Match: *`, or a hard link on disk). The name of a shard record is its attempt's alone: what
+//!   lies there comes from an earlier try of the same put. Of two processes that commit at the same time the loser reads
+//!   the winner's manifest and compares `attempt`: its own means that an earlier answer was lost.
 //! - A store that ignores the condition is refused, or used under a weaker rule when the user says so; `commit_rule` is
-//!   then `read-back`: the writer looks that no file is there, puts it, waits (3 s for a manifest, 0.25 s for a shard
-//!   record), reads it back and compares `attempt`. Two writers of one file, of which one stops for longer than that
+//!   then `read-back`: the writer of a manifest looks that no file is there, puts it, waits 3 s (0.25 s for a plan or a
+//!   Delta log), reads it back and compares `attempt`. Two writers of one file, of which one stops for longer than that
 //!   between look and put, could then both believe to have won; the file of the later one stays.
 //! - Tables are read in the order of `order`, UIDs last: every UID that a data row names is in the backup. Restore goes
 //!   the other way round.
@@ -93,11 +104,22 @@
 //! | field | meaning |
 //! |---|---|
 //! | `format`, `backup`, `tool_version`, `started`, `started_ms` | as in the manifest |
-//! | `raw`, `layout`, `older_layouts`, `layout_source`, `name_charset`, `rollup_config` | as in the manifest |
+//! | `raw`, `layout`, `older_layouts`, `layout_source`, `name_charset`, `rollup_config`, `server`, `commit_rule` | as in the manifest |
 //! | `opentsdb_conf` | as in the manifest; `null` when no configuration was given |
-//! | `cluster_id`, `api` | as in the manifest's `server` |
-//! | `tables` | `name`, `kind`, `versions` of each table, in the order of reading |
+//! | `names` | `path`, `size`, `blake3` of `names.parquet`; `null` without a UID table |
+//! | `names_read_ms` | when the read of these names began |
+//! | `tables` | in the order of reading, each with `name`, `kind`, `versions`, `descriptor`, `described_by`, `split_keys` as in the manifest, and `jobs` |
+//! | | `jobs`: `start`, `stop` of each; together they cover all keys, in order and each once. A job is named by table and position, from 0: `tsdb/3` |
+//! | `absent_tables`, `not_held`, `warnings` | tables of the TSD that do not exist; what the backup will not hold; what somebody should read; texts |
 //! | `self_blake3` | own hash |
+//!
+//! `names.parquet` has a row for each UID with a name: `kind` (`metric`, `tagk`, `tagv`), `uid` (bytes), `name`. Names that
+//! were given later are looked up in the cluster. After the commit nobody needs it.
+//!
+//! # basis-\<id\>.json
+//!
+//! `format`, `backup`, `basis` (the id), `shards` (attempts, sorted), `self_blake3`. The id is the first 12 hex digits of the
+//! BLAKE3 of the attempts with a line feed behind each, so workers that find the same shards write the same file.
 //!
 //! # manifest.json
 //!
@@ -119,8 +141,8 @@
 //! | `opentsdb_conf` | the keys of the TSD's configuration that matter, with their values |
 //! | `rollup_config` | the TSD's rollup configuration, JSON as text, or `null` |
 //! | `tables` | one object per table, below |
-//! | `catalogue` | `path`, `size`, `blake3` of each file of the catalogue, of `views.sql` and of each version of each Delta log |
-//! | `totals` | `seconds` (a fraction), `bytes_read`, `bytes_written`, `peak_rss_bytes` |
+//! | `catalogue` | `path`, `size`, `blake3` of each file of the catalogue, of `views.sql`, of each version of each Delta log, of the basis, and of `names.parquet` where it is there |
+//! | `totals` | sums over the shards: `seconds` (a fraction) in which at least one was being read, `bytes_read` from the gateways, `bytes_written` in Parquet files; `peak_rss_bytes`, the most that one process held |
 //! | `self_blake3` | own hash |
 //!
 //! Each of `tables`:
@@ -133,32 +155,36 @@
 //! | `descriptor` | `attributes`, and `families` with `name`, `attributes`, `configuration`: what is needed to create the table |
 //! | `split_keys` | first keys of all regions but the first, hex, sorted |
 //! | `versions` | versions of a column that the scan asked for |
-//! | `shards` | number of shard records |
+//! | `shards` | number of shards; gaps are none |
 //! | `tally` | what the scan read |
 //! | `raw_cells` | cells in `cells/` by reason |
 //! | `cells_by_layout` | cells of exact points in rows of each of `older_layouts`, by its number; may be absent: none |
 //! | `rows_by_kind` | Parquet rows by kind of file (the folder's name) |
 //! | `files`, `bytes_written` | Parquet files and their bytes |
 //! | `first_point_ms`, `last_point_ms` | times of the first and last point, or `null` |
-//! | `gaps` | keys that could not be read: `shard` (number of the record that says the same), `start`, `stop` (as there), `reason`, `message`; may be absent: none |
+//! | `gaps` | keys that could not be read: `attempt` (of the record that says the same), `start`, `stop` (as there), `reason`, `message`; may be absent: none |
 //!
 //! In `descriptor`, names and values are bytes written as text: printable ASCII except the backslash stands for itself,
 //! every other byte is `\x` and two upper-case hex digits (so in JSON `\\x00`). `configuration` is plain text.
 //!
-//! # shards/\<table\>-\<shard\>.json
+//! # shards/\<table\>-\<attempt\>.json
 //!
 //! | field | meaning |
 //! |---|---|
 //! | `format`, `backup` | 2; the backup's id |
-//! | `attempt` | the attempt that finished the shard, part of its files' names |
-//! | `table`, `shard` | table, unescaped; number from 0 |
+//! | `table`, `attempt` | table, unescaped; the attempt that finished the shard, part of its files' names |
 //! | `start`, `stop` | keys, hex: first inclusive, last exclusive; an empty `stop` is the table's end |
-//! | `started_ms`, `finished_ms` | ms |
-//! | `tally`, `raw_cells`, `cells_by_layout` | as in the manifest |
-//! | `files` | `path`, `kind` (the folder's name), `size`, `blake3`, `rows` (of Parquet), `tally` (cells that restore takes from here), `first_row`, `last_row` (hex or `null`), `ranges` |
-//! | | `ranges`: `first_metric`, `last_metric` (least and greatest `metric` by bytes, or `null`), `metric_nulls` (rows without one), `first_ms`, `last_ms`, `timestamp_nulls` (the same of `timestamp`) |
-//! | `metrics` | the up to 1,000 metrics with most points, by name: `metric`, `uid` (hex), `points`, `first_ms`, `last_ms` |
-//! | `metrics_left_out` | how many more there are; the catalogue has all |
+//! | `started_ms`, `finished_ms` | ms, by the clock of the worker |
+//! | `tally` | what the scan returned |
+//! | `basis` | in the UID table: the basis of the read; else absent |
+//! | `bytes_read`, `peak_rss_bytes` | bytes from the gateway; the most memory that the process had held |
+//! | `raw_cells`, `cells_by_layout` | as in the manifest |
+//! | `files` | `path`, `table`, `kind` (the folder's name), `attempt`, `rows` (of Parquet), `size`, `blake3`, `tally` (cells that restore takes from here), `first_row`, `last_row`, `ranges` |
+//! | | `first_row`, `last_row` (hex, or `null` in a file without cells): no cell's row is outside. In `points` they may be rows of the scan up to a page away; elsewhere they are the file's own |
+//! | | `ranges`: `metrics` (the values of `metric`, the first 100 by bytes), `metrics_left_out` (how many more), `first_metric`, `last_metric` (least and greatest by bytes, or `null`), `metric_nulls` (rows without one), `first_ms`, `last_ms`, `timestamp_nulls` (the same of `timestamp`) |
+//! | `metrics` | the up to 100 metrics with most points, by UID: `metric` (or `null`), `uid` (hex), `points`, `first_ms`, `last_ms` |
+//! | `metrics_left_out` | how many more there are |
+//! | `all_metrics` | absent, or where there are more: `path`, `size`, `blake3` of a table like `catalogue/metrics` with all of them |
 //! | `gap` | absent, or why nothing of the range could be read, as in the manifest; the catalogue has no such shard |
 //! | `self_blake3` | own hash |
 //!
@@ -173,7 +199,7 @@
 //! | field | meaning |
 //! |---|---|
 //! | `format` | 2 |
-//! | `kind`, `token` | `backup`, `restore`, `verify` or `prune`; 16 random hex digits |
+//! | `kind`, `token` | `backup`, `worker`, `restore`, `verify` or `prune`; 16 random hex digits |
 //! | `host`, `boot`, `pid_space`, `pid`, `process_start` | the owner: host, boot id, name space of process ids, process id, start in ticks since boot |
 //! | `command`, `backup` | the owner's command line; the backup that it works on, or `null` |
 //! | `since_ms`, `interval_ms` | when the lock was taken; ms between two beats |
@@ -205,12 +231,12 @@
 //! | `series` | series: number, TSUID, metric, tags as a map; one row per series and points file | no |
 //! | `rollups`, `annotations`, `histograms`, `uids`, `meta`, `tree` | decoded cells beside their exact bytes | yes |
 //! | `cells` | cells kept as bytes, with the reason | yes |
-//! | `catalogue/files` | one row per Parquet file: what the shard records say | no |
-//! | `catalogue/shards` | one row per shard | no |
+//! | `catalogue/files` | one row per Parquet file: what `files` of the shard records say | no |
+//! | `catalogue/shards` | one row per shard: what its record says, up to `tally` | no |
 //! | `catalogue/metrics` | one row per metric: points, first and last time | no |
 //!
 //! A series number is 64 bits: 0, the first 37 bits of the attempt's name, 26 bits that count from 0 in the attempt.
-//! Attempts of a backup differ in these 37 bits, so `series_id` is unique in a backup.
+//! Attempts of a backup differ in these 37 bits (of two that do not, one counts), so `series_id` is unique in a backup.
 
 mod begun;
 mod delta;
@@ -223,7 +249,9 @@ mod record;
 mod repository;
 mod sealed;
 
-pub use begun::{PlanRecord, PlannedTable, RestorePlanRecord, RestoreProgress, RestoreTarget, RestoredFile};
+pub use begun::{
+    PlanRecord, PlannedJob, PlannedTable, RestorePlanRecord, RestoreProgress, RestoreTarget, RestoredFile,
+};
 pub use delta::{DeltaFile, DeltaState, DeltaTable};
 pub use error::{RepositoryError, RepositoryErrorKind};
 pub use hex::HexBytes;
@@ -231,10 +259,10 @@ pub use id::new_attempt;
 pub use layout::{BackupPaths, FileName};
 pub use lock::{EXPIRY_MS, Lock, LockKind, LockName, LockRecord, new_lock_token};
 pub use record::{
-    BackupSummary, CommitRule, DescriptorRecord, FamilyRecord, FileRecord, GapRecord, HashedFile, LayoutSource,
+    BackupSummary, BasisRecord, CommitRule, DescriptorRecord, FamilyRecord, GapRecord, HashedFile, LayoutSource,
     METRICS_PER_RECORD, Manifest, MetricCount, RepositoryRecord, ServerFacts, ShardRecord, TableRecord, Totals,
 };
-pub use repository::{BackupWriter, Repository, ShardOutcome};
+pub use repository::{BackupWriter, Repository};
 
 /// The format that this program writes, and the only one that it reads.
 pub const FORMAT: u32 = 2;

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::hex::{HexBytes, escape, unescape};
 use crate::model::{
-    ColumnRanges, DescriptorSource, FamilyDescriptor, FileKind, Gap, GapReason, KeyLayout, KeyLayouts, NameCharset,
-    TableDescriptor, TableKind, Tally,
+    DescriptorSource, FamilyDescriptor, FileKind, FileRow, Gap, GapReason, KeyLayout, KeyLayouts, KeyRange,
+    NameCharset, ShardRow, TableDescriptor, TableKind, Tally,
 };
 use crate::store::StoredFile;
 
-/// How many metrics a shard record counts one by one; the rest is left to the catalogue.
-pub const METRICS_PER_RECORD: usize = 1_000;
+/// How many metrics a shard record counts one by one; where there are more, a file beside it has all.
+pub const METRICS_PER_RECORD: usize = 100;
 
 /// `repository.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,7 +153,7 @@ pub struct TableRecord {
     pub split_keys: Vec<HexBytes>,
     /// Versions of each column that the scan asked for.
     pub versions: i32,
-    /// Shards, each with a record.
+    /// Shards, each with a record; gaps are none.
     pub shards: u64,
     /// What the scan read.
     pub tally: Tally,
@@ -180,8 +180,8 @@ pub struct TableRecord {
 /// Keys that a backup lacks because they could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GapRecord {
-    /// Number of the shard record that says the same.
-    pub shard: u32,
+    /// Attempt of the shard record that says the same.
+    pub attempt: String,
     /// First key.
     pub start: HexBytes,
     /// First key behind it; empty: the table's end.
@@ -193,10 +193,16 @@ pub struct GapRecord {
 }
 
 impl GapRecord {
-    /// The record of a gap under a number.
-    pub fn new(gap: &Gap, shard: u32) -> Self {
+    /// The record of a gap by an attempt.
+    pub fn new(gap: &Gap, attempt: String) -> Self {
         let (start, stop) = (gap.range.start.clone().into(), gap.range.stop.clone().into());
-        Self { shard, start, stop, reason: gap.reason, message: gap.message.clone() }
+        Self { attempt, start, stop, reason: gap.reason, message: gap.message.clone() }
+    }
+
+    /// The gap.
+    pub fn gap(&self) -> Gap {
+        let range = KeyRange::new(self.start.clone(), self.stop.clone());
+        Gap { range, reason: self.reason, message: self.message.clone() }
     }
 }
 
@@ -308,34 +314,11 @@ impl Manifest {
     }
 }
 
-/// A Parquet file of a shard.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct FileRecord {
-    /// Relative to the repository.
-    pub path: String,
-    /// What it holds.
-    pub kind: FileKind,
-    /// Bytes.
-    pub size: u64,
-    /// BLAKE3, 64 hex digits.
-    pub blake3: String,
-    /// Rows of the Parquet table.
-    pub rows: u64,
-    /// The cells that restore takes from this file.
-    pub tally: Tally,
-    /// Smallest row key.
-    pub first_row: Option<HexBytes>,
-    /// Greatest row key.
-    pub last_row: Option<HexBytes>,
-    /// Smallest and greatest `metric` and `timestamp`.
-    pub ranges: ColumnRanges,
-}
-
 /// Points of a metric in a shard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MetricCount {
-    /// Name, or the UID in hex when it has none.
-    pub metric: String,
+    /// Name; `None` when the UID has none.
+    pub metric: Option<String>,
     /// UID.
     pub uid: HexBytes,
     /// Points.
@@ -346,40 +329,37 @@ pub struct MetricCount {
     pub last_ms: i64,
 }
 
-/// `shards/<table>-<shard>.json`. [`super::BackupWriter::put_shard_record`] fills in `format`, `backup` and the hash.
+/// `shards/<table>-<attempt>.json`. [`super::BackupWriter::put_shard_record`] fills in `format`, `backup` and the hash.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ShardRecord {
     /// [`super::FORMAT`]; filled in.
     pub format: u32,
     /// The backup's id; filled in.
     pub backup: String,
-    /// Attempt at this shard, as in the names of its files.
-    pub attempt: String,
-    /// Table.
-    pub table: String,
-    /// Number of the shard in its table, from 0.
-    pub shard: u32,
-    /// First key.
-    pub start: HexBytes,
-    /// First key behind it; empty: the table's end.
-    pub stop: HexBytes,
-    /// Beginning, ms UTC.
-    pub started_ms: i64,
-    /// End, ms UTC.
-    pub finished_ms: i64,
-    /// What the scan read.
-    pub tally: Tally,
+    /// The shard, as in the catalogue.
+    #[serde(flatten)]
+    pub shard: ShardRow,
+    /// In the UID table: the [`BasisRecord`] of the read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basis: Option<String>,
+    /// Bytes read from the gateway.
+    pub bytes_read: u64,
+    /// Greatest memory use of the process so far.
+    pub peak_rss_bytes: u64,
     /// Raw cells by the name of their reason.
     pub raw_cells: BTreeMap<String, u64>,
     /// Cells of points in rows under another salt, by the number of the layout, from 1; see [`Manifest::older_layouts`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub cells_by_layout: BTreeMap<u8, u64>,
-    /// Files; none for an empty shard.
-    pub files: Vec<FileRecord>,
-    /// The metrics with most points, [`METRICS_PER_RECORD`] at most, sorted by name.
+    /// Files, as in the catalogue; none for an empty shard.
+    pub files: Vec<FileRow>,
+    /// The metrics with most points, [`METRICS_PER_RECORD`] at most, sorted by UID.
     pub metrics: Vec<MetricCount>,
     /// How many metrics found no room in `metrics`.
     pub metrics_left_out: u64,
+    /// Where some found none: the file with all of them, a table like `catalogue/metrics`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all_metrics: Option<HashedFile>,
     /// The keys could not be read: why. Such a record has no files, and a resumed backup reads its keys again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<GapRecord>,
@@ -390,11 +370,52 @@ pub struct ShardRecord {
 impl ShardRecord {
     /// Sets `metrics` to the greatest ones and counts the others.
     pub fn set_metrics(&mut self, mut metrics: Vec<MetricCount>) {
-        metrics.sort_by(|a, b| b.points.cmp(&a.points).then_with(|| a.metric.cmp(&b.metric)));
+        metrics.sort_by(|a, b| b.points.cmp(&a.points).then_with(|| a.uid.cmp(&b.uid)));
         self.metrics_left_out = metrics.len().saturating_sub(METRICS_PER_RECORD) as u64;
         metrics.truncate(METRICS_PER_RECORD);
-        metrics.sort_by(|a, b| a.metric.cmp(&b.metric));
+        metrics.sort_by(|a, b| a.uid.cmp(&b.uid));
         self.metrics = metrics;
+    }
+
+    /// The record of a gap, as an attempt of its own.
+    pub fn of_gap(table: &str, gap: GapRecord, now_ms: i64) -> Self {
+        let shard = ShardRow {
+            table: table.to_owned(),
+            attempt: gap.attempt.clone(),
+            start: gap.start.0.clone(),
+            stop: gap.stop.0.clone(),
+            started_ms: now_ms,
+            finished_ms: now_ms,
+            tally: Tally::default(),
+        };
+        Self { shard, gap: Some(gap), ..Self::default() }
+    }
+}
+
+/// `basis-<id>.json`: what was recorded when a read of the UID table began. Every UID that one of these shards names is
+/// in that read.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BasisRecord {
+    /// [`super::FORMAT`]; filled in.
+    pub format: u32,
+    /// The backup's id; filled in.
+    pub backup: String,
+    /// The first 12 digits of the BLAKE3 of `shards`, with a line feed behind each; filled in.
+    pub basis: String,
+    /// Attempts that cover all other tables, sorted.
+    pub shards: Vec<String>,
+    /// Hash of the file without these digits; filled in. Must stay the last field.
+    pub self_blake3: String,
+}
+
+impl BasisRecord {
+    /// The id of the basis with these shards.
+    pub fn id_of(shards: &[String]) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for shard in shards {
+            hasher.update(shard.as_bytes()).update(b"\n");
+        }
+        hasher.finalize().to_hex().chars().take(12).collect()
     }
 }
 

@@ -9,7 +9,7 @@ use super::begun::PlanRecord;
 use super::error::RepositoryError;
 use super::id;
 use super::layout::{BACKUPS, BackupPaths, REPOSITORY, parse_shard_record};
-use super::record::{BackupSummary, CommitRule, Manifest, RepositoryRecord, ShardRecord};
+use super::record::{BackupSummary, BasisRecord, CommitRule, Manifest, RepositoryRecord, ShardRecord};
 use super::sealed::{is_json, parse, seal, unseal};
 use super::{FORMAT, TOOL_VERSION, WHAT};
 use crate::model::time::now_ms;
@@ -23,7 +23,7 @@ pub(super) const READS_AT_ONCE: usize = 16;
 /// [`CommitRule::ReadBack`]: from the put of a manifest to the look at what became of it. Long against the time between
 /// the look that nothing is there and the arrival of a put of a few KiB.
 const MANIFEST_WAIT: Duration = Duration::from_secs(3);
-/// The same for a shard record. Two attempts at one shard are rarer than two backups, and there are thousands of shards.
+/// The same for a plan, a Delta log, and what else two processes may write at the same time.
 const RECORD_WAIT: Duration = Duration::from_millis(250);
 
 /// A store that holds backups. Clones are cheap.
@@ -305,7 +305,7 @@ impl Repository {
         Ok(parse::<Child>(&text, &path).ok().and_then(|child| child.parent))
     }
 
-    /// The records of all finished shards of a backup, committed or not, by table and number.
+    /// The records of all finished shards of a backup, committed or not, by table and attempt.
     ///
     /// # Errors
     /// [`RepositoryError::Edited`], [`RepositoryError::NewerFormat`], [`RepositoryError::Damaged`], and whatever the
@@ -315,7 +315,7 @@ impl Repository {
         let paths = entries.into_iter().map(|entry| entry.path).filter(|path| parse_shard_record(path).is_some());
         let reads = stream::iter(paths.map(|path| self.shard_record(path))).buffer_unordered(READS_AT_ONCE);
         let mut records: Vec<ShardRecord> = reads.try_collect().await?;
-        records.sort_by(|a, b| (&a.table, a.shard).cmp(&(&b.table, b.shard)));
+        records.sort_by(|a, b| (&a.shard.table, &a.shard.attempt).cmp(&(&b.shard.table, &b.shard.attempt)));
         Ok(records)
     }
 
@@ -327,25 +327,56 @@ impl Repository {
         &self,
         backup: &str,
     ) -> Result<Vec<(String, Result<ShardRecord, String>)>, RepositoryError> {
-        let paths = BackupPaths::new(backup);
+        let entries = self.store.list(&BackupPaths::new(backup).shards()).await?;
+        self.check_records(backup, entries.into_iter().map(|entry| entry.path)).await
+    }
+
+    /// The same of these paths alone; those that are no names of shard records are left out.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn check_records(
+        &self,
+        backup: &str,
+        paths: impl Iterator<Item = String>,
+    ) -> Result<Vec<(String, Result<ShardRecord, String>)>, RepositoryError> {
+        let backup_paths = BackupPaths::new(backup);
         let check = |path: String| {
-            let paths = &paths;
+            let paths = &backup_paths;
             async move {
                 let record = match self.shard_record(path.clone()).await {
+                    Err(RepositoryError::Store(error)) if error.is_not_found() => Err("is missing".to_owned()),
                     Err(RepositoryError::Store(error)) => return Err(RepositoryError::from(error)),
                     Err(error) => Err(error.to_string()),
-                    Ok(record) if paths.shard(&record.table, record.shard) != path || record.backup != backup => {
-                        Err(format!("it is the record of shard {} of table {}", record.shard, record.table))
+                    Ok(ShardRecord { shard, backup: of, .. })
+                        if paths.shard(&shard.table, &shard.attempt) != path || of != backup =>
+                    {
+                        Err(format!("it is the record of attempt {} at table {}", shard.attempt, shard.table))
                     }
                     Ok(record) => Ok(record),
                 };
                 Ok((path, record))
             }
         };
-        let entries = self.store.list(&paths.shards()).await?;
-        let named = entries.into_iter().map(|entry| entry.path).filter(|path| parse_shard_record(path).is_some());
+        let named = paths.filter(|path| parse_shard_record(path).is_some());
         let checks = stream::iter(named.map(check));
         checks.buffered(READS_AT_ONCE).try_collect().await
+    }
+
+    /// What a read of the UID table was based on; `None` when the record is missing or damaged.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn basis(&self, backup: &str, id: &str) -> Result<Option<BasisRecord>, RepositoryError> {
+        let path = BackupPaths::new(backup).basis(id);
+        let text = match read_small(&self.store, &path).await {
+            Err(RepositoryError::Store(error)) if error.is_not_found() => return Ok(None),
+            Err(RepositoryError::Store(error)) => return Err(error.into()),
+            Err(_) => return Ok(None),
+            Ok(text) => text,
+        };
+        let sound = |basis: &BasisRecord| basis.backup == backup && basis.basis == id;
+        Ok(unseal::<BasisRecord>(&text, &path).ok().filter(sound))
     }
 
     async fn shard_record(&self, path: String) -> Result<ShardRecord, RepositoryError> {
@@ -374,15 +405,6 @@ fn serde_what(text: &[u8]) -> Option<String> {
         what: String,
     }
     is_json(text).then(|| parse::<What>(text, REPOSITORY).ok().map(|what| what.what)).flatten()
-}
-
-/// What became of a shard record.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ShardOutcome {
-    /// It is the record of the shard.
-    Recorded,
-    /// Another attempt was faster; its record counts and the files of this one are strays.
-    AlreadyRecorded(Box<ShardRecord>),
 }
 
 /// A backup that is being written.
@@ -415,11 +437,11 @@ impl BackupWriter {
         &self.attempt
     }
 
-    /// Writes down what is asked for, before the first shard.
+    /// Writes down what is asked for, before the first shard, and returns it whole.
     ///
     /// # Errors
     /// Whatever the store says.
-    pub async fn put_plan(&self, mut plan: PlanRecord) -> Result<(), RepositoryError> {
+    pub async fn put_plan(&self, mut plan: PlanRecord) -> Result<PlanRecord, RepositoryError> {
         plan.format = FORMAT;
         plan.backup.clone_from(&self.backup);
         plan.tool_version = TOOL_VERSION.to_owned();
@@ -428,26 +450,34 @@ impl BackupWriter {
         let path = self.paths.plan();
         // The id is this process's own: whatever lies there comes from an earlier try of this very put.
         self.put_once(&path, seal(&plan, &path)?, RECORD_WAIT).await?;
-        Ok(())
+        Ok(plan)
     }
 
-    /// Records a finished shard, once; all its files must be stored. Safe to call again after an error.
+    /// Records a finished shard under the name of its attempt, which nobody else gives; all its files must be stored. Safe
+    /// to call again after an error.
     ///
     /// # Errors
-    /// Whatever the store says. When another attempt recorded the shard before, that is no error.
-    pub async fn put_shard_record(&self, mut record: ShardRecord) -> Result<ShardOutcome, RepositoryError> {
+    /// Whatever the store says.
+    pub async fn put_shard_record(&self, mut record: ShardRecord) -> Result<(), RepositoryError> {
         record.format = FORMAT;
         record.backup.clone_from(&self.backup);
         record.self_blake3.clear();
-        let path = self.paths.shard(&record.table, record.shard);
-        let Some(stored) = self.put_once(&path, seal(&record, &path)?, RECORD_WAIT).await? else {
-            return Ok(ShardOutcome::Recorded);
-        };
-        let winner: ShardRecord = unseal(&stored, &path)?;
-        if winner.attempt == record.attempt {
-            return Ok(ShardOutcome::Recorded);
-        }
-        Ok(ShardOutcome::AlreadyRecorded(Box::new(winner)))
+        let path = self.paths.shard(&record.shard.table, &record.shard.attempt);
+        self.repository.put_own(&path, seal(&record, &path)?).await
+    }
+
+    /// Writes down which shards a read of the UID table is based on, and returns the id of that. The id stands for the
+    /// content, so several processes may write the same one.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn put_basis(&self, shards: Vec<String>) -> Result<String, RepositoryError> {
+        let basis = BasisRecord::id_of(&shards);
+        let backup = self.backup.clone();
+        let record = BasisRecord { format: FORMAT, backup, basis: basis.clone(), shards, self_blake3: String::new() };
+        let path = self.paths.basis(&basis);
+        self.repository.put_own(&path, seal(&record, &path)?).await?;
+        Ok(basis)
     }
 
     /// Commits the backup. Fills in the fields that the manifest's documentation says so of, and returns it whole.

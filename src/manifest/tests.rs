@@ -1,7 +1,9 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::model::{ColumnRanges, FamilyDescriptor, FileKind, KeyLayout, Retry, TableDescriptor, TableKind, Tally};
+use crate::model::{
+    ColumnRanges, FamilyDescriptor, FileKind, FileRow, KeyLayout, Retry, ShardRow, TableDescriptor, TableKind, Tally,
+};
 use crate::store::{Store, StoreError};
 
 async fn repository() -> Repository {
@@ -43,7 +45,7 @@ fn manifest() -> Manifest {
         first_point_ms: Some(1_735_786_800_678),
         last_point_ms: None,
         gaps: vec![GapRecord {
-            shard: 3,
+            attempt: "0a1b2c3d4e5f".into(),
             start: HexBytes(vec![0, 0, 1]),
             stop: HexBytes(Vec::new()),
             reason: crate::model::GapReason::NoRegion,
@@ -71,19 +73,23 @@ fn manifest() -> Manifest {
 
 fn shard(attempt: &str) -> ShardRecord {
     ShardRecord {
-        attempt: attempt.into(),
-        table: "ns:tsdb".into(),
-        shard: 2,
-        start: HexBytes(vec![1]),
-        tally: tally(7),
-        files: vec![FileRecord {
+        shard: ShardRow {
+            attempt: attempt.into(),
+            table: "ns:tsdb".into(),
+            start: vec![1],
+            tally: tally(7),
+            ..ShardRow::default()
+        },
+        files: vec![FileRow {
             path: "backups/x/points/a".into(),
+            table: "ns:tsdb".into(),
+            attempt: attempt.into(),
             kind: FileKind::Points,
             size: 1,
             blake3: "cd".into(),
             rows: 2,
             tally: tally(7),
-            first_row: Some(HexBytes(vec![1, 2])),
+            first_row: Some(vec![1, 2]),
             last_row: None,
             ranges: ColumnRanges { first_ms: Some(1), last_ms: Some(2), ..ColumnRanges::default() },
         }],
@@ -224,7 +230,7 @@ async fn an_edited_manifest_is_noticed() {
 async fn of_racing_commits_exactly_one_succeeds() {
     let repository = repository().await;
     let first = repository.begin_backup();
-    first.put_shard_record(shard("a")).await.unwrap();
+    first.put_shard_record(shard("00000000000a")).await.unwrap();
     // All begin before the first one commits: who resumes a committed backup is refused.
     let mut writers = Vec::new();
     for _ in 0..16 {
@@ -262,7 +268,7 @@ async fn unfinished_backups_are_not_listed() {
     let (done, open) = (repository.begin_backup(), repository.begin_backup());
     assert_eq!(repository.list().await.unwrap().0, []);
     for writer in [&done, &open] {
-        assert_eq!(writer.put_shard_record(shard("a")).await.unwrap(), ShardOutcome::Recorded);
+        writer.put_shard_record(shard("00000000000a")).await.unwrap();
     }
     done.commit(manifest()).await.unwrap();
     let listed = repository.list().await.unwrap().0;
@@ -287,33 +293,57 @@ async fn a_beginning_must_be_unique() {
 }
 
 #[tokio::test]
-async fn a_shard_is_recorded_once() {
+async fn attempts_are_recorded_beside_each_other() {
     let repository = repository().await;
     let writer = repository.begin_backup();
-    assert_eq!(writer.put_shard_record(shard("a")).await.unwrap(), ShardOutcome::Recorded);
-    assert_eq!(writer.put_shard_record(shard("a")).await.unwrap(), ShardOutcome::Recorded);
-    let ShardOutcome::AlreadyRecorded(winner) = writer.put_shard_record(shard("b")).await.unwrap() else {
-        panic!("two attempts recorded one shard");
-    };
-    assert_eq!(winner.attempt, "a");
+    let (a, b) = (shard("00000000000a"), shard("00000000000b"));
+    // An answer was lost: the same record again is no error.
+    for record in [&a, &a, &b] {
+        writer.put_shard_record(record.clone()).await.unwrap();
+    }
     let records = repository.shard_records(writer.id()).await.unwrap();
-    assert_eq!(records, [*winner]);
-    assert_eq!(ShardRecord { format: 0, backup: "".into(), self_blake3: "".into(), ..records[0].clone() }, shard("a"));
+    let given = |record: &ShardRecord| ShardRecord {
+        format: 0,
+        backup: String::new(),
+        self_blake3: String::new(),
+        ..record.clone()
+    };
+    assert_eq!(records.iter().map(given).collect::<Vec<_>>(), [a, b]);
+    // A record under the name of another one is none.
+    let (paths, store) = (writer.paths(), repository.store());
+    let text = store.get(&paths.shard("ns:tsdb", "00000000000a")).await.unwrap();
+    store.put_new(&paths.shard("ns:tsdb", "00000000000c"), text).await.unwrap();
+    let checked = repository.check_shard_records(writer.id()).await.unwrap();
+    let wrong: Vec<_> = checked.iter().filter_map(|(_, record)| record.as_ref().err()).collect();
+    assert_eq!(wrong, ["it is the record of attempt 00000000000a at table ns:tsdb"]);
+}
+
+#[tokio::test]
+async fn several_processes_write_the_same_basis() {
+    let repository = repository().await;
+    let writer = repository.begin_backup();
+    let shards = vec!["00000000000a".to_owned(), "00000000000b".to_owned()];
+    let id = writer.put_basis(shards.clone()).await.unwrap();
+    assert_eq!(writer.put_basis(shards.clone()).await.unwrap(), id);
+    let basis = repository.basis(writer.id(), &id).await.unwrap().unwrap();
+    assert_eq!((basis.shards, &basis.basis), (shards, &id));
+    assert_ne!(writer.put_basis(vec!["00000000000a".to_owned()]).await.unwrap(), id);
+    assert_eq!(repository.basis(writer.id(), "none").await.unwrap(), None);
 }
 
 #[test]
 fn metrics_of_a_record_are_bounded() {
     let count = |at: u64| MetricCount {
-        metric: format!("m{at:05}"),
-        uid: vec![0, 0, 1].into(),
+        metric: Some(format!("m{at:05}")),
+        uid: (at as u32).to_be_bytes().to_vec().into(),
         points: at,
         first_ms: 0,
         last_ms: 0,
     };
     let mut record = ShardRecord::default();
     record.set_metrics((0..1500).map(count).collect());
-    assert_eq!((record.metrics.len(), record.metrics_left_out), (METRICS_PER_RECORD, 500));
-    assert_eq!(record.metrics[0].metric, "m00500");
+    assert_eq!((record.metrics.len(), record.metrics_left_out), (METRICS_PER_RECORD, 1400));
+    assert_eq!(record.metrics[0].metric.as_deref(), Some("m01400"));
 }
 
 #[test]

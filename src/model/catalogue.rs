@@ -1,8 +1,9 @@
-//! Rows of the catalogue: what a backup consists of, as tables that SQL can read.
+//! What a backup consists of: files, shards, metrics, series. Each is one type with two forms: JSON in the records of
+//! shards, and rows of the catalogue's tables, which SQL can read.
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ColumnRanges, SeriesLabel, Tally};
+use crate::model::{ColumnRanges, KeyRange, SeriesLabel, Tally, hex};
 
 macro_rules! file_kinds {
     ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
@@ -74,47 +75,61 @@ pub struct SeriesRow {
 }
 
 /// A file of the backup.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRow {
-    /// Path below the backup's folder.
+    /// Path below the repository.
     pub path: String,
     /// HBase table.
     pub table: String,
     /// What the file holds.
     pub kind: FileKind,
-    /// Shard that wrote it.
-    pub shard: String,
+    /// Attempt at a shard that wrote it.
+    pub attempt: String,
     /// Rows of the Parquet file.
     pub rows: u64,
     /// Size in bytes.
     pub size: u64,
-    /// BLAKE3 of the bytes, in hex.
+    /// BLAKE3 of the bytes, 64 hex digits.
     pub blake3: String,
     /// The cells that the file restores.
     pub tally: Tally,
-    /// Lowest row key; `None` without cells.
-    pub first_key: Option<Vec<u8>>,
-    /// Highest row key; `None` without cells.
-    pub last_key: Option<Vec<u8>>,
-    /// Smallest and greatest `metric` and `timestamp`.
+    /// No row of the file is before this one; `None` without cells. In a points file up to a page of the scan before its
+    /// first row, else the first row itself.
+    #[serde(with = "hex::optional")]
+    pub first_row: Option<Vec<u8>>,
+    /// No row of the file is behind this one, as above.
+    #[serde(with = "hex::optional")]
+    pub last_row: Option<Vec<u8>>,
+    /// Metrics, and smallest and greatest `metric` and `timestamp`.
     pub ranges: ColumnRanges,
 }
 
-/// A shard of the backup: one key range of one table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A shard of the backup: one key range of one table, as one attempt read it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ShardRow {
     /// HBase table.
     pub table: String,
-    /// Shard id.
-    pub shard: String,
+    /// The attempt, which the names of its record and of its files carry; unique in the repository.
+    pub attempt: String,
     /// First row key, inclusive.
+    #[serde(with = "hex::bytes")]
     pub start: Vec<u8>,
     /// First row key behind the range; empty: no end.
+    #[serde(with = "hex::bytes")]
     pub stop: Vec<u8>,
+    /// Beginning, ms UTC.
+    pub started_ms: i64,
+    /// End, ms UTC.
+    pub finished_ms: i64,
     /// Everything that the scan returned.
     pub tally: Tally,
-    /// The attempt whose files count.
-    pub attempt: String,
+}
+
+impl ShardRow {
+    /// The keys.
+    pub fn range(&self) -> KeyRange {
+        KeyRange::new(self.start.clone(), self.stop.clone())
+    }
 }
 
 /// A metric of the backup.

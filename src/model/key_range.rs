@@ -8,7 +8,7 @@ use data_encoding::HEXLOWER;
 const MAX_ROW_KEY: usize = 32_767;
 
 /// Row keys from `start` (inclusive) to `stop` (exclusive); an empty `stop` is open, an empty `start` is the beginning.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct KeyRange {
     /// First key.
     pub start: Vec<u8>,

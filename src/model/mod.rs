@@ -22,7 +22,7 @@ mod uid;
 
 pub use catalogue::{FileKind, FileRow, MetricRow, SeriesRow, ShardRow};
 pub use cell::{Cell, CellBlock, CellRef, OutOfSpace, OwnedCell, RowView, Span, kind};
-pub use columns::{Column, ColumnRanges, ColumnType};
+pub use columns::{Column, ColumnRanges, ColumnType, METRICS_PER_FILE, MetricNames};
 pub use gap::{Gap, GapReason};
 pub use hex::{hex, unhex};
 pub use key_range::{KeyRange, successor};

@@ -97,6 +97,24 @@ impl UidNames {
         self.arena.get(start as usize..start as usize + len as usize)
     }
 
+    /// Hands on every UID that has a name, in no order.
+    ///
+    /// # Errors
+    /// The first of `each`.
+    pub fn each<E>(&self, mut each: impl FnMut(UidKind, &[u8], &str) -> Result<(), E>) -> Result<(), E> {
+        for kind in UidKind::ALL {
+            for (width, names) in self.names[kind as usize].iter().enumerate() {
+                for (number, (start, len)) in names {
+                    let uid = number.to_be_bytes();
+                    let uid = uid.get(uid.len().saturating_sub(width)..).unwrap_or_default();
+                    let name = self.arena.get(*start as usize..*start as usize + *len as usize);
+                    each(kind, uid, name.unwrap_or_default())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// How many UIDs of a kind have a name.
     pub fn count(&self, kind: UidKind) -> usize {
         self.names[kind as usize].iter().map(HashMap::len).sum()
@@ -122,6 +140,15 @@ mod tests {
         assert_eq!(names.get(UidKind::Metric, &[1]), None);
         assert_eq!(names.get(UidKind::Metric, &[0; 9]), None);
         assert_eq!(names.count(UidKind::Metric), 2);
+        let mut all = Vec::new();
+        let collect = |kind, uid: &[u8], name: &str| {
+            all.push((kind, uid.to_vec(), name.to_owned()));
+            Ok::<(), ()>(())
+        };
+        names.each(collect).unwrap();
+        all.sort();
+        let wanted = [(vec![0, 0, 1], "sys.cpu"), (vec![0, 1], "old.other")];
+        assert!(all == wanted.map(|(uid, name)| (UidKind::Metric, uid, name.to_owned())), "{all:?}");
     }
 
     #[test]

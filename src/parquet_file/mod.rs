@@ -27,7 +27,7 @@
 //! the points in the cell. `rollups`, `annotations`, `histograms`, `uids`, `meta` and `tree` have one row per cell, first
 //! what it decodes to, at the end the cell: `row`, `family`, `qualifier`, `value`, and its timestamp `written`. `cells` has
 //! `table`, `row`, `family`, `qualifier`, `timestamp` (INT64, ms), `type` (INT32, HBase's number), `value`, `reason`.
-//! `series` has `series_id`, `tsuid`, `metric`*, `tags`, `tag` (MAP of text to text), `complete`. The catalogue's `files` and
+//! `names.parquet` has `kind`, `uid` and `name`. `series` has `series_id`, `tsuid`, `metric`*, `tags`, `tag` (MAP of text to text), `complete`. The catalogue's `files` and
 //! `shards` repeat the shard records, `metrics` counts points by table and metric. `rows` is the only number that a reader
 //! needs from outside: a file must have as many as the catalogue says. No page is larger than 1 GiB when it is decompressed.
 //!
@@ -64,6 +64,7 @@
 mod cell_reader;
 mod column;
 mod error;
+mod names_file;
 mod page_chunk;
 mod pages;
 mod points_reader;
@@ -78,6 +79,7 @@ mod views;
 
 pub use cell_reader::CellReader;
 pub use error::FileError;
+pub use names_file::{NamesWriter, read_names};
 #[cfg(test)]
 pub(crate) use pages::page_bodies;
 pub use points_reader::PointsReader;

@@ -19,7 +19,7 @@ const STEP_BYTES: u64 = 4 << 20;
 /// Rows of a catalogue that a byte of its file can stand for: each has a hash, a number or a name of its own.
 const ROWS_PER_BYTE: u64 = 16;
 
-fn open<R: ChunkReader + Clone + 'static>(source: R) -> Result<ParquetRecordBatchReader, FileError> {
+pub(super) fn open<R: ChunkReader + Clone + 'static>(source: R) -> Result<ParquetRecordBatchReader, FileError> {
     guarded(|| {
         let bytes = source.len();
         let builder = ParquetRecordBatchReaderBuilder::try_new(source.clone()).map_err(FileError::Damaged)?;
@@ -44,7 +44,7 @@ fn step(file: &ParquetMetaData) -> usize {
 }
 
 /// The rows of the next batch as `convert` makes them; `None` at the end.
-fn next<T>(
+pub(super) fn next<T>(
     batches: &mut ParquetRecordBatchReader,
     convert: impl FnOnce(&Table) -> Result<T, ColumnError>,
 ) -> Result<Option<T>, FileError> {

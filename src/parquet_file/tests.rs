@@ -436,30 +436,30 @@ fn the_catalogue_comes_back() {
         path: "points/a.parquet".into(),
         table: "tsdb".into(),
         kind: FileKind::Points,
-        shard: "0001".into(),
+        attempt: "0a0b0c0d0e0f".into(),
         rows: 5,
         size: 6,
         blake3: "ab".into(),
         tally,
-        first_key: Some(vec![0, 1]),
-        last_key: None,
-        ranges: ColumnRanges {
-            first_metric: Some("a".into()),
-            last_metric: Some("b".into()),
-            metric_nulls: 3,
-            first_ms: Some(-5),
-            last_ms: None,
-            timestamp_nulls: 4,
+        first_row: Some(vec![0, 1]),
+        last_row: None,
+        ranges: {
+            let mut ranges = ColumnRanges { first_ms: Some(-5), timestamp_nulls: 4, ..ColumnRanges::default() };
+            (0..150).for_each(|at| ranges.add_metric(Some(&format!("m{at}")), 1));
+            ranges.add_metric(None, 3);
+            ranges
         },
     };
+    assert_eq!((file.ranges.names.metrics.len(), file.ranges.names.metrics_left_out), (METRICS_PER_FILE, 50));
     assert_eq!(read_files(catalogue(TableRows::Files(std::slice::from_ref(&file)))).unwrap(), [file]);
     let shard = ShardRow {
         table: "tsdb".into(),
-        shard: "0001".into(),
+        attempt: "0a0b0c0d0e0f".into(),
         start: vec![],
         stop: vec![0xff],
+        started_ms: 7,
+        finished_ms: 8,
         tally,
-        attempt: "x1".into(),
     };
     assert_eq!(read_shards(catalogue(TableRows::Shards(std::slice::from_ref(&shard)))).unwrap(), [shard]);
     let metric = MetricRow {

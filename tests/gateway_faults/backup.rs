@@ -32,11 +32,11 @@ fn stays(name: &str, did: &str, plan: Plan, more: &[&str], code: i32, text: &str
 #[test]
 fn replies_that_break_off_are_asked_for_again() {
     let again = "dropped the connection, asked for the page again";
-    passes("reset in the middle of a page", again, Plan::once(SCAN, 9, Fault::Reset));
-    passes("end of file in the middle of a page", again, Plan::once(SCAN, 9, Fault::EndOfFile));
-    passes("end of file in the middle of six pages", again, Plan::calls(SCAN, 6..12, Fault::EndOfFile));
-    passes("half-open connection in the middle of a page", again, Plan::once(SCAN, 9, Fault::HalfOpen));
-    passes("reset in the middle of a request", again, Plan::once(SCAN, 9, Fault::CutRequest));
+    passes("reset in the middle of a page", again, Plan::once(SCAN, 12, Fault::Reset));
+    passes("end of file in the middle of a page", again, Plan::once(SCAN, 12, Fault::EndOfFile));
+    passes("end of file in the middle of six pages", again, Plan::calls(SCAN, 9..15, Fault::EndOfFile));
+    passes("half-open connection in the middle of a page", again, Plan::once(SCAN, 12, Fault::HalfOpen));
+    passes("reset in the middle of a request", again, Plan::once(SCAN, 12, Fault::CutRequest));
     passes(
         "end of file in the list of regions",
         "asked again",
@@ -47,11 +47,11 @@ fn replies_that_break_off_are_asked_for_again() {
 #[test]
 fn replies_to_something_else_are_refused() {
     let again = "saw that it is no answer, dropped the connection, asked again";
-    passes("garbage in a page", again, Plan::once(SCAN, 9, Fault::Garbage));
-    passes("garbage in three pages", again, Plan::calls(SCAN, 9..12, Fault::Garbage));
-    passes("the page of the call before", again, Plan::once(SCAN, 9, Fault::StaleReply));
-    passes("a page with another sequence id", again, Plan::once(SCAN, 9, Fault::WrongSequence));
-    passes("a page with another method", again, Plan::once(SCAN, 9, Fault::WrongMethod));
+    passes("garbage in a page", again, Plan::once(SCAN, 12, Fault::Garbage));
+    passes("garbage in three pages", again, Plan::calls(SCAN, 12..15, Fault::Garbage));
+    passes("the page of the call before", again, Plan::once(SCAN, 12, Fault::StaleReply));
+    passes("a page with another sequence id", again, Plan::once(SCAN, 12, Fault::WrongSequence));
+    passes("a page with another method", again, Plan::once(SCAN, 12, Fault::WrongMethod));
     passes(
         "the answer of the call before to a question for a table",
         again,
@@ -62,32 +62,32 @@ fn replies_to_something_else_are_refused() {
 #[test]
 fn connections_that_do_not_come_about_are_tried_again() {
     let wait = "waited, connected again";
-    passes("slow pages", "waited", Plan::calls(SCAN, 8..11, Fault::Slow(Duration::from_millis(700))));
+    passes("slow pages", "waited", Plan::calls(SCAN, 11..14, Fault::Slow(Duration::from_millis(700))));
     let down = Fault::Refuse(Duration::from_secs(4));
-    passes("gateway down for 4 s in the middle of a page", wait, Plan::once(SCAN, 9, down));
+    passes("gateway down for 4 s in the middle of a page", wait, Plan::once(SCAN, 12, down));
     let mut silent = Plan::calls(CONNECT, 4..6, Fault::Silent);
-    silent.scripted.extend(Plan::once(SCAN, 9, Fault::EndOfFile).scripted);
+    silent.scripted.extend(Plan::once(SCAN, 12, Fault::EndOfFile).scripted);
     passes("no worker free: accepted, never answered, twice", wait, silent);
     let mut full = Plan::calls(CONNECT, 4..12, Fault::Close);
-    full.scripted.extend(Plan::calls(SCAN, 9..11, Fault::EndOfFile).scripted);
+    full.scripted.extend(Plan::calls(SCAN, 12..14, Fault::EndOfFile).scripted);
     passes("queue full: accepted, closed at once, eight times", wait, full);
     let expired = Fault::Answer("org.apache.hadoop.hbase.UnknownScannerException: Unknown scanner '17'", false);
-    passes("scanner expired inside the gateway, canRetry false", "asked again", Plan::calls(SCAN, 8..10, expired));
+    passes("scanner expired inside the gateway, canRetry false", "asked again", Plan::calls(SCAN, 11..13, expired));
     let busy = Fault::Answer("org.apache.hadoop.hbase.RegionTooBusyException: Over memstore limit", true);
-    passes("region too busy", "waited longer, asked again", Plan::calls(SCAN, 8..10, busy));
+    passes("region too busy", "waited longer, asked again", Plan::calls(SCAN, 11..13, busy));
     let throttled = Fault::Answer(
         "org.apache.hadoop.hbase.quotas.RpcThrottlingException: number of requests exceeded - wait 1sec, 200ms",
         true,
     );
-    passes("throttled by a quota", "waited as HBase says, asked again", Plan::calls(SCAN, 9..10, throttled));
+    passes("throttled by a quota", "waited as HBase says, asked again", Plan::calls(SCAN, 12..13, throttled));
 }
 
 #[test]
 fn faults_that_stay_end_the_backup() {
     let gave_up = "gave up, committed nothing";
-    let from = 9..u64::MAX;
+    let from = 12..u64::MAX;
     stays(
-        "end of file in every page from the ninth on",
+        "end of file in every page from the twelfth on",
         gave_up,
         Plan::calls(SCAN, from.clone(), Fault::EndOfFile),
         &["--retry-for", "4s"],
@@ -95,7 +95,7 @@ fn faults_that_stay_end_the_backup() {
         "closed the connection",
     );
     stays(
-        "garbage in every page from the ninth on",
+        "garbage in every page from the twelfth on",
         gave_up,
         Plan::calls(SCAN, from.clone(), Fault::Garbage),
         &[],
@@ -105,7 +105,7 @@ fn faults_that_stay_end_the_backup() {
     stays(
         "gateway gone for good",
         gave_up,
-        Plan::once(SCAN, 9, Fault::Refuse(Duration::from_secs(600))),
+        Plan::once(SCAN, 12, Fault::Refuse(Duration::from_secs(600))),
         &["--retry-for", "4s"],
         75,
         "cannot connect to gateway",
@@ -142,7 +142,7 @@ fn faults_that_stay_end_the_backup() {
     stays(
         "what a negative timestamp in memory looks like (made up by the proxy)",
         "read ever fewer rows in front of it, named the place",
-        Plan::calls(SCAN, 30..u64::MAX, row),
+        Plan::calls(SCAN, 33..u64::MAX, row),
         &["--connections", "1"],
         1,
         "cannot read the rows from 0000",

@@ -47,11 +47,11 @@ impl Event<'_> {
     }
 
     fn backup(&self, tables: &Tables, did: &str) -> (Line, crate::support::ark::Repository) {
-        let plan = Plan::once(SCAN, 9, Fault::Hold);
+        let plan = Plan::once(SCAN, 12, Fault::Hold);
         let (repository, run, seconds, proxy) = backup_through(&self.gateway, tables, plan, self.more, |proxy| {
-            self.happens(proxy, SCAN, 9, &tables.data());
+            self.happens(proxy, SCAN, 12, &tables.data());
         });
-        assert!(proxy.calls(SCAN) >= 9, "{}: it was over before anything happened: {}", self.name, run.err);
+        assert!(proxy.calls(SCAN) >= 12, "{}: it was over before anything happened: {}", self.name, run.err);
         (Line { fault: self.name.into(), verb: "backup", run, seconds, did: did.into() }, repository)
     }
 

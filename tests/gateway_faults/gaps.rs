@@ -369,6 +369,7 @@ fn a_row_above_the_reply_limit_is_a_gap() {
             resume: false,
             manners: Manners::default(),
             dry_run: false,
+            jobs: None,
         }
     };
     let error = tsdb_ark::flow::backup(&plan(false), &Progress::new(), &Cancel::new()).unwrap_err();

@@ -17,7 +17,7 @@ fn two() -> (Made, Vec<String>) {
 
 #[test]
 fn prune_refuses_while_anybody_is_at_work() {
-    for kind in [LockKind::Backup, LockKind::Restore, LockKind::Verify] {
+    for kind in [LockKind::Backup, LockKind::Worker, LockKind::Restore, LockKind::Verify] {
         let (made, ids) = two();
         made.foreign_lock(kind, "aa", Some("b7"), 4 * MINUTE);
         let before = made.repository.files();

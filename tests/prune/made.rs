@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tsdb_ark::columnar::TableRows;
 use tsdb_ark::manifest::{
-    BackupPaths, BackupWriter, FileName, FileRecord, GapRecord, HashedFile, LockKind, LockRecord, Manifest, PlanRecord,
+    BackupPaths, BackupWriter, FileName, GapRecord, HashedFile, LockKind, LockRecord, Manifest, PlanRecord,
     ServerFacts, ShardRecord, TableRecord,
 };
 use tsdb_ark::model::{ColumnRanges, FileKind, FileRow, GapReason, ShardRow, TableKind, Tally};
@@ -19,7 +19,10 @@ use crate::support::ark::{self, Repository, Run};
 /// Milliseconds of a day.
 pub const DAY: i64 = 86_400_000;
 const TABLE: &str = "t";
-const ATTEMPT: &str = "0a0b0c0d0e0f";
+/// The attempt at the only shard.
+pub const ATTEMPT: &str = "0a0b0c0d0e0f";
+/// The attempt that met a gap.
+pub const GAP_ATTEMPT: &str = "0a0b0c0d0e10";
 
 /// The time, ms UTC.
 pub fn now_ms() -> i64 {
@@ -123,7 +126,7 @@ impl Made {
     /// A committed backup with a gap behind its data.
     pub fn backup_with_gap(&self, started_ms: i64) -> String {
         let gap = GapRecord {
-            shard: 1,
+            attempt: GAP_ATTEMPT.into(),
             start: b"\xf0".to_vec().into(),
             stop: Vec::new().into(),
             reason: GapReason::Unreadable,
@@ -142,26 +145,11 @@ impl Made {
     ) -> String {
         let writer = self.begin(started_ms);
         for gap in &gaps {
-            let record = ShardRecord {
-                attempt: ATTEMPT.into(),
-                table: TABLE.into(),
-                shard: gap.shard,
-                start: gap.start.clone(),
-                stop: gap.stop.clone(),
-                gap: Some(gap.clone()),
-                ..ShardRecord::default()
-            };
+            let record = ShardRecord::of_gap(TABLE, gap.clone(), started_ms);
             self.runtime.block_on(writer.put_shard_record(record)).unwrap();
         }
-        let (rows, tally) = self.shard(&writer, files);
-        let shards = [ShardRow {
-            table: TABLE.into(),
-            shard: "0".into(),
-            start: Vec::new(),
-            stop: Vec::new(),
-            tally,
-            attempt: ATTEMPT.into(),
-        }];
+        let (rows, shard) = self.shard(&writer, files);
+        let (shards, tally) = ([shard.clone()], shard.tally);
         let paths = writer.paths();
         let catalogue = [
             self.stored(
@@ -211,11 +199,11 @@ impl Made {
     }
 
     /// One shard with its files and its record.
-    fn shard(&self, writer: &BackupWriter, files: u32) -> (Vec<FileRow>, Tally) {
+    fn shard(&self, writer: &BackupWriter, files: u32) -> (Vec<FileRow>, ShardRow) {
         let tally = Tally { rows: 1, cells: 1, points: 1, bytes: 10, checksum: 7 };
-        let (mut rows, mut records, mut sum) = (Vec::new(), Vec::new(), Tally::default());
+        let (mut rows, mut sum) = (Vec::new(), Tally::default());
         for number in 0..files {
-            let name = FileName { table: TABLE.into(), shard: 0, attempt: ATTEMPT.into(), number };
+            let name = FileName { table: TABLE.into(), attempt: ATTEMPT.into(), number };
             let file =
                 self.stored(writer.paths().file(FileKind::Points, &name), format!("data of {number}").as_bytes());
             sum.add(&tally);
@@ -223,36 +211,20 @@ impl Made {
                 path: file.path.clone(),
                 table: TABLE.into(),
                 kind: FileKind::Points,
-                shard: "0".into(),
+                attempt: ATTEMPT.into(),
                 rows: 1,
                 size: file.size,
                 blake3: file.blake3.clone(),
-                tally,
-                first_key: None,
-                last_key: None,
-                ranges: ColumnRanges::default(),
-            });
-            records.push(FileRecord {
-                path: file.path,
-                kind: FileKind::Points,
-                size: file.size,
-                blake3: file.blake3,
-                rows: 1,
                 tally,
                 first_row: None,
                 last_row: None,
                 ranges: ColumnRanges::default(),
             });
         }
-        let record = ShardRecord {
-            attempt: ATTEMPT.into(),
-            table: TABLE.into(),
-            tally: sum,
-            files: records,
-            ..ShardRecord::default()
-        };
+        let shard = ShardRow { attempt: ATTEMPT.into(), table: TABLE.into(), tally: sum, ..ShardRow::default() };
+        let record = ShardRecord { shard: shard.clone(), files: rows.clone(), ..ShardRecord::default() };
         self.runtime.block_on(writer.put_shard_record(record)).unwrap();
-        (rows, sum)
+        (rows, shard)
     }
 
     /// A backup that was begun, and whose newest file is so old.

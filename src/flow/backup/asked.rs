@@ -10,19 +10,9 @@ use crate::model::TableKind;
 
 /// Why a backup that was begun cannot be resumed by this command, in words; `None` when it can.
 pub fn contradiction(begun: &PlanRecord, asked: &BackupPlan, reached: &Reached) -> Option<String> {
-    let Some(charset) = begun.name_charset else {
-        return Some(format!("it was started by version {}, which did not record how it decodes", begun.tool_version));
-    };
-    if begun.cluster_id != reached.cluster_id {
-        let id = |id: &Option<String>| id.clone().unwrap_or_else(|| "unknown".into());
-        return Some(format!(
-            "it reads cluster {}, this is cluster {}",
-            id(&begun.cluster_id),
-            id(&reached.cluster_id)
-        ));
-    }
-    if begun.api != reached.api {
-        return Some(format!("it was started through a gateway of {}", begun.api));
+    let charset = begun.name_charset;
+    if let Some(other) = another_source(begun, reached) {
+        return Some(other);
     }
     if asked.raw && !begun.raw {
         return Some("it was started without --raw".into());
@@ -41,6 +31,17 @@ pub fn contradiction(begun: &PlanRecord, asked: &BackupPlan, reached: &Reached) 
         return Some(format!("it was started with {}", begun.layout));
     }
     tables(&begun.tables, &source.names).or_else(|| source.conf.as_ref().and_then(|conf| configuration(begun, conf)))
+}
+
+/// How the cluster behind the gateways differs from the one that the backup reads; `None` when it does not.
+pub fn another_source(begun: &PlanRecord, reached: &Reached) -> Option<String> {
+    if begun.server.cluster_id != reached.cluster_id {
+        let id = |id: &Option<String>| id.clone().unwrap_or_else(|| "unknown".into());
+        let (theirs, ours) = (id(&begun.server.cluster_id), id(&reached.cluster_id));
+        return Some(format!("it reads cluster {theirs}, this is cluster {ours}"));
+    }
+    let same = begun.server.api == reached.api;
+    (!same).then(|| format!("it was started through a gateway of {}", begun.server.api))
 }
 
 fn tables(begun: &[PlannedTable], names: &TableNames) -> Option<String> {

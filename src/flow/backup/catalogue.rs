@@ -6,15 +6,12 @@ use crate::columnar::TableRows;
 use crate::flow::FlowError;
 use crate::flow::TableReport;
 use crate::flow::backup::delta_logs::{self, LoggedFile};
-use crate::flow::backup::export::{MetricMap, MetricTally, ShardOutcome};
-use crate::flow::backup::worker::by_name;
 use crate::flow::engine::threads::Threads;
 use crate::flow::source::gaps;
-use crate::flow::source::names::Names;
-use crate::flow::source::tables::SourceTable;
-use crate::manifest::{BackupWriter, GapRecord, HashedFile, MetricCount, TableRecord};
-use crate::model::{FileKind, FileRow, Gap, MetricRow, RawReason, ShardRow, hex};
-use crate::parquet_file::{TableWriter, views_sql};
+use crate::flow::stored::backup_files::read_checked;
+use crate::manifest::{BackupWriter, GapRecord, HashedFile, MetricCount, PlannedTable, ShardRecord, TableRecord};
+use crate::model::{FileKind, FileRow, Gap, MetricRow, RawReason, ShardRow, hex, unhex};
+use crate::parquet_file::{TableWriter, read_metrics, views_sql};
 
 /// One table after all of its shards.
 pub struct TableResult {
@@ -25,22 +22,20 @@ pub struct TableResult {
     /// For the catalogue.
     pub shards: Vec<ShardRow>,
     /// Points by metric UID.
-    pub metrics: MetricMap,
-    /// Keys that could not be read.
-    pub gaps: Vec<Gap>,
+    metrics: BTreeMap<Vec<u8>, MetricRow>,
 }
 
 impl TableResult {
     /// A table without shards.
-    pub fn new(table: &SourceTable, versions: i32) -> Self {
+    pub fn new(table: &PlannedTable) -> Self {
         let record = TableRecord {
             name: table.name.clone(),
             kind: table.kind,
             order: 0,
-            descriptor: (&table.descriptor).into(),
+            descriptor: table.descriptor.clone(),
             described_by: table.described_by,
-            split_keys: table.split_keys().into_iter().map(Into::into).collect(),
-            versions,
+            split_keys: table.split_keys.clone(),
+            versions: table.versions,
             shards: 0,
             tally: Default::default(),
             raw_cells: BTreeMap::new(),
@@ -52,29 +47,25 @@ impl TableResult {
             last_point_ms: None,
             gaps: Vec::new(),
         };
-        let (files, shards, gaps) = (Vec::new(), Vec::new(), Vec::new());
-        Self { record, files, shards, metrics: MetricMap::new(), gaps }
-    }
-
-    /// Puts the gaps in order and into the manifest's record, with numbers of shards from `first` on.
-    pub fn set_gaps(&mut self, gaps: Vec<Gap>, first: u32) {
-        self.gaps = gaps::merged(gaps);
-        self.record.gaps = self.gaps.iter().zip(first..).map(|(gap, shard)| GapRecord::new(gap, shard)).collect();
+        Self { record, files: Vec::new(), shards: Vec::new(), metrics: BTreeMap::new() }
     }
 
     /// Adds a shard.
-    pub fn add(&mut self, outcome: ShardOutcome) {
+    ///
+    /// # Errors
+    /// The store's, or a damaged file, where the record has no room for all metrics.
+    pub fn add(&mut self, threads: &Threads, writer: &BackupWriter, shard: &ShardRecord) -> Result<(), FlowError> {
         let record = &mut self.record;
         record.shards += 1;
-        record.tally.add(&outcome.tally);
-        for (reason, count) in by_name(&outcome.raw_reasons) {
-            let cells = record.raw_cells.entry(reason).or_default();
-            *cells = cells.saturating_add(count);
+        record.tally.add(&shard.shard.tally);
+        for (reason, count) in &shard.raw_cells {
+            let cells = record.raw_cells.entry(reason.clone()).or_default();
+            *cells = cells.saturating_add(*count);
         }
-        for (layout, cells) in outcome.by_layout {
-            *record.cells_by_layout.entry(layout).or_default() += cells;
+        for (layout, cells) in &shard.cells_by_layout {
+            *record.cells_by_layout.entry(*layout).or_default() += cells;
         }
-        for file in outcome.files {
+        for file in &shard.files {
             record.files += 1;
             record.bytes_written = record.bytes_written.saturating_add(file.size);
             let rows = record.rows_by_kind.entry(file.kind).or_default();
@@ -83,31 +74,40 @@ impl TableResult {
                 record.first_point_ms = earliest(record.first_point_ms, file.ranges.first_ms);
                 record.last_point_ms = record.last_point_ms.max(file.ranges.last_ms);
             }
-            self.files.push(FileRow {
-                path: file.path,
-                table: record.name.clone(),
-                kind: file.kind,
-                shard: outcome.shard.to_string(),
-                rows: file.rows,
-                size: file.size,
-                blake3: file.blake3,
-                tally: file.tally,
-                first_key: file.first_row.map(Into::into),
-                last_key: file.last_row.map(Into::into),
-                ranges: file.ranges,
-            });
         }
-        self.shards.push(ShardRow {
-            table: record.name.clone(),
-            shard: outcome.shard.to_string(),
-            start: outcome.range.start,
-            stop: outcome.range.stop,
-            tally: outcome.tally,
-            attempt: outcome.attempt,
-        });
-        for (metric, tally) in outcome.metrics {
-            self.metrics.entry(metric).and_modify(|sum| sum.add(&tally)).or_insert(tally);
+        self.files.extend(shard.files.iter().cloned());
+        self.shards.push(shard.shard.clone());
+        match &shard.all_metrics {
+            Some(file) => {
+                let rows = read_metrics(read_checked(threads, writer.store(), file)?)?;
+                rows.into_iter().for_each(|row| self.count(row));
+            }
+            None => shard.metrics.iter().for_each(|count| self.count(metric_row(&shard.shard.table, count))),
         }
+        Ok(())
+    }
+
+    fn count(&mut self, row: MetricRow) {
+        let uid = unhex(row.uid.as_bytes()).unwrap_or_default();
+        let Some(sum) = self.metrics.get_mut(&uid) else {
+            self.metrics.insert(uid, row);
+            return;
+        };
+        sum.points = sum.points.saturating_add(row.points);
+        sum.first_time = earliest(sum.first_time, row.first_time);
+        sum.last_time = sum.last_time.max(row.last_time);
+        sum.metric = sum.metric.take().or(row.metric);
+    }
+}
+
+fn metric_row(table: &str, count: &MetricCount) -> MetricRow {
+    MetricRow {
+        table: table.to_owned(),
+        uid: hex(&count.uid.0),
+        metric: count.metric.clone(),
+        points: count.points,
+        first_time: Some(count.first_ms),
+        last_time: Some(count.last_ms),
     }
 }
 
@@ -119,9 +119,9 @@ fn earliest(a: Option<i64>, b: Option<i64>) -> Option<i64> {
 }
 
 /// A table as a dry run reports it.
-pub fn planned_table(table: &SourceTable, versions: i32) -> TableReport {
-    let mut planned = TableResult::new(table, versions);
-    planned.set_gaps(table.gaps.clone(), 0);
+pub fn planned_table(table: &PlannedTable, gaps: &[Gap]) -> TableReport {
+    let mut planned = TableResult::new(table);
+    planned.record.gaps = gaps::merged(gaps.to_vec()).iter().map(|gap| GapRecord::new(gap, String::new())).collect();
     TableReport::from(&planned.record)
 }
 
@@ -140,18 +140,6 @@ pub fn other_salts(tables: &[TableRecord]) -> Vec<String> {
     tables.iter().filter_map(|table| Some((table, count(table)?))).map(warning).collect()
 }
 
-/// Counts for a shard record.
-pub fn metric_counts(metrics: &MetricMap, names: &Names) -> Vec<MetricCount> {
-    let count = |(uid, tally): (&Vec<u8>, &MetricTally)| MetricCount {
-        uid: uid.clone().into(),
-        metric: names.metric(uid).unwrap_or_else(|| hex(uid)),
-        points: tally.points,
-        first_ms: tally.first,
-        last_ms: tally.last,
-    };
-    metrics.iter().map(count).collect()
-}
-
 /// Writes the catalogue, the views and the Delta logs.
 ///
 /// # Errors
@@ -159,7 +147,6 @@ pub fn metric_counts(metrics: &MetricMap, names: &Names) -> Vec<MetricCount> {
 pub fn write(
     threads: &Threads,
     writer: &BackupWriter,
-    names: &Names,
     results: &[TableResult],
     started_ms: i64,
     append_only: bool,
@@ -170,7 +157,7 @@ pub fn write(
     for result in results {
         files.write(TableRows::Files(&result.files))?;
         shards.write(TableRows::Shards(&result.shards))?;
-        metrics.write(TableRows::Metrics(&metric_table(result, names)))?;
+        metrics.write(TableRows::Metrics(&result.metrics.values().cloned().collect::<Vec<_>>()))?;
     }
     // Each waits for the disk: they wait together.
     let mut uploads = Vec::new();
@@ -230,21 +217,4 @@ fn views_path(threads: &Threads, writer: &BackupWriter, views: &[u8], append_onl
         Err(error) if !error.is_not_found() => Err(error.into()),
         _ => Ok(plain),
     }
-}
-
-fn metric_table(result: &TableResult, names: &Names) -> Vec<MetricRow> {
-    let mut rows: Vec<MetricRow> = result
-        .metrics
-        .iter()
-        .map(|(uid, tally)| MetricRow {
-            table: result.record.name.clone(),
-            uid: hex(uid),
-            metric: names.metric(uid),
-            points: tally.points,
-            first_time: Some(tally.first),
-            last_time: Some(tally.last),
-        })
-        .collect();
-    rows.sort_by(|a, b| a.uid.cmp(&b.uid));
-    rows
 }

@@ -1,20 +1,21 @@
-//! The commit: catalogue, Delta logs, views and, last, the manifest.
+//! The commit: reads back what is recorded, chooses the shards that cover every table once, and writes catalogue, Delta
+//! logs, views and, last, the manifest.
 
-use std::collections::HashMap;
-use std::time::Instant;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::flow::backup::catalogue::{self, TableResult};
-use crate::flow::backup::worker::put_record;
-use crate::flow::engine::rss::peak_rss_bytes;
+use crate::flow::backup::records::{Records, State, TableState};
 use crate::flow::engine::threads::Threads;
 use crate::flow::locking::lock::RepositoryLock;
 use crate::flow::source::gaps;
-use crate::flow::source::survey::Survey;
 use crate::flow::stored::strays;
-use crate::flow::{Cancel, FlowError, OpentsdbConf, Progress};
-use crate::manifest::{BackupWriter, Manifest, ShardRecord, Totals};
-use crate::model::{KeyRange, saturating_sum, time};
-use crate::shard::uncovered;
+use crate::flow::{Cancel, FlowError, Progress};
+use crate::manifest::{
+    BackupWriter, GapRecord, HashedFile, Manifest, PlanRecord, PlannedTable, Repository, ShardRecord, Totals,
+    new_attempt,
+};
+use crate::model::{Gap, KeyRange, saturating_sum, time};
+use crate::shard::clip;
 
 /// What every manifest says about its exactness.
 const EXACTNESS: &str = "every cell that the scan returned is rebuilt byte for byte: from typed columns where a proof at export \
@@ -22,16 +23,21 @@ const EXACTNESS: &str = "every cell that the scan returned is rebuilt byte for b
 const EXACTNESS_THRIFT1: &str =
     "latest versions only, read through a Thrift1 gateway; every cell that it returned is rebuilt byte for byte";
 
+/// Ranges and problems that a message names at most.
+const NAMED: usize = 20;
+
 /// What commits a backup.
 pub struct Committer<'a> {
-    /// The source.
-    pub survey: &'a Survey,
     /// Bridge to the store.
     pub threads: &'a Threads,
+    /// Where the backup lies.
+    pub repository: &'a Repository,
     /// The repository's lock.
     pub lock: &'a RepositoryLock,
     /// The backup.
     pub writer: &'a BackupWriter,
+    /// What was to be done.
+    pub plan: &'a PlanRecord,
     /// Never try to delete anything.
     pub append_only: bool,
     /// Counters.
@@ -40,59 +46,84 @@ pub struct Committer<'a> {
     pub cancel: &'a Cancel,
 }
 
-impl Committer<'_> {
-    /// Records the gaps of a table, each under a number of its own. Only the run that commits does: until then somebody
-    /// may still read them.
-    fn put_gaps(&self, result: &TableResult) -> Result<(), FlowError> {
-        let now = time::now_ms();
-        for gap in &result.record.gaps {
-            put_record(
-                self.threads,
-                self.writer,
-                ShardRecord {
-                    attempt: self.writer.attempt().to_string(),
-                    table: result.record.name.clone(),
-                    shard: gap.shard,
-                    start: gap.start.clone(),
-                    stop: gap.stop.clone(),
-                    started_ms: now,
-                    finished_ms: now,
-                    gap: Some(gap.clone()),
-                    ..ShardRecord::default()
-                },
-            )?;
-        }
-        Ok(())
-    }
+/// A committed backup.
+pub struct Committed {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// What is to be said about files that nothing names.
+    pub strays: Option<String>,
+}
 
-    /// Writes the catalogue and, last, the manifest.
+impl Committer<'_> {
+    /// Commits what is recorded.
     ///
     /// # Errors
-    /// The store's; [`FlowError::Damaged`] for files that have gone; a lost lock; [`FlowError::Interrupted`].
-    pub fn commit(&self, results: &[TableResult], started_ms: i64, start_time: Instant) -> Result<Manifest, FlowError> {
+    /// [`FlowError::Damaged`] names keys that nothing covers, and files that have gone; the store's; a lost lock;
+    /// [`FlowError::Interrupted`]. Nothing is committed then.
+    pub fn commit(&self, records: &mut Records) -> Result<Committed, FlowError> {
         self.progress.stage("committing", 0);
-        results.iter().try_for_each(|result| self.put_gaps(result))?;
-        let mut manifest = self.manifest(results, started_ms);
-        let (names, append_only) = (&self.survey.names, self.append_only);
-        manifest.catalogue = catalogue::write(self.threads, self.writer, names, results, started_ms, append_only)?;
+        records.refresh(self.threads, self.repository, self.writer)?;
+        let state = records.state(self.plan);
+        require_cover(self.plan, &state, &records.problems)?;
+        let tables = self.plan.tables.iter().zip(&state.tables);
+        let results: Vec<TableResult> =
+            tables.map(|(table, state)| self.result(table, state)).collect::<Result<_, _>>()?;
+        let mut manifest = self.manifest(&results);
+        let started_ms = self.plan.started_ms;
+        manifest.catalogue = catalogue::write(self.threads, self.writer, &results, started_ms, self.append_only)?;
+        manifest.catalogue.extend(self.basis(&state)?);
         manifest.finished_ms = time::now_ms();
-        manifest.totals = Totals {
-            seconds: start_time.elapsed().as_secs_f64(),
-            bytes_read: self.progress.view().bytes_read,
-            bytes_written: saturating_sum(results.iter().map(|result| result.record.bytes_written)),
-            peak_rss_bytes: peak_rss_bytes(),
-        };
-        self.check_presence(results, &manifest)?;
+        manifest.totals = totals(state.tables.iter().flat_map(|table| &table.chosen).copied());
+        self.check_presence(&results, &mut manifest)?;
         if self.cancel.is_set() {
             return Err(FlowError::Interrupted);
         }
         self.lock.assert_alive()?;
-        Ok(self.threads.wait(self.writer.commit(manifest))?)
+        let manifest = self.threads.wait(self.writer.commit(manifest))?;
+        let strays = self.remove_strays(&results, &manifest);
+        Ok(Committed { manifest, strays })
     }
 
-    /// Files of attempts that this backup's runs lost. They do no harm, so neither does what keeps them from being removed;
-    /// but somebody should know that they are there.
-    pub fn remove_strays(&self, results: &[TableResult], manifest: &Manifest) -> Option<String> {
+    /// A table as its shards add up, with its gaps.
+    fn result(&self, planned: &PlannedTable, state: &TableState<'_>) -> Result<TableResult, FlowError> {
+        let mut result = TableResult::new(planned);
+        let mut found: BTreeMap<KeyRange, &GapRecord> = BTreeMap::new();
+        for record in &state.chosen {
+            match &record.gap {
+                Some(gap) => drop(found.insert(record.shard.range(), gap)),
+                None => result.add(self.threads, self.writer, record)?,
+            }
+        }
+        let basis = state.chosen.first().and_then(|record| record.basis.clone());
+        for gap in gaps::merged(found.values().map(|gap| gap.gap()).collect()) {
+            // Neighbours that have become one get a record of their own.
+            result.record.gaps.push(match found.get(&gap.range) {
+                Some(recorded) => (*recorded).clone(),
+                None => self.put_gap(&planned.name, &gap, basis.clone())?,
+            });
+        }
+        Ok(result)
+    }
+
+    fn put_gap(&self, table: &str, gap: &Gap, basis: Option<String>) -> Result<GapRecord, FlowError> {
+        let gap = GapRecord::new(gap, new_attempt());
+        let record = ShardRecord { basis, ..ShardRecord::of_gap(table, gap.clone(), time::now_ms()) };
+        self.threads.wait(self.writer.put_shard_record(record))?;
+        Ok(gap)
+    }
+
+    /// The record of what the UIDs were read after.
+    fn basis(&self, state: &State<'_>) -> Result<Option<HashedFile>, FlowError> {
+        let Some(id) = &state.basis else { return Ok(None) };
+        let path = self.writer.paths().basis(id);
+        let text = self.threads.wait(self.writer.store().get(&path))?;
+        let blake3 = blake3::hash(&text).to_hex().to_string();
+        Ok(Some(HashedFile { path, size: text.len() as u64, blake3 }))
+    }
+
+    /// Files of attempts that do not count. They do no harm, so neither does what keeps them from being removed; but
+    /// somebody should know that they are there.
+    fn remove_strays(&self, results: &[TableResult], manifest: &Manifest) -> Option<String> {
         let files = results.iter().flat_map(|result| result.files.iter());
         let shards = results.iter().flat_map(|result| result.shards.iter());
         let named = strays::named(manifest, files, shards);
@@ -111,18 +142,22 @@ impl Committer<'_> {
     }
 
     /// Everything that the manifest is about to promise is in the store, with its size: somebody may have tidied up
-    /// since it was written.
-    fn check_presence(&self, results: &[TableResult], manifest: &Manifest) -> Result<(), FlowError> {
+    /// since it was written. The names that were read for the plan are promised where they are there.
+    fn check_presence(&self, results: &[TableResult], manifest: &mut Manifest) -> Result<(), FlowError> {
         let paths = self.writer.paths();
         let stored = self.threads.wait(self.writer.store().list(paths.folder()))?;
         let stored: HashMap<String, u64> = stored.into_iter().map(|entry| (entry.path, entry.size)).collect();
+        let names = self.plan.names.iter().filter(|names| stored.get(&names.path) == Some(&names.size));
+        manifest.catalogue.extend(names.cloned());
         let files = results.iter().flat_map(|result| &result.files).map(|file| (file.path.as_str(), file.size));
         let catalogue = manifest.catalogue.iter().map(|file| (file.path.as_str(), file.size));
         let altered = files.chain(catalogue).find(|(path, size)| stored.get(*path) != Some(size));
         let shards = results.iter().flat_map(|result| &result.shards);
-        let gaps =
-            manifest.tables.iter().flat_map(|table| table.gaps.iter().map(|gap| paths.shard(&table.name, gap.shard)));
-        let mut records = shards.filter_map(|row| Some(paths.shard(&row.table, row.shard.parse().ok()?))).chain(gaps);
+        let gaps = manifest
+            .tables
+            .iter()
+            .flat_map(|table| table.gaps.iter().map(|gap| paths.shard(&table.name, &gap.attempt)));
+        let mut records = shards.map(|row| paths.shard(&row.table, &row.attempt)).chain(gaps);
         let lost = records.find(|path| !stored.contains_key(path));
         match altered.map(|(path, _)| path.to_string()).or(lost) {
             None => Ok(()),
@@ -132,55 +167,104 @@ impl Committer<'_> {
         }
     }
 
-    fn manifest(&self, results: &[TableResult], started_ms: i64) -> Manifest {
-        let conf = self.survey.conf.as_ref();
-        let layouts = &self.survey.detection.layouts;
+    fn manifest(&self, results: &[TableResult]) -> Manifest {
+        let plan = self.plan;
+        let tables = results.iter().zip(0..).map(|(result, order)| {
+            let mut record = result.record.clone();
+            record.order = order;
+            record
+        });
         Manifest {
-            started_ms,
-            raw: self.survey.raw,
-            exactness: exactness(self.survey.thrift1, results),
-            layout: *layouts.main(),
-            older_layouts: layouts.older().to_vec(),
-            layout_source: self.survey.detection.source,
-            name_charset: self.survey.charset,
-            server: self.survey.server.clone(),
-            opentsdb_conf: conf.map(OpentsdbConf::kept).unwrap_or_default(),
-            rollup_config: conf.and_then(OpentsdbConf::rollup_text).map(str::to_string),
-            tables: results
-                .iter()
-                .zip(0..)
-                .map(|(result, order)| {
-                    let mut record = result.record.clone();
-                    record.order = order;
-                    record
-                })
-                .collect(),
+            started_ms: plan.started_ms,
+            raw: plan.raw,
+            exactness: exactness(plan, results),
+            layout: plan.layout,
+            older_layouts: plan.older_layouts.clone(),
+            layout_source: plan.layout_source,
+            name_charset: plan.name_charset,
+            server: plan.server.clone(),
+            opentsdb_conf: plan.opentsdb_conf.clone().unwrap_or_default(),
+            rollup_config: plan.rollup_config.clone(),
+            tables: tables.collect(),
             ..Manifest::default()
         }
     }
 }
 
-fn exactness(thrift1: bool, results: &[TableResult]) -> String {
-    let mut text = if thrift1 { EXACTNESS_THRIFT1 } else { EXACTNESS }.to_string();
-    if results.iter().any(|result| !result.gaps.is_empty()) {
+fn exactness(plan: &PlanRecord, results: &[TableResult]) -> String {
+    let mut text = if plan.server.api == "thrift1" { EXACTNESS_THRIFT1 } else { EXACTNESS }.to_string();
+    if results.iter().any(|result| !result.record.gaps.is_empty()) {
         text += "; keys that could not be read are missing and listed as gaps";
     }
     text
 }
 
-/// The shards of a table and its gaps, which there are only where they were asked for, cover all its keys once.
-///
-/// # Errors
-/// [`FlowError::Damaged`] when they do not.
-pub fn check_cover(result: &TableResult) -> Result<(), FlowError> {
-    let shards = result.shards.iter().map(|shard| KeyRange::new(shard.start.clone(), shard.stop.clone()));
-    let mut ranges: Vec<KeyRange> = shards.chain(gaps::ranges(&result.gaps)).collect();
-    ranges.sort_by(|a, b| (&a.start, &a.stop).cmp(&(&b.start, &b.stop)));
-    let overlap = ranges.windows(2).find(|pair| matches!(pair, [a, b] if a.stop.is_empty() || a.stop > b.start));
-    let what = match (overlap, uncovered(&ranges).first()) {
-        (Some([a, b]), _) => format!("shards {a} and {b} overlap"),
-        (_, Some(missing)) => format!("no shard covers {missing}"),
-        _ => return Ok(()),
+/// What the shards took. Several at the same time count once as time.
+fn totals<'a>(records: impl Iterator<Item = &'a ShardRecord>) -> Totals {
+    let records: Vec<&ShardRecord> = records.collect();
+    let mut times: Vec<(i64, i64)> =
+        records.iter().map(|record| (record.shard.started_ms, record.shard.finished_ms)).collect();
+    times.sort_unstable();
+    let (mut worked, mut until) = (0, i64::MIN);
+    for (from, to) in times {
+        worked += to.saturating_sub(from.max(until)).max(0);
+        until = until.max(to);
+    }
+    Totals {
+        seconds: worked as f64 / 1000.0,
+        bytes_read: saturating_sum(records.iter().map(|record| record.bytes_read)),
+        bytes_written: saturating_sum(records.iter().flat_map(|record| &record.files).map(|file| file.size)),
+        peak_rss_bytes: records.iter().map(|record| record.peak_rss_bytes).max().unwrap_or_default(),
+    }
+}
+
+/// Names what no record covers, by table and job, and why records do not count.
+fn require_cover(plan: &PlanRecord, state: &State<'_>, problems: &[String]) -> Result<(), FlowError> {
+    let lacking = plan.tables.iter().zip(&state.tables).filter(|(_, state)| !state.holes.is_empty());
+    let words = |(table, state): (&PlannedTable, &TableState<'_>)| {
+        let jobs = table.ranges();
+        let of_job = |(number, range): (usize, &KeyRange)| {
+            clip(std::slice::from_ref(range), &state.holes)
+                .into_iter()
+                .map(|hole| format!("{hole} (job {}/{number})", table.name))
+                .collect::<Vec<_>>()
+        };
+        let holes: Vec<String> = jobs.iter().enumerate().flat_map(of_job).collect();
+        format!("of table {}: {}", table.name, some(&holes))
     };
-    Err(FlowError::damaged(format!("{what}; this is a defect, please report it")))
+    let lacking: Vec<String> = lacking.map(words).collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let why = if problems.is_empty() { String::new() } else { format!("; {}", some(problems)) };
+    Err(FlowError::damaged(format!("keys are not recorded yet, so nothing is committed: {}{why}", lacking.join("; "))))
+}
+
+/// The first of them, and how many more there are.
+fn some(all: &[String]) -> String {
+    let first = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(NAMED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ShardRow;
+
+    #[test]
+    fn time_at_work_counts_once() {
+        let record = |started_ms, finished_ms, bytes_read| ShardRecord {
+            shard: ShardRow { started_ms, finished_ms, ..ShardRow::default() },
+            bytes_read,
+            peak_rss_bytes: bytes_read,
+            ..ShardRecord::default()
+        };
+        let records =
+            [record(1_000, 5_000, 1), record(2_000, 3_000, 2), record(4_000, 6_000, 3), record(9_000, 9_500, 4)];
+        let totals = totals(records.iter());
+        assert_eq!((totals.seconds, totals.bytes_read, totals.peak_rss_bytes), (5.5, 10, 4));
+    }
 }

@@ -5,34 +5,39 @@
 //! the other, data first and `tsdb-uid` last: a UID is assigned before data uses it, so no data row of the backup names a
 //! UID that the backup lacks. Within a table all connections work on shards of it ([`export`]).
 
+mod apart;
 mod asked;
 pub mod catalogue;
 mod commit;
 mod delta_logs;
 pub mod export;
 mod plan;
+mod records;
 mod resume;
+mod snapshot;
 mod worker;
+
+pub use apart::{commit_backup, plan_backup, work};
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::flow::backup::commit::Committer;
+use crate::flow::backup::commit::{Committed, Committer};
 use crate::flow::backup::export::{Attempts, ReadBack};
-use crate::flow::backup::plan::Unfinished;
-use crate::flow::backup::resume::Resumed;
+use crate::flow::backup::plan::Begun;
+use crate::flow::backup::records::{Records, TableState};
 use crate::flow::backup::worker::Worker;
 use crate::flow::engine::old_gateways::considerate;
 use crate::flow::engine::pace::Pace;
 use crate::flow::engine::rss::peak_rss_bytes;
 use crate::flow::engine::threads::Threads;
-use crate::flow::source::descriptions::not_carried;
 use crate::flow::source::gaps::could_be_skipped;
 use crate::flow::source::preflight::ClusterSection;
-use crate::flow::source::survey::Survey;
 use crate::flow::stored::gaps as told;
-use crate::flow::{BackupPlan, BackupReport, Cancel, FlowError, Progress, ResumedReport, TableReport};
-use crate::manifest::{CommitRule, PlanRecord};
+use crate::flow::{BackupPlan, BackupReport, Cancel, FlowError, Progress, TableReport};
+use crate::manifest::{CommitRule, PlanRecord, PlannedTable};
+use crate::model::{KeyRange, TableKind};
+use crate::shard::clip;
 
 const WEAK_COMMIT: &str = "the backup is committed under the weaker rule of --weak-commit (put, wait, read back), without create-only \
                            puts; the manifest records it. Let nothing else write to this repository meanwhile";
@@ -58,43 +63,45 @@ fn make(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result<Backu
     let cluster = ClusterSection::ask(&plan.source.gateways)?;
     let (manners, sparing) = considerate(&plan.source.gateways, &plan.manners)?;
     let pace = Pace::new(&manners, plan.resources.connections, progress, cancel);
-    let to_resume = plan.resume.then(|| plan::find_unfinished(plan, &threads)).transpose()?;
-    let record = to_resume.as_ref().map(|found| &found.record);
-    let survey = plan::survey(plan, record, progress, &pace)?;
-    let mut report = new_report(plan, &survey);
-    report.warnings.extend(cluster.section.warnings);
-    report.warnings.extend(sparing);
+    let mut to_resume = plan.resume.then(|| plan::find_unfinished(plan, &threads)).transpose()?;
+    let survey = plan::survey(plan, to_resume.as_mut(), &threads, progress, &pace)?;
     if plan.dry_run {
-        let tables = survey.found.tables.iter();
-        report.tables = tables.map(|t| catalogue::planned_table(t, survey.versions(plan, t))).collect();
+        let asked = survey.plan_record(plan, 0);
+        let mut report = new_report(&asked);
+        report.warnings.extend(cluster.section.warnings.into_iter().chain(sparing));
+        let tables = asked.tables.iter().zip(&survey.found.tables);
+        report.tables = tables.map(|(planned, table)| catalogue::planned_table(planned, &table.gaps)).collect();
         report.seconds = start_time.elapsed().as_secs_f64();
         return Ok(report);
     }
-    let (start, repository, lock) = match to_resume {
-        Some(Unfinished { repository, lock, writer, record }) => {
-            let found = (writer, record);
-            let resumed = resume::look_at(&threads, &repository, found, plan.resources.connections, progress, cancel)?;
-            (resumed, repository, lock)
-        }
-        None => plan::begin(plan, &survey, &threads, &mut report.warnings)?,
+    let begun = match to_resume {
+        Some(begun) => begun,
+        None => plan::begin(plan, &survey, &threads, progress)?,
     };
+    let Begun { repository, lock, writer, record, warnings } = &begun;
+    let mut records = match plan.resume {
+        true => resume::check(&threads, repository, writer, plan.resources.connections, progress, cancel)?,
+        false => Records::default(),
+    };
+    let mut report = new_report(record);
+    report.resumed = plan.resume.then(|| resume::report(&records, record));
+    report.warnings.extend(cluster.section.warnings.into_iter().chain(sparing).chain(warnings.iter().cloned()));
     if repository.commit_rule() == CommitRule::ReadBack {
         report.warnings.push(WEAK_COMMIT.into());
     }
-    let Resumed { writer, plan: PlanRecord { started_ms, .. }, tables: mut kept, problems } = start;
-    report.resumed = plan.resume.then(|| ResumedReport { problems, ..ResumedReport::default() });
     let _canary = pace.watch(&plan.source.gateways, survey.found.tables.first().map(|table| table.name.as_str()));
-    let known = kept.values().flat_map(|table| &table.shards).map(|shard| shard.attempt.as_str());
+    let known = records.sound().map(|record| record.shard.attempt.as_str());
     let worker = Worker {
         plan,
         survey: &survey,
         threads: &threads,
-        writer: &writer,
+        writer,
         attempts: Arc::new(Attempts::beside(known)),
         read_back: Arc::new(ReadBack::new(plan.verify_written)),
         pace: &pace,
         progress,
         cancel,
+        is_done: None,
     };
     let unfinished = |error| {
         let id = writer.id();
@@ -102,60 +109,78 @@ fn make(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result<Backu
             format!("backup {id} is unfinished and nothing of it is committed; resume it with backup --resume");
         FlowError::unfinished(advice, error)
     };
-    let results = worker.tables(&mut kept, report.resumed.as_mut()).map_err(unfinished)?;
-    let committer = Committer {
-        survey: &survey,
-        threads: &threads,
-        lock: &lock,
-        writer: &writer,
-        append_only: plan.append_only,
-        progress,
-        cancel,
-    };
-    let manifest = committer.commit(&results, started_ms, start_time).map_err(unfinished)?;
-    report.warnings.extend(committer.remove_strays(&results, &manifest));
+    let shards_read = read_tables(&worker, &begun, &mut records).map_err(unfinished)?;
+    let (append_only, threads) = (plan.append_only, &threads);
+    let committer = Committer { threads, repository, lock, writer, plan: record, append_only, progress, cancel };
+    let committed = committer.commit(&mut records).map_err(unfinished)?;
+    report.resumed.iter_mut().for_each(|resumed| resumed.shards_read = shards_read);
     report.files_read_back = worker.read_back.files_read();
-    report.warnings.extend(catalogue::other_salts(&manifest.tables));
-    report.tables = manifest.tables.iter().map(TableReport::from).collect();
-    report.warnings.extend(told::remedies(&manifest));
-    report.backup = Some(manifest.backup);
     report.seconds = start_time.elapsed().as_secs_f64();
-    report.bytes_read = manifest.totals.bytes_read;
-    report.bytes_written = manifest.totals.bytes_written;
     report.back_off_seconds = pace.back_off_seconds();
-    report.peak_rss_bytes = peak_rss_bytes();
+    add_commit(&mut report, committed);
+    report.bytes_read = progress.view().bytes_read;
     Ok(report)
 }
 
+/// Reads what is missing of all tables, the UIDs last: rows that are read now may name ones that were not assigned when
+/// these were read. Gives the number of shards.
+fn read_tables(worker: &Worker<'_>, begun: &Begun, records: &mut Records) -> Result<u64, FlowError> {
+    let Begun { repository, writer, record: plan, .. } = begun;
+    let tables = || plan.tables.iter().zip(&worker.survey.found.tables).enumerate();
+    let missing: Vec<Vec<KeyRange>> = records.state(plan).tables.iter().map(TableState::unread).collect();
+    let mut shards = 0;
+    for ((_, (planned, table)), missing) in tables().zip(&missing).filter(|((_, (planned, _)), _)| !is_uid(planned)) {
+        shards += worker.table(table, &clip(&planned.ranges(), missing), None)?;
+    }
+    for (at, (planned, table)) in tables().filter(|(_, (planned, _))| is_uid(planned)) {
+        records.refresh(worker.threads, repository, writer)?;
+        let state = records.state(plan);
+        let missing = state.tables.get(at).map(TableState::unread).unwrap_or_default();
+        let ranges = clip(&planned.ranges(), &missing);
+        if !ranges.is_empty() {
+            let basis = match &state.basis {
+                Some(basis) => basis.clone(),
+                None => worker.threads.wait(writer.put_basis(state.attempts(plan)))?,
+            };
+            shards += worker.table(table, &ranges, Some(&basis))?;
+        }
+    }
+    Ok(shards)
+}
+
+fn is_uid(table: &PlannedTable) -> bool {
+    table.kind == TableKind::Uid
+}
+
 /// A report of nothing yet.
-fn new_report(plan: &BackupPlan, survey: &Survey) -> BackupReport {
-    let mut report = BackupReport {
+fn new_report(plan: &PlanRecord) -> BackupReport {
+    BackupReport {
         backup: None,
         resumed: None,
         tables: Vec::new(),
-        absent_tables: survey.found.absent.clone(),
-        layout: *survey.detection.layouts.main(),
-        older_layouts: survey.detection.layouts.older().to_vec(),
-        layout_from: survey.detection.source.name().into(),
-        not_held: survey.older_versions(plan),
-        warnings: not_carried(&survey.found.tables)
-            .into_iter()
-            .map(|lost| format!("the backup does not hold {lost}"))
-            .chain(survey.detection.warnings.iter().chain(&survey.detection.guessed).cloned())
-            .collect(),
+        absent_tables: plan.absent_tables.clone(),
+        layout: plan.layout,
+        older_layouts: plan.older_layouts.clone(),
+        layout_from: plan.layout_source.name().into(),
+        not_held: plan.not_held.clone(),
+        warnings: plan.warnings.clone(),
         seconds: 0.0,
         bytes_read: 0,
         bytes_written: 0,
         files_read_back: 0,
         peak_rss_bytes: 0,
         back_off_seconds: 0.0,
-    };
-    if plan.raw && plan.max_versions == i32::MAX {
-        report.warnings.push(
-            "a raw backup of all versions: live append and counter rows hold every overwritten version until HBase flushes \
-             them, which can be many times the table; --max-versions sets a limit"
-                .into(),
-        );
     }
-    report
+}
+
+/// What a commit adds to a report.
+fn add_commit(report: &mut BackupReport, Committed { manifest, strays }: Committed) {
+    report.warnings.extend(strays);
+    report.warnings.extend(catalogue::other_salts(&manifest.tables));
+    report.tables = manifest.tables.iter().map(TableReport::from).collect();
+    report.warnings.extend(told::remedies(&manifest));
+    report.bytes_read = manifest.totals.bytes_read;
+    report.bytes_written = manifest.totals.bytes_written;
+    report.peak_rss_bytes = peak_rss_bytes();
+    report.backup = Some(manifest.backup);
 }

@@ -1,65 +1,105 @@
 //! The plan of a backup: what the source looks like, and what is to be read of it.
 
-use std::collections::BTreeMap;
-
-use crate::flow::backup::resume::{self, Resumed};
+use crate::flow::backup::{resume, snapshot};
 use crate::flow::engine::pace::Pace;
 use crate::flow::engine::threads::Threads;
 use crate::flow::locking::lock::RepositoryLock;
+use crate::flow::source::gaps::AtDamage;
 use crate::flow::source::preflight;
 use crate::flow::source::survey::{Survey, reach};
+use crate::flow::source::tables::SourceTable;
+use crate::flow::source::tally_scan::even_ranges;
 use crate::flow::{BackupPlan, FlowError, Progress};
-use crate::manifest::{BackupWriter, PlanRecord, Repository, RepositoryError};
-use crate::model::time;
+use crate::manifest::{BackupWriter, PlanRecord, PlannedJob, Repository, RepositoryError};
+use crate::model::{KeyRange, UidNames, time};
+use crate::shard::cut;
 
-/// A backup that is to be resumed.
-pub struct Unfinished {
+/// A backup that was begun.
+pub struct Begun {
     /// Where it lies.
     pub repository: Repository,
     /// Held by this process.
     pub lock: RepositoryLock,
     /// Writes the rest.
     pub writer: BackupWriter,
-    /// What it was asked for.
+    /// Its plan.
     pub record: PlanRecord,
+    /// What somebody should read about the repository.
+    pub warnings: Vec<String>,
 }
 
-/// Looks at the source, as the plan of the backup that is resumed says where there is one.
+impl Begun {
+    /// The names that were read for the plan, where they are there.
+    fn names(&mut self, threads: &Threads) -> Result<Option<UidNames>, FlowError> {
+        let Some(file) = &self.record.names else { return Ok(None) };
+        let problem = match snapshot::read(threads, self.repository.store(), file)? {
+            Ok(names) => return Ok(Some(names)),
+            Err(problem) => problem,
+        };
+        self.warnings.push(format!("{problem}: the names of UIDs were read from the cluster again"));
+        Ok(None)
+    }
+}
+
+/// Looks at the source, as the plan of the backup that was begun says where there is one.
 ///
 /// # Errors
 /// The gateway's; [`FlowError::Input`] for what cannot be backed up as it was asked for.
 pub fn survey(
     plan: &BackupPlan,
-    begun: Option<&PlanRecord>,
+    begun: Option<&mut Begun>,
+    threads: &Threads,
     progress: &Progress,
     pace: &Pace,
 ) -> Result<Survey, FlowError> {
-    let survey = Survey::make(plan, begun, progress, pace)?;
+    let survey = match begun {
+        None => Survey::make(plan, None, None, progress, pace)?,
+        Some(begun) => {
+            let names = begun.names(threads)?;
+            Survey::make(plan, Some(&begun.record), names, progress, pace)?
+        }
+    };
     if survey.raw {
         require_raw(plan, &survey)?;
     }
     Ok(survey)
 }
 
-/// Begins a backup: opens the repository, takes its lock and writes the plan down. Adds what somebody should read.
+/// Begins a backup: opens the repository, takes its lock, cuts the tables into jobs, stores the names and writes the plan
+/// down.
 ///
 /// # Errors
-/// The repository's and the store's; [`FlowError::Locked`] while a prune is at work.
-pub fn begin(
-    plan: &BackupPlan,
-    survey: &Survey,
-    threads: &Threads,
-    warnings: &mut Vec<String>,
-) -> Result<(Resumed, Repository, RepositoryLock), FlowError> {
+/// The repository's and the store's; [`FlowError::Locked`] while a prune is at work; the gateway's.
+pub fn begin(plan: &BackupPlan, survey: &Survey, threads: &Threads, progress: &Progress) -> Result<Begun, FlowError> {
     let repository = threads.wait(open_repository(plan))?;
-    let found = preflight::store_section(threads, &repository, survey.server.cluster_id.as_deref())?;
-    warnings.extend(found.warnings);
+    let mut warnings = preflight::store_section(threads, &repository, survey.server.cluster_id.as_deref())?.warnings;
     let lock = RepositoryLock::backup(threads, &repository, plan.append_only)?;
     warnings.extend(unfinished(threads, &repository)?);
-    let (writer, asked) = (repository.begin_backup(), survey.plan_record(plan, time::now_ms()));
+    let (writer, mut record) = (repository.begin_backup(), survey.plan_record(plan, time::now_ms()));
+    record.commit_rule = repository.commit_rule();
     lock.works_on(writer.id())?;
-    threads.wait(writer.put_plan(asked.clone()))?;
-    Ok((Resumed { writer, plan: asked, tables: BTreeMap::new(), problems: Vec::new() }, repository, lock))
+    progress.stage("planning", survey.found.tables.len() as u64);
+    for (table, planned) in survey.found.tables.iter().zip(&mut record.tables) {
+        planned.jobs = jobs(plan, table)?.iter().map(PlannedJob::from).collect();
+        progress.finished();
+    }
+    if survey.found.uid().is_some() {
+        record.names = Some(snapshot::write(threads, &writer, &survey.names)?);
+    }
+    let record = threads.wait(writer.put_plan(record))?;
+    Ok(Begun { repository, lock, writer, record, warnings })
+}
+
+/// Pieces of a table that cover all its keys.
+fn jobs(plan: &BackupPlan, table: &SourceTable) -> Result<Vec<KeyRange>, FlowError> {
+    match AtDamage::of(plan) {
+        AtDamage::Fail => {
+            let connections = plan.resources.connections;
+            even_ranges(&plan.source.gateways, &table.name, connections, plan.jobs.unwrap_or(2 * connections))
+        }
+        // Regions that cannot be read cannot be probed either.
+        AtDamage::Skip => Ok(cut(&KeyRange::all(), &table.split_keys())),
+    }
 }
 
 /// Refuses what a raw backup needs and does not get.
@@ -74,12 +114,12 @@ fn require_raw(plan: &BackupPlan, survey: &Survey) -> Result<(), FlowError> {
 ///
 /// # Errors
 /// [`FlowError::Input`] when there is none that fits; the gateway's, the repository's.
-pub fn find_unfinished(plan: &BackupPlan, threads: &Threads) -> Result<Unfinished, FlowError> {
+pub fn find_unfinished(plan: &BackupPlan, threads: &Threads) -> Result<Begun, FlowError> {
     let reached = reach(&plan.source)?;
     let repository = threads.wait(open_repository(plan))?;
     let lock = RepositoryLock::backup(threads, &repository, plan.append_only)?;
     let (writer, record) = resume::find(threads, &repository, &lock, plan, &reached)?;
-    Ok(Unfinished { repository, lock, writer, record })
+    Ok(Begun { repository, lock, writer, record, warnings: Vec::new() })
 }
 
 /// Whoever starts a new backup may not know of one that could be resumed.

@@ -1,53 +1,22 @@
-//! Resuming an unfinished backup.
+//! Resuming an unfinished backup: its plan is there, what is missing is done, and then it is committed.
 //!
-//! The store alone is trusted. A shard counts as done when its record carries its own hash, stands under its own name,
-//! and every file that it names is there with its size and hash; of records that overlap the first counts. What is not
-//! covered is read again under numbers that no record has. Altered records and files stay where they are: nothing is
-//! overwritten, and a credential that may not delete is enough.
+//! Before, the files of all records are read: one that has other bytes than were written is read again from the cluster.
+//! Altered records and files stay where they are: nothing is overwritten, and a credential that may not delete is enough.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::HashSet;
 
 use crate::flow::backup::asked::contradiction;
-use crate::flow::backup::export::{MetricMap, ShardOutcome, count_metrics};
+use crate::flow::backup::records::Records;
 use crate::flow::engine::queue::WorkQueue;
 use crate::flow::engine::threads::Threads;
 use crate::flow::engine::workers::work_through;
 use crate::flow::locking::lock::RepositoryLock;
 use crate::flow::source::survey::Reached;
 use crate::flow::stored::backup_files::read_or_problem;
-use crate::flow::{BackupPlan, Cancel, FlowError, Progress};
-use crate::manifest::layout::parse_shard_record;
+use crate::flow::{BackupPlan, Cancel, FlowError, Progress, ResumedReport};
 use crate::manifest::{BackupWriter, PlanRecord, Repository, RepositoryError, ShardRecord};
-use crate::model::{FileKind, KeyRange, RawReason};
-use crate::parquet_file::PointsReader;
-
-/// What an earlier run left of one table.
-#[derive(Default)]
-pub struct KeptTable {
-    /// Shards that are done, by their first keys, without overlaps.
-    pub shards: Vec<ShardOutcome>,
-    /// Numbers that new shards cannot have, because a record lies there.
-    pub taken: BTreeSet<u32>,
-}
-
-impl KeptTable {
-    /// The keys that are done, in order.
-    pub fn ranges(&self) -> Vec<KeyRange> {
-        self.shards.iter().map(|shard| shard.range.clone()).collect()
-    }
-}
-
-/// A backup that is resumed.
-pub struct Resumed {
-    /// Writes the rest.
-    pub writer: BackupWriter,
-    /// What it was asked for.
-    pub plan: PlanRecord,
-    /// Tables by name.
-    pub tables: BTreeMap<String, KeptTable>,
-    /// Records and files that do not count, with the reason.
-    pub problems: Vec<String>,
-}
+use crate::model::{TableKind, saturating_sum};
+use crate::store::Store;
 
 /// The newest unfinished backup that the command line does not contradict.
 ///
@@ -90,149 +59,69 @@ pub fn find(
     }))
 }
 
-/// Looks at everything that the earlier runs left.
+/// Reads all files that are recorded, and lets records count no more whose files are not as they were written.
 ///
 /// # Errors
 /// The store's, or [`FlowError::Interrupted`]. What is missing or altered is no error.
-pub fn look_at(
+pub fn check(
     threads: &Threads,
     repository: &Repository,
-    (writer, plan): (BackupWriter, PlanRecord),
+    writer: &BackupWriter,
     connections: usize,
     progress: &Progress,
     cancel: &Cancel,
-) -> Result<Resumed, FlowError> {
-    let records = threads.wait(repository.check_shard_records(writer.id()))?;
-    progress.stage("checking the unfinished backup", records.len() as u64);
-    let mut resumed = Resumed { writer, plan, tables: BTreeMap::new(), problems: Vec::new() };
-    for (path, _) in &records {
-        if let Some((table, shard)) = parse_shard_record(path) {
-            resumed.tables.entry(table).or_default().taken.insert(shard);
-        }
-    }
-    let queue = WorkQueue::new(records);
-    let metric_width = usize::from(resumed.plan.layout.metric_width);
-    let work = |(): &mut (), (path, record): (String, Result<ShardRecord, String>)| {
+) -> Result<Records, FlowError> {
+    let mut records = Records::default();
+    records.refresh(threads, repository, writer)?;
+    let all: Vec<&ShardRecord> = records.sound().collect();
+    progress.stage("checking the unfinished backup", all.len() as u64);
+    let queue = WorkQueue::new(all);
+    let mut problems = Vec::new();
+    let work = |(): &mut (), record: &ShardRecord| {
         if cancel.is_set() {
             return Err(FlowError::Interrupted);
         }
-        let record = match record {
-            Ok(record) => record,
-            Err(problem) => return Ok(Err(format!("{path}: {problem}"))),
-        };
-        if record.gap.is_some() {
-            let range = KeyRange::new(record.start, record.stop);
-            return Ok(Err(format!("{path}: {range} of {} could not be read", record.table)));
-        }
-        let table = record.table.clone();
-        Ok(kept_shard(threads, repository, record, metric_width)?.map(|shard| (table, shard)))
+        Ok(problem(threads, repository.store(), record)?.map(|problem| (record.shard.attempt.clone(), problem)))
     };
-    let (tables, problems) = (&mut resumed.tables, &mut resumed.problems);
-    work_through(
-        connections,
-        &queue,
-        progress,
-        || (),
-        work,
-        |checked| match checked {
-            Ok((table, shard)) => tables.entry(table).or_default().shards.push(shard),
-            Err(problem) => problems.push(problem),
-        },
-    )?;
-    for kept in resumed.tables.values_mut() {
-        resumed.problems.extend(drop_overlaps(kept));
-    }
-    resumed.problems.sort();
-    Ok(resumed)
+    work_through(connections, &queue, progress, || (), work, |problem: Option<_>| problems.extend(problem))?;
+    problems.iter().for_each(|(attempt, problem)| records.distrust(attempt, problem));
+    Ok(records)
 }
 
-/// A shard whose files are all as recorded, or the first thing that is wrong.
-fn kept_shard(
-    threads: &Threads,
-    repository: &Repository,
-    record: ShardRecord,
-    metric_width: usize,
-) -> Result<Result<ShardOutcome, String>, FlowError> {
-    let mut metrics = MetricMap::new();
-    for file in &record.files {
-        let read = read_or_problem(repository.store(), &file.path, file.size, &file.blake3);
-        let bytes = match threads.wait(read)? {
-            Ok(bytes) => bytes,
-            Err(problem) => return Ok(Err(format!("{} {problem}", file.path))),
-        };
-        // The record names only the greatest metrics; the catalogue needs all.
-        if record.metrics_left_out > 0 && file.kind == FileKind::Points {
-            let mut reader = PointsReader::open_recorded(bytes, file.rows)?;
-            while let Some(batch) = reader.next_group()? {
-                count_metrics(&mut metrics, &batch, metric_width);
-            }
+/// The first file of a record that is not as it was written.
+fn problem(threads: &Threads, store: &Store, record: &ShardRecord) -> Result<Option<String>, FlowError> {
+    let files = record.files.iter().map(|file| (&file.path, file.size, &file.blake3));
+    let metrics = record.all_metrics.iter().map(|file| (&file.path, file.size, &file.blake3));
+    for (path, size, hash) in files.chain(metrics) {
+        if let Err(problem) = threads.wait(read_or_problem(store, path, size, hash))? {
+            return Ok(Some(format!("{path} {problem}")));
         }
     }
-    if record.metrics_left_out == 0 {
-        metrics = record.metrics.iter().map(|count| (count.uid.clone().into(), count.into())).collect();
-    }
-    let mut raw_reasons = BTreeMap::new();
-    for (name, count) in &record.raw_cells {
-        let Some(reason) = RawReason::from_name(name) else {
-            return Ok(Err(format!(
-                "shard {} of {} has raw cells of an unknown kind: {name}",
-                record.shard, record.table
-            )));
-        };
-        raw_reasons.insert(reason, *count);
-    }
-    Ok(Ok(ShardOutcome {
-        shard: record.shard,
-        attempt: record.attempt,
-        range: KeyRange::new(record.start, record.stop),
-        tally: record.tally,
-        raw_reasons,
-        by_layout: record.cells_by_layout,
-        files: record.files,
-        metrics,
-    }))
+    Ok(None)
 }
 
-/// Sorts the shards and drops those that overlap the one before, which two runs at the same time can leave.
-fn drop_overlaps(kept: &mut KeptTable) -> Vec<String> {
-    let mut problems = Vec::new();
-    // An empty shard sorts before the one that begins at its key, so neither hides the other.
-    kept.shards.sort_by(|a, b| (&a.range.start, &a.range.stop).cmp(&(&b.range.start, &b.range.stop)));
-    let mut end = Some(Vec::new());
-    kept.shards.retain(|shard| {
-        let fits = end.as_ref().is_some_and(|end| shard.range.start >= *end);
-        if fits {
-            end = Some(shard.range.stop.clone()).filter(|stop| !stop.is_empty());
-        } else {
-            problems.push(format!("shard {} {} overlaps another one", shard.shard, shard.range));
-        }
-        fits
-    });
-    problems
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shard(number: u32, start: &str, stop: &str) -> ShardOutcome {
-        ShardOutcome {
-            shard: number,
-            attempt: String::new(),
-            range: KeyRange::new(start, stop),
-            tally: Default::default(),
-            raw_reasons: BTreeMap::new(),
-            by_layout: BTreeMap::new(),
-            files: Vec::new(),
-            metrics: MetricMap::new(),
+/// What a resumed run begins with.
+pub fn report(records: &Records, plan: &PlanRecord) -> ResumedReport {
+    let state = records.state(plan);
+    let read = state.tables.iter().flat_map(|table| &table.chosen).filter(|record| record.gap.is_none());
+    let chosen: HashSet<&str> = read.map(|record| record.shard.attempt.as_str()).collect();
+    let kept = records.sound().filter(|record| chosen.contains(record.shard.attempt.as_str()));
+    let mut problems = records.problems.clone();
+    let is_uid = |table: &str| plan.tables.iter().any(|known| known.name == table && known.kind == TableKind::Uid);
+    for record in records.sound().filter(|record| !chosen.contains(record.shard.attempt.as_str())) {
+        let (range, table) = (record.shard.range(), &record.shard.table);
+        match &record.gap {
+            Some(gap) => problems.push(format!("{range} of {table} could not be read: {}", gap.message)),
+            // UIDs are read again whenever other tables are.
+            None if is_uid(table) => {}
+            None => problems.push(format!("shard {range} of {table} overlaps another one")),
         }
     }
-
-    #[test]
-    fn of_two_that_overlap_one_counts() {
-        let shards = vec![shard(2, "c", ""), shard(0, "", "b"), shard(1, "a", "d"), shard(3, "x", "z")];
-        let mut kept = KeptTable { shards, taken: BTreeSet::new() };
-        assert_eq!(drop_overlaps(&mut kept).len(), 2);
-        assert_eq!(kept.ranges(), [KeyRange::new("", "b"), KeyRange::new("c", "")]);
+    problems.sort();
+    ResumedReport {
+        shards_kept: chosen.len() as u64,
+        cells_kept: saturating_sum(kept.map(|record| record.shard.tally.cells)),
+        shards_read: 0,
+        problems,
     }
 }

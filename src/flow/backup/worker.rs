@@ -1,28 +1,28 @@
 //! What a worker does: key ranges of tables to files in the repository, each shard recorded as soon as it is done.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use crate::cluster::Client;
-use crate::flow::backup::catalogue::{self, TableResult};
-use crate::flow::backup::commit::check_cover;
+use crate::columnar::TableRows;
 use crate::flow::backup::export::{Attempts, ExportContext, Exported, ReadBack, ShardOutcome, ShardTask, export_shard};
-use crate::flow::backup::resume::KeptTable;
 use crate::flow::engine::budget::ByteBudget;
 use crate::flow::engine::pace::Pace;
 use crate::flow::engine::queue::WorkQueue;
+use crate::flow::engine::rss::peak_rss_bytes;
 use crate::flow::engine::threads::Threads;
 use crate::flow::engine::workers::work_through;
 use crate::flow::source::gaps::{self, AtDamage};
 use crate::flow::source::survey::Survey;
 use crate::flow::source::tables::SourceTable;
-use crate::flow::source::tally_scan::even_ranges;
-use crate::flow::{BackupPlan, Cancel, FlowError, Progress, Resources, ResumedReport};
-use crate::manifest::{BackupWriter, FORMAT, ShardOutcome as Recorded, ShardRecord};
-use crate::model::{Gap, KeyRange, RawReason, TableKind, saturating_sum, time};
+use crate::flow::{BackupPlan, Cancel, FlowError, Progress, Resources};
+use crate::manifest::{
+    BackupWriter, FORMAT, GapRecord, HashedFile, METRICS_PER_RECORD, MetricCount, ShardRecord, new_attempt,
+};
+use crate::model::{FileKind, Gap, KeyRange, MetricRow, RawReason, ShardRow, hex, time};
+use crate::parquet_file::TableWriter;
 use crate::scan::ScanOptions;
-use crate::shard::{clip, uncovered};
+use crate::shard::clip;
 
 /// Bytes of a file that is kept until it is read back, with `verify_written` one on each connection.
 const COPY_BYTES: u64 = 40 << 20;
@@ -39,7 +39,7 @@ pub struct Worker<'a> {
     pub threads: &'a Threads,
     /// The backup.
     pub writer: &'a BackupWriter,
-    /// All attempts of the backup.
+    /// Attempts that are known.
     pub attempts: Arc<Attempts>,
     /// Which finished files are decoded again.
     pub read_back: Arc<ReadBack>,
@@ -49,81 +49,66 @@ pub struct Worker<'a> {
     pub progress: &'a Progress,
     /// Request to stop.
     pub cancel: &'a Cancel,
+    /// Whether other workers have recorded keys of a table meanwhile; `None`: there are none.
+    pub is_done: Option<&'a IsDone<'a>>,
+}
+
+/// Tells whether all these keys of a table are recorded.
+pub type IsDone<'a> = dyn Fn(&str, &KeyRange) -> Result<bool, FlowError> + Sync + 'a;
+
+/// A table that is read.
+struct Reading<'a> {
+    context: Arc<ExportContext>,
+    queue: &'a WorkQueue<ShardTask>,
+    /// What a read of the UID table is based on.
+    basis: Option<&'a str>,
 }
 
 impl Worker<'_> {
-    /// Exports what is missing of all tables beside what is `kept` of each.
+    /// Exports key ranges of a table with all connections, and gives the number of shards. The UID table needs the
+    /// `basis` of the read.
     ///
     /// # Errors
-    /// The gateway's, the store's, a proof that fails, or [`FlowError::Interrupted`].
-    pub fn tables(
-        &self,
-        kept: &mut BTreeMap<String, KeptTable>,
-        mut resumed: Option<&mut ResumedReport>,
-    ) -> Result<Vec<TableResult>, FlowError> {
-        let mut results = Vec::new();
-        let mut read = false;
-        for table in &self.survey.found.tables {
-            let mut kept = kept.remove(&table.name).unwrap_or_default();
-            // UIDs come last: rows that are read now may name ones that were not assigned when these were read.
-            if read && table.kind == TableKind::Uid {
-                kept.shards.clear();
-            }
-            read |= !uncovered(&kept.ranges()).is_empty();
-            let (shards, cells) = (kept.shards.len() as u64, saturating_sum(kept.shards.iter().map(|s| s.tally.cells)));
-            let result = self.table(table, kept).map_err(|e| e.at(format!("table {}", table.name)))?;
-            if let Some(resumed) = resumed.as_deref_mut() {
-                resumed.shards_kept += shards;
-                resumed.cells_kept += cells;
-                resumed.shards_read += result.shards.len() as u64 - shards;
-            }
-            results.push(result);
-        }
-        Ok(results)
+    /// The gateway's, the store's, a proof that fails, or [`FlowError::Interrupted`]. What is recorded stays.
+    pub fn table(&self, table: &SourceTable, ranges: &[KeyRange], basis: Option<&str>) -> Result<u64, FlowError> {
+        self.read(table, ranges, basis).map_err(|error| error.at(format!("table {}", table.name)))
     }
 
-    /// Exports what is missing of one table with all connections.
-    fn table(&self, table: &SourceTable, kept: KeptTable) -> Result<TableResult, FlowError> {
-        let Resources { connections, .. } = self.plan.resources;
+    fn read(&self, table: &SourceTable, ranges: &[KeyRange], basis: Option<&str>) -> Result<u64, FlowError> {
         let gateways = &self.plan.source.gateways;
-        let missing = uncovered(&kept.ranges());
-        let mut result = TableResult::new(table, self.survey.versions(self.plan, table));
-        kept.shards.into_iter().for_each(|shard| result.add(shard));
-        if missing.is_empty() {
-            return Ok(result);
-        }
-        let mut gaps = gaps::clipped(&table.gaps, &missing);
+        // What is known not to be readable is recorded at once.
+        gaps::merged(gaps::clipped(&table.gaps, ranges)).iter().try_for_each(|gap| self.put_gap(table, gap, basis))?;
         let ranges = match AtDamage::of(self.plan) {
-            AtDamage::Fail => clip(&even_ranges(gateways, &table.name, connections)?, &missing),
-            // Regions that cannot be read cannot be probed either.
-            AtDamage::Skip => {
-                let regions: Vec<KeyRange> = table.regions.iter().map(|region| region.range.clone()).collect();
-                clip(&clip(&regions, &missing), &gaps::readable(&table.gaps))
-            }
+            AtDamage::Fail => ranges.to_vec(),
+            AtDamage::Skip => clip(ranges, &gaps::readable(&table.gaps)),
         };
+        if ranges.is_empty() {
+            return Ok(0);
+        }
         self.progress.stage(format!("backing up {}", table.name), ranges.len() as u64);
-        let behind_taken = kept.taken.last().map_or(0, |last| last.saturating_add(1));
-        let context = Arc::new(self.context(table, kept.taken));
         let queue = WorkQueue::new(ranges.into_iter().map(|range| ShardTask { range }));
+        let reading = Reading { context: Arc::new(self.context(table)), queue: &queue, basis };
         let work = |client: &mut Client, task: ShardTask| {
             let range = task.range.clone();
-            self.shard(&context, client, task, &queue).map_err(|error| {
+            if let Some(is_done) = self.is_done
+                && is_done(&table.name, &range)?
+            {
+                return Ok(false);
+            }
+            self.shard(&reading, client, task, table).map_err(|error| {
                 // The others stop at their next page.
-                context.cancel_table.set();
+                reading.context.cancel_table.set();
                 error.at(format!("shard {range}"))
             })
         };
+        let mut shards = 0;
         let start = || gateways.client();
-        work_through(connections, &queue, self.progress, start, work, |(shard, found): (Option<_>, Vec<Gap>)| {
-            shard.into_iter().for_each(|shard| result.add(shard));
-            gaps.extend(found);
-        })?;
-        result.set_gaps(gaps, context.next_shard.load(Ordering::SeqCst).max(behind_taken));
-        check_cover(&result)?;
-        Ok(result)
+        let collect = |recorded: bool| shards += u64::from(recorded);
+        work_through(self.plan.resources.connections, &queue, self.progress, start, work, collect)?;
+        Ok(shards)
     }
 
-    fn context(&self, table: &SourceTable, taken_shards: BTreeSet<u32>) -> ExportContext {
+    fn context(&self, table: &SourceTable) -> ExportContext {
         let Resources { connections, max_memory, page_bytes, .. } = self.plan.resources;
         // Per connection: a page being read and one being decoded, each with its index of cells, and a filling batch.
         let copy = if self.plan.verify_written { COPY_BYTES } else { 0 };
@@ -156,8 +141,6 @@ impl Worker<'_> {
                 ("tsdb-ark.backup".into(), self.writer.id().into()),
                 ("tsdb-ark.cluster".into(), self.survey.server.cluster_id.clone().unwrap_or_default()),
             ],
-            next_shard: AtomicU32::new(0),
-            taken_shards,
             attempts: Arc::clone(&self.attempts),
             read_back: Arc::clone(&self.read_back),
             regions: table.regions.clone(),
@@ -169,63 +152,102 @@ impl Worker<'_> {
         }
     }
 
-    /// Exports one shard and records it.
+    /// Exports one shard and records it, and what cannot be read of its keys. True when there is a shard.
     fn shard(
         &self,
-        context: &Arc<ExportContext>,
+        reading: &Reading<'_>,
         client: &mut Client,
         task: ShardTask,
-        queue: &WorkQueue<ShardTask>,
-    ) -> Result<(Option<ShardOutcome>, Vec<Gap>), FlowError> {
-        let started_ms = time::now_ms();
-        let Exported { shard, gaps, rest } = export_shard(context, client, task, &|| queue.hungry())?;
+        table: &SourceTable,
+    ) -> Result<bool, FlowError> {
+        let (started_ms, queue) = (time::now_ms(), reading.queue);
+        let Exported { shard, gaps, rest } = export_shard(&reading.context, client, task, &|| queue.hungry())?;
         if let Some(outcome) = &shard {
             self.progress.wrote(outcome.files.iter().map(|file| file.size).sum());
-            put_record(self.threads, self.writer, self.record(outcome, &context.table, started_ms))?;
+            let record = self.record(outcome, &table.name, started_ms, reading.basis)?;
+            self.threads.wait(self.writer.put_shard_record(record))?;
         }
+        gaps.iter().try_for_each(|gap| self.put_gap(table, gap, reading.basis))?;
         self.progress.more(rest.len() as u64);
         queue.put_back(rest.into_iter().rev().map(|range| ShardTask { range }));
-        Ok((shard, gaps))
+        Ok(shard.is_some())
     }
 
-    fn record(&self, outcome: &ShardOutcome, table: &str, started_ms: i64) -> ShardRecord {
-        let mut record = ShardRecord {
-            attempt: outcome.attempt.clone(),
+    fn put_gap(&self, table: &SourceTable, gap: &Gap, basis: Option<&str>) -> Result<(), FlowError> {
+        let mut record = ShardRecord::of_gap(&table.name, GapRecord::new(gap, new_attempt()), time::now_ms());
+        record.basis = basis.map(str::to_owned);
+        Ok(self.threads.wait(self.writer.put_shard_record(record))?)
+    }
+
+    fn record(
+        &self,
+        outcome: &ShardOutcome,
+        table: &str,
+        started_ms: i64,
+        basis: Option<&str>,
+    ) -> Result<ShardRecord, FlowError> {
+        let shard = ShardRow {
             table: table.to_string(),
-            shard: outcome.shard,
-            start: outcome.range.start.clone().into(),
-            stop: outcome.range.stop.clone().into(),
+            attempt: outcome.attempt.clone(),
+            start: outcome.range.start.clone(),
+            stop: outcome.range.stop.clone(),
             started_ms,
             finished_ms: time::now_ms(),
             tally: outcome.tally,
+        };
+        let mut metrics = self.metrics(outcome);
+        let all_metrics = match metrics.len() > METRICS_PER_RECORD {
+            true => Some(self.put_metrics(&shard, &mut metrics)?),
+            false => None,
+        };
+        let mut record = ShardRecord {
+            shard,
+            basis: basis.map(str::to_owned),
+            bytes_read: outcome.bytes_read,
+            peak_rss_bytes: peak_rss_bytes(),
             raw_cells: by_name(&outcome.raw_reasons),
             cells_by_layout: outcome.by_layout.clone(),
             files: outcome.files.clone(),
+            all_metrics,
             ..ShardRecord::default()
         };
-        record.set_metrics(catalogue::metric_counts(&outcome.metrics, &self.survey.names));
-        record
+        record.set_metrics(metrics);
+        Ok(record)
     }
-}
 
-/// Records a shard.
-///
-/// # Errors
-/// The store's; [`FlowError::Locked`] when somebody else has recorded it.
-pub fn put_record(threads: &Threads, writer: &BackupWriter, record: ShardRecord) -> Result<(), FlowError> {
-    let table = record.table.clone();
-    if let Recorded::AlreadyRecorded(other) = threads.wait(writer.put_shard_record(record))? {
-        let ShardRecord { shard, attempt, .. } = &*other;
-        return Err(FlowError::Locked(format!(
-            "shard {shard} of {table} was recorded by attempt {attempt}: another process works on backup {} at the same \
-             time; let one of them finish",
-            writer.id()
-        )));
+    fn metrics(&self, outcome: &ShardOutcome) -> Vec<MetricCount> {
+        let count = |(uid, tally): (&Vec<u8>, &crate::flow::backup::export::MetricTally)| MetricCount {
+            uid: uid.clone().into(),
+            metric: self.survey.names.metric(uid),
+            points: tally.points,
+            first_ms: tally.first,
+            last_ms: tally.last,
+        };
+        outcome.metrics.iter().map(count).collect()
     }
-    Ok(())
+
+    /// Stores the metrics of a shard whose record has no room for all of them.
+    fn put_metrics(&self, shard: &ShardRow, metrics: &mut [MetricCount]) -> Result<HashedFile, FlowError> {
+        metrics.sort_unstable_by(|a, b| a.uid.cmp(&b.uid));
+        let row = |count: &MetricCount| MetricRow {
+            table: shard.table.clone(),
+            uid: hex(&count.uid.0),
+            metric: count.metric.clone(),
+            points: count.points,
+            first_time: Some(count.first_ms),
+            last_time: Some(count.last_ms),
+        };
+        let rows: Vec<MetricRow> = metrics.iter().map(row).collect();
+        let mut writer = TableWriter::new(FileKind::Metrics, Vec::new(), Vec::new())?;
+        writer.write(TableRows::Metrics(&rows))?;
+        let path = self.writer.paths().shard_metrics(&shard.table, &shard.attempt);
+        let mut upload = self.threads.upload(self.writer.store(), path);
+        upload.write(writer.finish()?.0);
+        Ok(upload.finish()?.into())
+    }
 }
 
 /// Raw reasons by their stable names.
-pub fn by_name(reasons: &BTreeMap<RawReason, u64>) -> BTreeMap<String, u64> {
+fn by_name(reasons: &BTreeMap<RawReason, u64>) -> BTreeMap<String, u64> {
     reasons.iter().map(|(reason, count)| (reason.name().to_string(), *count)).collect()
 }

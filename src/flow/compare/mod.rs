@@ -388,7 +388,7 @@ fn hash_of(hasher: &mut CellHasher, cell: &Cell<'_>) -> u64 {
 
 /// Whether a file may hold rows of the group.
 fn meets(file: &FileRow, ranges: &Ranges, group: &[usize]) -> bool {
-    match (&file.first_key, &file.last_key) {
+    match (&file.first_row, &file.last_row) {
         (Some(first), Some(last)) => {
             let (first, last) = (ranges.of(first), ranges.of(last));
             group.get(group.partition_point(|at| *at < first)).is_some_and(|at| *at <= last)

@@ -78,6 +78,14 @@ impl RepositoryLock {
         Self::acquire(threads, repository, &Request { kind: LockKind::Backup, backup: None, append_only })
     }
 
+    /// The lock of a worker on a backup that [`claim`](Self::claim) names later, otherwise as [`backup`](Self::backup).
+    ///
+    /// # Errors
+    /// As [`shared`](Self::shared).
+    pub fn worker(threads: &Threads, repository: &Repository, append_only: bool) -> Result<Self, FlowError> {
+        Self::acquire(threads, repository, &Request { kind: LockKind::Worker, backup: None, append_only })
+    }
+
     /// Takes the lock of a prune, which nobody shares.
     ///
     /// # Errors
@@ -133,8 +141,8 @@ impl RepositoryLock {
         })
     }
 
-    /// Works on a backup that nobody else works on; otherwise says, in words, who does. Of several that ask at the same
-    /// time one is the first, and the others hear of it.
+    /// Works on a backup that nobody else works on, a worker beside other workers; otherwise says, in words, who does. Of
+    /// several that ask at the same time one is the first, and the others hear of it.
     ///
     /// # Errors
     /// [`FlowError::LockLost`]; what the store says.
@@ -156,9 +164,11 @@ impl RepositoryLock {
     }
 
     fn other_on(&self, repository: &Repository, backup: &str) -> Result<Option<String>, FlowError> {
+        let Some(held) = &self.held else { return Ok(None) };
         let (others, _) = self.threads.wait(live_others(repository, self.token(), now_ms()))?;
         let works = |lock: &&Lock| lock.record.as_ref().is_some_and(|record| record.backup.as_deref() == Some(backup));
-        Ok(others.iter().find(works).map(owner_text))
+        let alone = |lock: &&Lock| !held.beats.record.kind.shares_backup(lock.kind);
+        Ok(others.iter().filter(alone).find(works).map(owner_text))
     }
 
     /// When the lock was taken, by the store's clock in ms; without a lock by the own one.

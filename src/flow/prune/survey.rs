@@ -164,12 +164,13 @@ fn group(manifest: &Manifest) -> Group {
 fn compared(backup: Committed, contents: &BackupContents, entries: &[StoreEntry]) -> Committed {
     let paths = BackupPaths::new(&backup.folder.id);
     let files = contents.files.iter().map(|file| (file.path.as_str(), file.size));
-    // Views and Delta logs are made for readers: a restore does without, and verify misses them.
-    let catalogue = contents.manifest.catalogue.iter().filter(|file| file.path.ends_with(".parquet"));
+    // Views and Delta logs are made for readers, the names for workers: a restore does without, and verify misses them.
+    let catalogue =
+        contents.manifest.catalogue.iter().filter(|file| file.path.ends_with(".parquet") && file.path != paths.names());
     let catalogue = catalogue.map(|file| (file.path.as_str(), file.size));
     let broken = faults(entries, files.chain(catalogue)).next();
-    let of_shard = |shard: &crate::model::ShardRow| Some(paths.shard(&shard.table, shard.shard.parse().ok()?));
-    let records: Vec<String> = contents.shards.iter().filter_map(of_shard).collect();
+    let of_shard = |shard: &crate::model::ShardRow| paths.shard(&shard.table, &shard.attempt);
+    let records: Vec<String> = contents.shards.iter().map(of_shard).collect();
     let known = strays::named(&contents.manifest, contents.files.iter(), contents.shards.iter());
     let stray = |entry: &&StoreEntry| !known.contains(&entry.path) && strays::is_of_an_attempt(&paths, &entry.path);
     let unnamed = entries.iter().filter(stray).cloned().collect();

@@ -69,7 +69,7 @@ impl<'a> TargetJudge<'a> {
         for cell in left {
             let fits =
                 |at: &usize| !used[*at] && shown[*at].timestamp > cell.timestamp && shown[*at].value == cell.value;
-            let moved = (from..shown.len()).find(fits).filter(|_| self.sent.rewritten.contains(&shard.shard));
+            let moved = (from..shown.len()).find(fits).filter(|_| self.sent.rewritten.contains(&shard.attempt));
             if let Some(at) = moved {
                 (used[at], from) = (true, at + 1);
                 found.new_timestamps += 1;

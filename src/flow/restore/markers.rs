@@ -192,7 +192,7 @@ fn cover(scene: &Scene<'_>, target: &Target<'_>, descriptor: &TableDescriptor) -
                 Ok(())
             })?;
         }
-        Ok((shard.shard.clone(), cells, first, families))
+        Ok((shard.attempt.clone(), cells, first, families))
     };
     let mut covered = BTreeSet::new();
     let start = || scene.plan.gateways.client();
@@ -239,7 +239,7 @@ pub fn each_cell(
 }
 
 fn may_meet(file: &FileRow, range: &KeyRange) -> bool {
-    match (&file.first_key, &file.last_key) {
+    match (&file.first_row, &file.last_row) {
         (Some(first), Some(last)) => range.is_before_stop(first) && *last >= range.start,
         _ => true,
     }
@@ -451,7 +451,7 @@ impl<'s, 'a> MarkerGroups<'s, 'a> {
 fn written(contents: &BackupContents, shard: &ShardRow) -> Option<KeyRange> {
     let mut range: Option<(Vec<u8>, Vec<u8>)> = None;
     for file in contents.cells_of_shard(shard).filter(|file| file.tally.cells > 0) {
-        let (Some(first), Some(last)) = (&file.first_key, &file.last_key) else {
+        let (Some(first), Some(last)) = (&file.first_row, &file.last_row) else {
             return Some(KeyRange::new(shard.start.clone(), shard.stop.clone()));
         };
         range = Some(match range {

@@ -86,24 +86,24 @@ pub fn send_table(
     let begun = |shard: &str| coverage.shards.contains_key(shard);
     // A shard that gets new timestamps is sent as a whole, or not at all.
     let open: BTreeSet<&str> =
-        files.iter().filter(|f| begun(&f.shard) && !log.is_done(f)).map(|file| file.shard.as_str()).collect();
-    let is_done = |file: &FileRow| log.is_done(file) && !open.contains(file.shard.as_str());
+        files.iter().filter(|f| begun(&f.attempt) && !log.is_done(f)).map(|file| file.attempt.as_str()).collect();
+    let is_done = |file: &FileRow| log.is_done(file) && !open.contains(file.attempt.as_str());
     for file in files.iter().filter(|file| is_done(file)) {
         sent.files_skipped += 1;
         sent.skipped.add(&file.tally);
         let changed = log.new_timestamps(file);
         sent.new_timestamps += changed;
         if changed > 0 {
-            sent.rewritten.insert(file.shard.clone());
+            sent.rewritten.insert(file.attempt.clone());
         }
     }
     let raw = scene.contents.manifest.raw;
     let part = |file: &FileRow| if raw && file.kind == FileKind::Cells { Part::Puts } else { Part::All };
     let to_send = files.iter().filter(|file| !is_done(file));
     let mut pieces: Vec<Piece<'_>> =
-        to_send.clone().filter(|f| !begun(&f.shard)).map(|file| Piece::File(file, part(file))).collect();
+        to_send.clone().filter(|f| !begun(&f.attempt)).map(|file| Piece::File(file, part(file))).collect();
     let shards = scene.contents.shards.iter().filter(|shard| shard.table == target.table.name);
-    pieces.extend(shards.filter(|shard| open.contains(shard.shard.as_str())).map(Piece::Shard));
+    pieces.extend(shards.filter(|shard| open.contains(shard.attempt.as_str())).map(Piece::Shard));
     sent.rewritten.extend(open.iter().map(ToString::to_string));
     let markers: Vec<Piece<'_>> = to_send
         .filter(|file| raw && file.kind == FileKind::Cells)
@@ -156,7 +156,8 @@ impl SendJob<'_, '_> {
                 Ok((vec![(file.path.clone(), sent)], refused))
             }
             Piece::Shard(shard) => {
-                let (sent, refused) = self.shard(client, shard).map_err(|e| e.at(format!("shard {}", shard.shard)))?;
+                let (sent, refused) =
+                    self.shard(client, shard).map_err(|e| e.at(format!("shard {}", shard.range())))?;
                 for file in self.scene.contents.cells_of_shard(shard) {
                     let waits = self.scene.contents.manifest.raw && file.kind == FileKind::Cells;
                     if let Some(sent) = sent.get(&file.path).filter(|_| !waits) {
@@ -192,7 +193,7 @@ impl SendJob<'_, '_> {
         let _memory = self.scene.memory.reserve_file(file.kind, file.size);
         let bytes = fetch(self.scene.threads, &self.scene.plan.store, file)?;
         self.scene.progress.fetched(bytes.len() as u64);
-        let mut writer = self.writer(client, file.first_key.as_deref().unwrap_or_default())?;
+        let mut writer = self.writer(client, file.first_row.as_deref().unwrap_or_default())?;
         let wanted = |cell: &Cell<'_>| match part {
             Part::All => true,
             Part::Puts => cell.kind == kind::PUT,

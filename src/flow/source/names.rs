@@ -307,6 +307,14 @@ impl Names {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(UidKind::Metric, uid).map(str::to_string)
     }
 
+    /// Hands on every name that is known.
+    ///
+    /// # Errors
+    /// The first of `each`.
+    pub fn each<E>(&self, each: impl FnMut(UidKind, &[u8], &str) -> Result<(), E>) -> Result<(), E> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).each(each)
+    }
+
     /// The bytes of a UID.
     fn bytes(&self, (kind, number): Uid) -> Vec<u8> {
         let KeyLayout { metric_width, tagk_width, tagv_width, .. } = self.layout;

@@ -178,7 +178,7 @@ pub fn check_store(
 /// Warns of backups of another cluster in the repository, by the plans of the newest ones.
 fn other_cluster(threads: &Threads, repository: &Repository, ours: &str) -> Result<Option<String>, FlowError> {
     let plans = threads.wait(repository.newest_plans(RECENT))?;
-    let other = plans.into_iter().find_map(|plan| Some((plan.cluster_id.filter(|id| id != ours)?, plan.backup)));
+    let other = plans.into_iter().find_map(|plan| Some((plan.server.cluster_id.filter(|id| id != ours)?, plan.backup)));
     Ok(other.map(|(id, backup)| {
         format!(
             "the repository holds backups of another cluster: {backup} is of cluster {id}, this is cluster {ours}; `latest` is the \

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use crate::cluster::{Api, Client};
 use crate::flow::engine::pace::Pace;
 use crate::flow::plan::Source;
+use crate::flow::source::descriptions::not_carried;
 use crate::flow::source::detect::{Detection, decide, sample_keys};
 use crate::flow::source::gaps::AtDamage;
 use crate::flow::source::names::{NameSource, Names, name_warnings, read_names};
 use crate::flow::source::tables::{SourceTable, SourceTables};
 use crate::flow::{BackupPlan, FlowError, OpentsdbConf, Progress};
 use crate::manifest::{PlanRecord, PlannedTable, ServerFacts};
-use crate::model::{NameCharset, time};
+use crate::model::{NameCharset, UidNames, time};
 
 /// The cluster that a command line leads to.
 #[derive(Debug)]
@@ -41,18 +42,22 @@ pub struct Survey {
     pub server: ServerFacts,
     /// No gateway speaks Thrift2.
     pub thrift1: bool,
+    /// When the read of the names began, ms UTC.
+    names_read_ms: i64,
     /// Versions by table, where an earlier run has decided.
     versions: BTreeMap<String, i32>,
 }
 
 impl Survey {
-    /// Looks at the source. What decoding depends on comes from the plan of the backup that is resumed, where there is one.
+    /// Looks at the source. What decoding depends on comes from the plan of the backup that was begun, where there is one,
+    /// and with it the names that were read for it.
     ///
     /// # Errors
     /// The gateway's; [`FlowError::Input`] for tables that are missing.
     pub fn make(
         plan: &BackupPlan,
         begun: Option<&PlanRecord>,
+        kept: Option<UidNames>,
         progress: &Progress,
         pace: &Pace,
     ) -> Result<Self, FlowError> {
@@ -72,12 +77,14 @@ impl Survey {
                 SourceTables::planned(&mut client, &begun.tables, conf.as_ref(), &source.descriptions, at_damage)?
             }
         };
-        let charset = begun.and_then(|begun| begun.name_charset).or(source.charset).unwrap_or_default();
+        let charset = begun.map(|begun| begun.name_charset).or(source.charset).unwrap_or_default();
         progress.stage("reading UIDs", 0);
-        let read_ms = time::now_ms();
-        let (names, facts) = match found.uid() {
-            Some(uid) => read_names(&mut client, uid, charset, at_damage, pace)?,
-            None => Default::default(),
+        let kept = kept.zip(begun.map(|begun| begun.names_read_ms));
+        let read_ms = kept.as_ref().map_or_else(time::now_ms, |(_, read_ms)| *read_ms);
+        let (names, facts) = match (kept, found.uid()) {
+            (Some((names, _)), _) => (names, Default::default()),
+            (None, Some(uid)) => read_names(&mut client, uid, charset, at_damage, pace)?,
+            (None, None) => Default::default(),
         };
         let mut detection = match begun {
             Some(begun) => Detection::recorded(begun.layouts(), begun.layout_source),
@@ -101,7 +108,7 @@ impl Survey {
         let raw = begun.map_or(plan.raw, |begun| begun.raw);
         let decided = begun.iter().flat_map(|begun| &begun.tables);
         let versions = decided.map(|table| (table.name.clone(), table.versions)).collect();
-        Ok(Self { found, names, detection, conf, charset, raw, server, thrift1, versions })
+        Ok(Self { found, names, detection, conf, charset, raw, server, thrift1, names_read_ms: read_ms, versions })
     }
 
     /// Refuses a raw backup of tables in which a delete hides what was written before it: no gateway says in which order
@@ -148,12 +155,31 @@ impl Survey {
         lacking
     }
 
-    /// What is asked for, for a run that may have to resume it.
+    /// What somebody should read about the source.
+    fn warnings(&self, plan: &BackupPlan) -> Vec<String> {
+        let lost = not_carried(&self.found.tables).into_iter();
+        let mut warnings: Vec<String> = lost.map(|lost| format!("the backup does not hold {lost}")).collect();
+        warnings.extend(self.detection.warnings.iter().chain(&self.detection.guessed).cloned());
+        if self.raw && plan.max_versions == i32::MAX {
+            warnings.push(
+                "a raw backup of all versions: live append and counter rows hold every overwritten version until HBase \
+                 flushes them, which can be many times the table; --max-versions sets a limit"
+                    .into(),
+            );
+        }
+        warnings
+    }
+
+    /// What is asked for, for a run that may have to resume it; without its jobs.
     pub fn plan_record(&self, plan: &BackupPlan, started_ms: i64) -> PlanRecord {
         let table = |table: &SourceTable| PlannedTable {
             name: table.name.clone(),
             kind: table.kind,
             versions: self.versions(plan, table),
+            descriptor: (&table.descriptor).into(),
+            described_by: table.described_by,
+            split_keys: table.split_keys().into_iter().map(Into::into).collect(),
+            jobs: Vec::new(),
         };
         PlanRecord {
             started_ms,
@@ -161,12 +187,15 @@ impl Survey {
             layout: *self.detection.layouts.main(),
             older_layouts: self.detection.layouts.older().to_vec(),
             layout_source: self.detection.source,
-            name_charset: Some(self.charset),
+            name_charset: self.charset,
             opentsdb_conf: self.conf.as_ref().map(OpentsdbConf::kept),
             rollup_config: self.conf.as_ref().and_then(OpentsdbConf::rollup_text).map(str::to_string),
-            cluster_id: self.server.cluster_id.clone(),
-            api: self.server.api.clone(),
+            server: self.server.clone(),
+            names_read_ms: self.names_read_ms,
             tables: self.found.tables.iter().map(table).collect(),
+            absent_tables: self.found.absent.clone(),
+            not_held: self.older_versions(plan),
+            warnings: self.warnings(plan),
             ..PlanRecord::default()
         }
     }

@@ -9,15 +9,20 @@ use crate::model::{CellBlock, CellHasher, KeyRange, Tally};
 use crate::scan::{ScanOptions, ShardScan};
 use crate::shard::{RegionProbe, plan, probe};
 
-/// Key ranges that cover a table evenly enough for `connections` scans.
+/// About so many key ranges that cover a table evenly, found with `connections`.
 ///
 /// # Errors
 /// The gateway's.
-pub fn even_ranges(gateways: &Gateways, table: &str, connections: usize) -> Result<Vec<KeyRange>, FlowError> {
+pub fn even_ranges(
+    gateways: &Gateways,
+    table: &str,
+    connections: usize,
+    pieces: usize,
+) -> Result<Vec<KeyRange>, FlowError> {
     let regions = gateways.client().regions(table)?;
     let mut probed: Vec<(KeyRange, Option<RegionProbe>)> = regions.into_iter().map(|r| (r.range, None)).collect();
     // Probing costs three calls a region; with many regions there is nothing to cut or join that matters.
-    if probed.len() <= 64 * connections {
+    if probed.len() <= 64 * connections.max(pieces / 2) {
         let ranges: Vec<(usize, KeyRange)> = probed.iter().map(|(range, _)| range.clone()).enumerate().collect();
         let (threads, queue) = (connections.min(ranges.len()), WorkQueue::new(ranges));
         let work = |client: &mut Client, (at, range): (usize, KeyRange)| {
@@ -40,7 +45,7 @@ pub fn even_ranges(gateways: &Gateways, table: &str, connections: usize) -> Resu
             },
         )?;
     }
-    Ok(plan(&probed, connections * 2))
+    Ok(plan(&probed, pieces))
 }
 
 /// Scans the table and adds up its cells.
@@ -55,7 +60,7 @@ pub fn tally_table(
     pace: &Pace,
     progress: &Progress,
 ) -> Result<Tally, FlowError> {
-    let ranges = even_ranges(gateways, table, resources.connections)?;
+    let ranges = even_ranges(gateways, table, resources.connections, 2 * resources.connections)?;
     progress.stage(format!("reading {table} back"), ranges.len() as u64);
     let queue = WorkQueue::new(ranges);
     let mut total = Tally::default();

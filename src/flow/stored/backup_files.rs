@@ -44,7 +44,7 @@ impl BackupContents {
 
     /// The files that hold cells of a shard.
     pub fn cells_of_shard<'a>(&'a self, shard: &'a ShardRow) -> impl Iterator<Item = &'a FileRow> {
-        self.files_of(&shard.table).filter(move |file| file.shard == shard.shard && !file.kind.is_catalogue())
+        self.files_of(&shard.table).filter(move |file| file.attempt == shard.attempt && !file.kind.is_catalogue())
     }
 
     /// The files of one catalogue table.
@@ -152,12 +152,27 @@ pub fn faults<'a>(
     entries: &'a [StoreEntry],
     files: impl Iterator<Item = (&'a str, u64)>,
 ) -> impl Iterator<Item = String> {
-    let sizes: HashMap<&str, u64> = entries.iter().map(|entry| (entry.path.as_str(), entry.size)).collect();
-    files.filter_map(move |(path, size)| match sizes.get(path) {
-        None => Some(format!("{path} is missing")),
-        Some(found) if *found != size => Some(format!("{path} has {found} bytes instead of {size}")),
-        Some(_) => None,
-    })
+    let listed = Listing::new(entries);
+    files.filter_map(move |(path, size)| listed.fault(path, size))
+}
+
+/// A listing, for files to be looked up in.
+pub struct Listing<'a>(HashMap<&'a str, u64>);
+
+impl<'a> Listing<'a> {
+    /// The sizes of files by path.
+    pub fn new(entries: &'a [StoreEntry]) -> Self {
+        Self(entries.iter().map(|entry| (entry.path.as_str(), entry.size)).collect())
+    }
+
+    /// What is wrong with a file of this size, in words; `None` when it is there.
+    pub fn fault(&self, path: &str, size: u64) -> Option<String> {
+        match self.0.get(path) {
+            None => Some(format!("{path} is missing")),
+            Some(found) if *found != size => Some(format!("{path} has {found} bytes instead of {size}")),
+            Some(_) => None,
+        }
+    }
 }
 
 /// Makes sure, by a listing, that all files of some tables are there, with their sizes; no table means all of them.

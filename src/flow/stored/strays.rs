@@ -23,9 +23,12 @@ pub fn named<'a>(
     let mut named: HashSet<String> = HashSet::from([paths.manifest(), paths.plan()]);
     named.extend(files.map(|file| file.path.clone()));
     named.extend(manifest.catalogue.iter().map(|file| file.path.clone()));
-    named.extend(shards.filter_map(|shard| Some(paths.shard(&shard.table, shard.shard.parse().ok()?))));
+    for shard in shards {
+        named.insert(paths.shard(&shard.table, &shard.attempt));
+        named.insert(paths.shard_metrics(&shard.table, &shard.attempt));
+    }
     let tables = manifest.tables.iter();
-    named.extend(tables.flat_map(|table| table.gaps.iter().map(|gap| paths.shard(&table.name, gap.shard))));
+    named.extend(tables.flat_map(|table| table.gaps.iter().map(|gap| paths.shard(&table.name, &gap.attempt))));
     named
 }
 
@@ -56,17 +59,19 @@ pub fn remove(
     }
 }
 
-/// True for what attempts write: Parquet files, Delta logs, views and shard records. Whatever else lies in a folder is left alone, except the
+/// True for what attempts write: Parquet files, Delta logs, views, shard records and what lies beside these. Whatever else lies in a folder is left alone, except the
 /// mark of a prune that did not get as far as the manifest.
 pub fn is_of_an_attempt(paths: &BackupPaths, path: &str) -> bool {
     let within = |folder: String| path.strip_prefix(&folder).and_then(|rest| rest.strip_prefix('/'));
     let file = |name: &str, ending: &str| !name.contains('/') && name.ends_with(ending);
     let views = |name: &str| file(name, ".sql") && name.starts_with("views");
     path == paths.pruning()
+        || path == paths.names()
+        || paths.parse_basis(path).is_some_and(|id| !id.contains('/'))
         || within(paths.folder().to_owned()).is_some_and(views)
         || FileKind::ALL.iter().map(|kind| paths.files(*kind)).filter_map(within).any(|name| file(name, ".parquet"))
         || FileKind::ALL.iter().map(|kind| paths.delta_logs(*kind)).filter_map(within).any(|name| file(name, ".json"))
-        || within(paths.shards()).is_some_and(|name| file(name, ".json"))
+        || within(paths.shards()).is_some_and(|name| file(name, ".json") || file(name, "-metrics.parquet"))
 }
 
 #[cfg(test)]
@@ -79,6 +84,9 @@ mod tests {
         for yes in [
             "points/t-1-a-0.parquet",
             "shards/t-00001.json",
+            "shards/t-0a0b0c0d0e0f-metrics.parquet",
+            "names.parquet",
+            "basis-0a0b0c0d0e0f.json",
             "catalogue/files/a-0.parquet",
             "points/_delta_log/0.json",
             "catalogue/metrics/_delta_log/0.json",

@@ -131,14 +131,7 @@ mod tests {
     }
 
     fn compared(judge: &SourceJudge, saved: Vec<OwnedCell>, live: Vec<OwnedCell>) -> Vec<(String, DifferenceKind)> {
-        let shard = ShardRow {
-            table: "tsdb".into(),
-            shard: "0".into(),
-            start: Vec::new(),
-            stop: Vec::new(),
-            tally: crate::model::Tally::default(),
-            attempt: String::new(),
-        };
+        let shard = ShardRow { table: "tsdb".into(), ..ShardRow::default() };
         let mut found = Found::new(100);
         judge.compare(&shard, Sides { saved, live, shown: Vec::new() }, &mut found);
         found.named.into_iter().map(|d| (d.row, d.difference)).collect()

@@ -84,7 +84,7 @@ fn compare_records(
 ) {
     let paths = BackupPaths::new(&contents.manifest.backup);
     for shard in &contents.shards {
-        let path = shard.shard.parse().map(|number| paths.shard(&shard.table, number)).unwrap_or_default();
+        let path = paths.shard(&shard.table, &shard.attempt);
         let problem = match found.get(&path) {
             None => "is missing",
             Some(Err(problem)) => problem.as_str(),
@@ -94,7 +94,7 @@ fn compare_records(
         report.problems.push(FileProblem { path, problem: problem.into() });
     }
     for (table, gap) in contents.manifest.tables.iter().flat_map(|t| t.gaps.iter().map(move |gap| (&t.name, gap))) {
-        let path = paths.shard(table, gap.shard);
+        let path = paths.shard(table, &gap.attempt);
         let problem = match found.get(&path) {
             None => "is missing",
             Some(Err(problem)) => problem.as_str(),
@@ -106,18 +106,16 @@ fn compare_records(
 }
 
 fn same_gap(gap: &GapRecord, record: &ShardRecord) -> bool {
-    record.gap.as_ref() == Some(gap) && (&record.start, &record.stop) == (&gap.start, &gap.stop)
+    record.gap.as_ref() == Some(gap) && (&record.shard.start, &record.shard.stop) == (&gap.start.0, &gap.stop.0)
 }
 
 fn same_shard(contents: &BackupContents, shard: &ShardRow, record: &ShardRecord) -> bool {
-    let (start, stop) = (Vec::from(record.start.clone()), Vec::from(record.stop.clone()));
-    let mut recorded: Vec<_> = record.files.iter().map(|f| (&f.path, f.size, &f.blake3, f.tally)).collect();
-    let of_shard = contents.files_of(&shard.table).filter(|file| file.shard == shard.shard);
-    let mut catalogued: Vec<_> = of_shard.map(|f| (&f.path, f.size, &f.blake3, f.tally)).collect();
-    recorded.sort_unstable_by_key(|file| file.0);
-    catalogued.sort_unstable_by_key(|file| file.0);
-    (&shard.start, &shard.stop, &shard.attempt, shard.tally) == (&start, &stop, &record.attempt, record.tally)
-        && recorded == catalogued
+    let mut recorded: Vec<&FileRow> = record.files.iter().collect();
+    let mut catalogued: Vec<&FileRow> =
+        contents.files_of(&shard.table).filter(|file| file.attempt == shard.attempt).collect();
+    recorded.sort_unstable_by_key(|file| &file.path);
+    catalogued.sort_unstable_by_key(|file| &file.path);
+    *shard == record.shard && recorded == catalogued
 }
 
 /// The catalogue must add up to what the manifest says, table by table.

@@ -32,7 +32,8 @@ impl Attempts {
     }
 }
 
-fn first_number(attempt: &str) -> Option<i64> {
+/// The first series number of an attempt; `None` when it is no name of one.
+pub fn first_number(attempt: &str) -> Option<i64> {
     let name = u64::from_str_radix(attempt, 16).ok().filter(|name| *name < 1 << NAME_BITS)?;
     // 37 bits and 26 leave the sign alone.
     i64::try_from(name >> (NAME_BITS + NUMBER_BITS - 63) << NUMBER_BITS).ok()

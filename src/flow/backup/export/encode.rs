@@ -6,10 +6,9 @@ use std::sync::Arc;
 use crate::codec::prove;
 use crate::columnar::{TableRows, sort_points_into};
 use crate::flow::FlowError;
-use crate::manifest::FileRecord;
 use crate::model::{
-    CellHasher, FileKind, OwnedCell, PointBatch, RawCell, RawReason, SeriesLabel, SeriesLabels, SeriesRow, Tally,
-    TypedRows, hex, unhex,
+    CellHasher, FileKind, FileRow, OwnedCell, PointBatch, RawCell, RawReason, SeriesLabel, SeriesLabels, SeriesRow,
+    Tally, TypedRows, hex, unhex,
 };
 use crate::parquet_file::{PointsWriter, TableWriter};
 
@@ -33,7 +32,6 @@ const FILE_SERIES: usize = 300_000;
 /// The files of one shard in the making.
 pub struct ShardEncoder {
     context: Arc<ExportContext>,
-    shard: u32,
     attempt: String,
     points: Option<Growing<PointsWriter<ChunkBuffer>>>,
     tables: BTreeMap<FileKind, Growing<TableWriter<ChunkBuffer>>>,
@@ -42,7 +40,7 @@ pub struct ShardEncoder {
     series: HashMap<Vec<u8>, i64>,
     /// The next series number; `None` when the attempt has no more.
     next_series: Option<i64>,
-    done: Vec<FileRecord>,
+    done: Vec<FileRow>,
     metrics: MetricMap,
     raw_reasons: BTreeMap<RawReason, u64>,
     by_layout: BTreeMap<u8, u64>,
@@ -56,7 +54,7 @@ pub struct ShardEncoder {
 /// What a finished encoder hands over.
 pub struct Encoded {
     /// Files, all stored.
-    pub files: Vec<FileRecord>,
+    pub files: Vec<FileRow>,
     /// Points by metric UID.
     pub metrics: MetricMap,
     /// Raw cells by reason.
@@ -67,15 +65,9 @@ pub struct Encoded {
 
 impl ShardEncoder {
     /// An encoder without files.
-    pub fn new(
-        context: Arc<ExportContext>,
-        shard: u32,
-        (attempt, first_series): (String, i64),
-        spare: PointBatch,
-    ) -> Self {
+    pub fn new(context: Arc<ExportContext>, (attempt, first_series): (String, i64), spare: PointBatch) -> Self {
         Self {
             context,
-            shard,
             attempt,
             points: None,
             tables: BTreeMap::new(),
@@ -102,18 +94,18 @@ impl ShardEncoder {
         std::mem::take(&mut self.used)
     }
 
-    /// Writes a batch.
+    /// Writes a batch, whose rows lie between the two.
     ///
     /// # Errors
     /// A look-up of names that fails, a proof that fails, or the file's.
-    pub fn encode(&mut self, batch: Batch) -> Result<(), FlowError> {
+    pub fn encode(&mut self, batch: Batch, rows: Option<(Vec<u8>, Vec<u8>)>) -> Result<(), FlowError> {
         if !batch.points.is_empty() {
-            self.encode_points(batch.points)?;
+            self.encode_points(batch.points, rows)?;
         }
         self.encode_rows(&batch.rows)
     }
 
-    fn encode_points(&mut self, points: PointBatch) -> Result<(), FlowError> {
+    fn encode_points(&mut self, points: PointBatch, rows: Option<(Vec<u8>, Vec<u8>)>) -> Result<(), FlowError> {
         let context = Arc::clone(&self.context);
         let (layouts, metric_width) = (&context.layouts, context.layouts.main().metric_width);
         let spare = std::mem::take(&mut self.sorted);
@@ -130,16 +122,16 @@ impl ShardEncoder {
         let growing = match &mut self.points {
             Some(growing) => growing,
             None => {
-                let (path, footer) =
-                    self.context.new_file(FileKind::Points, self.shard, &self.attempt, &mut self.numbers);
+                let (path, footer) = self.context.new_file(FileKind::Points, &self.attempt, &mut self.numbers);
                 let sink = ChunkBuffer::default();
                 let writer = PointsWriter::new(sink.clone(), metric_width, &self.context.table, footer)?;
-                let file = OpenFile::new(path, FileKind::Points, sink, &self.context);
+                let file = OpenFile::new(path, FileKind::Points, &self.attempt, sink, &self.context);
                 self.points.insert(Growing { writer, file })
             }
         };
         growing.writer.write(&sorted, &labels, &ids)?;
         growing.file.count(&tally_of_points(&sorted, layouts));
+        rows.iter().for_each(|(first, last)| [first, last].into_iter().for_each(|row| growing.file.covers(row)));
         growing.file.send();
         let full = growing.file.bytes() >= FILE_BYTES || self.series.len() >= FILE_SERIES;
         count_layouts(&mut self.by_layout, &sorted);
@@ -239,10 +231,10 @@ impl ShardEncoder {
         let growing = match self.tables.remove(&kind) {
             Some(growing) => growing,
             None => {
-                let (path, footer) = self.context.new_file(kind, self.shard, &self.attempt, &mut self.numbers);
+                let (path, footer) = self.context.new_file(kind, &self.attempt, &mut self.numbers);
                 let sink = ChunkBuffer::default();
                 let writer = TableWriter::new(kind, sink.clone(), footer)?;
-                Growing { writer, file: OpenFile::new(path, kind, sink, &self.context) }
+                Growing { writer, file: OpenFile::new(path, kind, &self.attempt, sink, &self.context) }
             }
         };
         Ok(self.tables.entry(kind).or_insert(growing))

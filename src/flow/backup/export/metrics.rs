@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use crate::manifest::MetricCount;
 use crate::model::PointBatch;
 
 /// Points of metrics, by metric UID.
@@ -25,12 +24,6 @@ impl MetricTally {
         self.points = self.points.saturating_add(other.points);
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
-    }
-}
-
-impl From<&MetricCount> for MetricTally {
-    fn from(count: &MetricCount) -> Self {
-        Self { points: count.points, first: count.first_ms, last: count.last_ms }
     }
 }
 

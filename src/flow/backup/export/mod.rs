@@ -24,7 +24,8 @@ mod points_tally;
 mod read_back;
 mod shard;
 
-pub use attempts::Attempts;
-pub use metrics::{MetricMap, MetricTally, count_metrics};
+pub use attempts::{Attempts, first_number};
+pub use chunk_buffer::ChunkBuffer;
+pub use metrics::MetricTally;
 pub use read_back::ReadBack;
 pub use shard::{ExportContext, Exported, ShardOutcome, ShardTask, export_shard};

@@ -4,8 +4,7 @@ use bytes::Bytes;
 
 use crate::flow::FlowError;
 use crate::flow::engine::threads::Upload;
-use crate::manifest::{FileRecord, HexBytes};
-use crate::model::{FileKind, Tally};
+use crate::model::{FileKind, FileRow, Tally};
 use crate::parquet_file::FileSummary;
 
 use super::chunk_buffer::ChunkBuffer;
@@ -25,6 +24,7 @@ pub struct OpenFile {
     upload: Upload,
     sink: ChunkBuffer,
     kind: FileKind,
+    attempt: String,
     bytes: u64,
     tally: Tally,
     rows: Option<(Vec<u8>, Vec<u8>)>,
@@ -34,10 +34,11 @@ pub struct OpenFile {
 
 impl OpenFile {
     /// Starts the upload.
-    pub fn new(path: String, kind: FileKind, sink: ChunkBuffer, context: &ExportContext) -> Self {
+    pub fn new(path: String, kind: FileKind, attempt: &str, sink: ChunkBuffer, context: &ExportContext) -> Self {
         let upload = context.threads.upload(&context.store, path);
         let copy = context.read_back.chooses(&context.table, kind).then(Vec::new);
-        Self { upload, sink, kind, bytes: 0, tally: Tally::default(), rows: None, copy }
+        let attempt = attempt.to_string();
+        Self { upload, sink, kind, attempt, bytes: 0, tally: Tally::default(), rows: None, copy }
     }
 
     /// Hands what the writer has put out to the store.
@@ -79,7 +80,7 @@ impl OpenFile {
     ///
     /// # Errors
     /// The store's; [`FlowError::Damaged`] for a file that does not read back.
-    pub fn finish(mut self, summary: FileSummary, context: &ExportContext) -> Result<FileRecord, FlowError> {
+    pub fn finish(mut self, summary: FileSummary, context: &ExportContext) -> Result<FileRow, FlowError> {
         self.send();
         let copy = self.copy.take();
         let stored = self.upload.finish()?;
@@ -87,16 +88,18 @@ impl OpenFile {
             let expected = Expected { path: &stored.path, kind: self.kind, rows: summary.rows, tally: &self.tally };
             context.read_back.check(Bytes::from(copy), &context.layouts, &expected)?;
         }
-        let (first, last) = self.rows.map_or((None, None), |(first, last)| (Some(first), Some(last)));
-        Ok(FileRecord {
+        let (first_row, last_row) = self.rows.unzip();
+        Ok(FileRow {
             path: stored.path,
+            table: context.table.clone(),
+            attempt: self.attempt,
             kind: self.kind,
             size: stored.size,
             blake3: stored.blake3,
             rows: summary.rows,
             tally: self.tally,
-            first_row: first.map(HexBytes::from),
-            last_row: last.map(HexBytes::from),
+            first_row,
+            last_row,
             ranges: summary.ranges,
         })
     }

@@ -1,7 +1,6 @@
 //! The life of one shard: scan, decode, encode, and what is left for others.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,9 +12,10 @@ use crate::flow::engine::threads::{Pending, Threads};
 use crate::flow::source::gaps::{AtDamage, SECOND_CHANCES, behind, could_be_skipped, gap_at};
 use crate::flow::source::names::Names;
 use crate::flow::{Cancel, FlowError, Progress};
-use crate::manifest::{BackupPaths, FileName, FileRecord};
+use crate::manifest::{BackupPaths, FileName};
 use crate::model::{
-    CellBlock, FileKind, Gap, KeyLayouts, KeyRange, NameCharset, PointBatch, RawReason, Region, TableKind, Tally,
+    CellBlock, FileKind, FileRow, Gap, KeyLayouts, KeyRange, NameCharset, PointBatch, RawReason, Region, TableKind,
+    Tally,
 };
 use crate::scan::{ScanOptions, ShardScan};
 use crate::shard::{host_of, last_row, split_rest};
@@ -66,10 +66,6 @@ pub struct ExportContext {
     pub spare_batches: Mutex<Vec<PointBatch>>,
     /// Key-value pairs for the footer of every file.
     pub footer: Vec<(String, String)>,
-    /// Number of the next shard, unless it is taken.
-    pub next_shard: AtomicU32,
-    /// Numbers of shards whose records an earlier run left.
-    pub taken_shards: BTreeSet<u32>,
     /// All attempts of the backup.
     pub attempts: Arc<Attempts>,
     /// Which finished files are decoded again.
@@ -93,30 +89,19 @@ impl ExportContext {
         self.spare_batches.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
-    /// A number that no shard of the table has.
-    fn new_shard(&self) -> u32 {
-        loop {
-            let shard = self.next_shard.fetch_add(1, Ordering::SeqCst);
-            if !self.taken_shards.contains(&shard) {
-                return shard;
-            }
-        }
-    }
-
     /// Path and footer of the next file of a kind.
     pub fn new_file(
         &self,
         kind: FileKind,
-        shard: u32,
         attempt: &str,
         numbers: &mut BTreeMap<FileKind, u32>,
     ) -> (String, Vec<(String, String)>) {
         let number = numbers.entry(kind).or_default();
-        let name = FileName { table: self.table.clone(), shard, attempt: attempt.to_string(), number: *number };
+        let name = FileName { table: self.table.clone(), attempt: attempt.to_string(), number: *number };
         *number += 1;
         let mut footer = self.footer.clone();
         footer.push(("tsdb-ark.table".into(), self.table.clone()));
-        footer.push(("tsdb-ark.shard".into(), shard.to_string()));
+        footer.push(("tsdb-ark.attempt".into(), attempt.to_string()));
         (self.paths.file(kind, &name), footer)
     }
 }
@@ -130,12 +115,12 @@ pub struct ShardTask {
 
 /// What became of a shard.
 pub struct ShardOutcome {
-    /// Number within the table.
-    pub shard: u32,
-    /// The attempt whose files count.
+    /// The attempt, as in the names of its files.
     pub attempt: String,
     /// Keys that were exported.
     pub range: KeyRange,
+    /// Bytes read from the gateway.
+    pub bytes_read: u64,
     /// Everything that the scan returned.
     pub tally: Tally,
     /// Raw cells by reason.
@@ -143,7 +128,7 @@ pub struct ShardOutcome {
     /// Cells of points in rows under another salt, by number of the layout.
     pub by_layout: BTreeMap<u8, u64>,
     /// Files.
-    pub files: Vec<FileRecord>,
+    pub files: Vec<FileRow>,
     /// Points by metric UID.
     pub metrics: MetricMap,
 }
@@ -168,10 +153,9 @@ pub fn export_shard(
     task: ShardTask,
     hungry: &dyn Fn() -> usize,
 ) -> Result<Exported, FlowError> {
-    let shard = context.new_shard();
     let begun = Instant::now();
     let (attempt, first_series) = context.attempts.next();
-    let mut stages = Stages::new(context, shard, (attempt.clone(), first_series));
+    let mut stages = Stages::new(context, (attempt.clone(), first_series));
     client.go_near(host_of(&context.regions, &task.range.start));
     let mut scan = ShardScan::new(client, &context.table, task.range.clone(), context.scan.clone());
     let mut read = 0;
@@ -212,9 +196,9 @@ pub fn export_shard(
     // In front of a gap at the very beginning nothing is left; an empty end without a gap is that of the table.
     let nothing = damage.stop().is_some() && end <= begin;
     let outcome = ShardOutcome {
-        shard,
         attempt,
         range: KeyRange::new(begin, end),
+        bytes_read: read,
         tally,
         raw_reasons: encoded.raw_reasons,
         by_layout: encoded.by_layout,
@@ -287,7 +271,7 @@ impl Damage {
 }
 
 /// Nothing may be lost between the scan and the files.
-fn check_sum(tally: &Tally, files: &[FileRecord]) -> Result<(), FlowError> {
+fn check_sum(tally: &Tally, files: &[FileRow]) -> Result<(), FlowError> {
     let mut sum = Tally::default();
     files.iter().for_each(|file| sum.add(&file.tally));
     if sum.same_cells(tally) {
@@ -308,21 +292,24 @@ struct Stages<'a> {
     encoder: Option<ShardEncoder>,
     encoding: Option<Pending<Result<ShardEncoder, FlowError>>>,
     counted: Tally,
+    /// First and last row of the pages that the batch to come is taken from.
+    rows: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 const GONE: &str = "a CPU thread died; this is a defect, please report it";
 
 impl<'a> Stages<'a> {
-    fn new(context: &'a Arc<ExportContext>, shard: u32, attempt: (String, i64)) -> Self {
+    fn new(context: &'a Arc<ExportContext>, attempt: (String, i64)) -> Self {
         let decoder = Decoder::new(context.kind, context.layouts.clone(), context.rollups.clone());
         let decoder = decoder.with_charset(context.charset);
         Self {
             context,
             decoder: Some(ShardDecoder::new(decoder, context.batch_points, context.spare_batch())),
             decoding: None,
-            encoder: Some(ShardEncoder::new(Arc::clone(context), shard, attempt, context.spare_batch())),
+            encoder: Some(ShardEncoder::new(Arc::clone(context), attempt, context.spare_batch())),
             encoding: None,
             counted: Tally::default(),
+            rows: None,
         }
     }
 
@@ -344,6 +331,10 @@ impl<'a> Stages<'a> {
 
     /// Decodes a page, or what is left of one, in the pool.
     fn start(&mut self, mut decoder: ShardDecoder, page: CellBlock) {
+        let key = |at: usize| page.row(at).map(|row| row.key.to_vec());
+        if let Some((first, last)) = key(0).zip(page.row_count().checked_sub(1).and_then(key)) {
+            self.rows = Some((self.rows.take().map_or(first, |(first, _)| first), last));
+        }
         self.decoding = Some(self.context.threads.compute(move || {
             let whole = decoder.page(&page);
             (decoder, page, whole)
@@ -374,12 +365,14 @@ impl<'a> Stages<'a> {
     /// Sends what the decoder has collected to be encoded.
     fn encode(&mut self, decoder: &mut ShardDecoder) -> Result<(), FlowError> {
         let mut encoder = self.encoder()?;
+        // Inside a row the points stay, for a batch to come.
+        let rows = if decoder.is_inside_row() { self.rows.clone() } else { self.rows.take() };
         let batch = decoder.take(encoder.take_used());
         // Sorting copies points once; other rows are copied into columns, from there into pages, and wait for the store.
         let memory = 2 * batch.points.memory() + 4 * batch.other_bytes;
         let reservation = self.context.encode_budget.reserve(memory as u64);
         self.encoding = Some(self.context.threads.compute(move || {
-            let result = encoder.encode(batch);
+            let result = encoder.encode(batch, rows);
             drop(reservation);
             result.map(|()| encoder)
         }));

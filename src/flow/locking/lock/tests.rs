@@ -40,6 +40,25 @@ fn a_lock_leaves_nothing_behind() {
 }
 
 #[test]
+fn workers_share_a_backup_which_a_committer_has_alone() {
+    let (threads, repository) = repository();
+    let workers = [0, 1].map(|_| RepositoryLock::worker(&threads, &repository, false).unwrap());
+    for worker in &workers {
+        assert_eq!(worker.claim(&repository, "x").unwrap(), None);
+    }
+    let committer = RepositoryLock::backup(&threads, &repository, false).unwrap();
+    let owner = committer.claim(&repository, "x").unwrap().unwrap();
+    assert!(owner.starts_with("worker of x"), "{owner}");
+    assert_eq!(committer.claim(&repository, "y").unwrap(), None);
+    assert!(RepositoryLock::exclusive(&threads, &repository).is_err());
+    drop(workers);
+    assert_eq!(committer.claim(&repository, "x").unwrap(), None);
+    let late = RepositoryLock::worker(&threads, &repository, false).unwrap();
+    let owner = late.claim(&repository, "x").unwrap().unwrap();
+    assert!(owner.starts_with("backup of x"), "{owner}");
+}
+
+#[test]
 fn an_append_only_lock_is_released_by_a_mark() {
     let (threads, repository) = repository();
     let lock = RepositoryLock::backup(&threads, &repository, true).unwrap();
