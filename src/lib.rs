@@ -36,13 +36,14 @@
 //! # Words
 //!
 //! - *gateway*: an HBase Thrift server, the only thing of the cluster that is talked to. *Page*: one of its replies.
-//! - *shard*: one key range of one table, the unit of work and of retry. *Attempt*: one try at a shard; the names of its
-//!   files carry its id.
+//! - *job*: one key range of one table, as planned. *Shard*: what one scan of keys became, a job or a piece of one; the
+//!   unit of work and of retry. *Attempt*: one try at a shard; the names of its record and files carry its id.
+//! - *plan*, *worker*, *commit*: the three steps of a backup, in one process or in many. They share nothing but the store.
 //! - *cell*, *row key*, *base time*, *point*, *series*, *TSUID*, *UID*: as in HBase and OpenTSDB.
 //! - *exact*: proven at export to rebuild the cell byte for byte from the typed columns. *Raw cell*: kept as bytes.
 //! - *tally*: counts and checksum of a set of cells.
 //! - *repository*: the directory or S3 prefix that holds backups. *Backup*: one committed set. *Shard record*: the JSON
-//!   that says that one shard is done. *Manifest*: the JSON that commits a backup; written last, once.
+//!   that says that one shard is done. *Basis*: the shards that were recorded when UIDs were read. *Manifest*: the JSON that commits a backup; written last, once.
 //!
 //! # What holds
 //!

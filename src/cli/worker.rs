@@ -86,8 +86,9 @@ impl WorkerArgs {
             resources: self.resources.limits()?,
             manners: self.manners.manners(),
         };
+        let all = request.jobs.is_empty();
         let report = flow::work(&request.open(running)?, &running.progress, &running.cancel)?;
-        Ok(outcome(&report))
+        Ok(outcome(&report, all))
     }
 }
 
@@ -123,10 +124,14 @@ impl WorkRequest {
     }
 }
 
-fn outcome(report: &WorkReport) -> Outcome {
+/// `all`: whatever was missing was to be done.
+fn outcome(report: &WorkReport, all: bool) -> Outcome {
     let done = Outcome::done(text(report), flow::to_json(report));
     match &report.left {
         Some(why) => done.must_read(format!("the UID table was left: {why}; run worker again when these are done")),
+        None if all && !report.missing.is_empty() => {
+            done.must_read(format!("jobs are not recorded yet: {}; run worker again", report.missing.join(", ")))
+        }
         None => done,
     }
 }

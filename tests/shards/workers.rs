@@ -252,3 +252,47 @@ fn assert_refusals(planned: &Planned<'_>, uid: &str) {
 fn hex_of(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// A record names 100 metrics; a file beside it has all of them, from which the catalogue is made.
+#[test]
+fn a_shard_of_many_metrics_keeps_them_all() {
+    let bed = Bed::shared();
+    // Few rows, so that they are one shard.
+    let source = Synthetic { metrics: 130, series: 1, hours: 3, points: 2, ..Synthetic::default() };
+    let tables = source.load(bed, &[]);
+    let repository = Repository::default();
+    let report = repository.backup(bed, &tables, &[]).expect(0).json;
+    let folder = repository.path().join("backups").join(report["backup"].as_str().unwrap());
+    let record = |path: std::path::PathBuf| serde_json::from_slice::<Value>(&std::fs::read(path).unwrap()).unwrap();
+    let records = || repository.files_of("shards").into_iter().filter(|path| path.extension().unwrap() == "json");
+    let of_data = records().map(record).find(|record| record["table"] == tables.data().as_str()).unwrap();
+    assert_eq!((of_data["metrics"].as_array().unwrap().len(), &of_data["metrics_left_out"]), (100, &30.into()));
+    let ranges = &of_data["files"][0]["ranges"];
+    assert_eq!((ranges["metrics"].as_array().unwrap().len(), &ranges["metrics_left_out"]), (100, &30.into()));
+    assert!(repository.path().join(of_data["all_metrics"]["path"].as_str().unwrap()).exists());
+    // The key range of a points file, which its columns do not show.
+    let points = of_data["files"].as_array().unwrap().iter().find(|file| file["kind"] == "points").unwrap();
+    let (first, last) = (hex_of(&source.key(0, 0, 0)), hex_of(&source.key(129, 0, 2)));
+    assert_eq!((points["first_row"].as_str(), points["last_row"].as_str()), (Some(&*first), Some(&*last)));
+
+    let metrics = || {
+        let shown = repository.run("show", &[]).expect(0).json["metrics"].clone();
+        let of = |row: &Value| (row["metric"].as_str().unwrap().to_owned(), row["points"].as_u64().unwrap());
+        shown.as_array().unwrap().iter().map(of).collect::<BTreeMap<String, u64>>()
+    };
+    let wanted: BTreeMap<String, u64> = (1..=130).map(|metric| (format!("metric.{metric}"), 6)).collect();
+    assert_eq!(metrics(), wanted);
+    let verified = repository.verify("files", &[]).expect(0).json;
+    assert_eq!((&verified["differences"], &verified["warnings"]), (&0.into(), &Value::from(Vec::<Value>::new())));
+    // The same when it is committed again from what is there.
+    std::fs::remove_file(folder.join("manifest.json")).unwrap();
+    let again = repository.backup(bed, &tables, &["--resume"]).expect(0).json;
+    assert_eq!(again["resumed"]["shards_read"], 0, "{again}");
+    assert_eq!(metrics(), wanted);
+    // Without the file the shard does not count, and is read again.
+    std::fs::remove_file(folder.join("manifest.json")).unwrap();
+    std::fs::remove_file(repository.path().join(of_data["all_metrics"]["path"].as_str().unwrap())).unwrap();
+    let repaired = repository.backup(bed, &tables, &["--resume"]).expect(0).json;
+    assert!(repaired["resumed"]["problems"].to_string().contains("-metrics.parquet is missing"), "{repaired}");
+    assert_eq!((metrics(), &repaired["resumed"]["shards_read"]), (wanted, &2.into()), "the UIDs too: {repaired}");
+}
