@@ -187,6 +187,17 @@ fn keys_without_a_region_are_a_gap() {
     assert!(stops.contains(&tables.data()) && stops.to_lowercase().contains(&hex(&keys[0])), "{stops}");
     let found = assert_skipped(&tables, &tables.data(), &SMALL.data(), &[], "no_region");
     assert_eq!(found, [(hex(&keys[0]), hex(&keys[1]), "no_region".to_string())]);
+    // The same when one process plans, another one reads and a third one commits.
+    let repository = Repository::default();
+    let planned = backup(gateway(), &repository, &tables, &["--skip-unreadable", "--plan-only"]).expect(0).json;
+    let id = planned["backup"].as_str().unwrap();
+    let worker = ["--backup", id, "--gateway", gateway()];
+    let failed = repository.run("worker", &worker).expect(1);
+    assert!(failed.err.contains("--skip-unreadable"), "{}", failed.err);
+    repository.run("worker", &[&worker[..], &["--skip-unreadable"]].concat()).expect(0);
+    let run = repository.run("commit", &["--backup", id]).expect(3);
+    assert_eq!(gaps(&run.json, &tables.data()), found);
+    assert!(run.err.contains("1 gap"), "{}", run.err);
 }
 
 /// A run that skipped a hole and did not commit; the hole is mended; the resumed run reads what was missing.

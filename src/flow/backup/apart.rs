@@ -10,7 +10,7 @@ use crate::flow::backup::export::{Attempts, ReadBack};
 use crate::flow::backup::plan::{self, Begun};
 use crate::flow::backup::records::{Records, State};
 use crate::flow::backup::worker::Worker;
-use crate::flow::backup::{SKIP, WEAK_COMMIT, add_commit, is_uid, new_report};
+use crate::flow::backup::{WEAK_COMMIT, add_commit, is_uid, new_report};
 use crate::flow::engine::old_gateways::considerate;
 use crate::flow::engine::pace::Pace;
 use crate::flow::engine::rss::peak_rss_bytes;
@@ -28,6 +28,9 @@ use crate::model::{KeyRange, hex};
 use crate::shard::clip;
 use crate::store::Store;
 
+/// The way out for a worker whose keys cannot be read as a whole.
+const SKIP: &str = "repair it (HBase's HBCK2 tool), or run the worker with --skip-unreadable: it copies everything else and records what \
+                    is missing as gaps";
 /// How often a worker looks at what others have recorded, at most.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -128,16 +131,16 @@ fn work_on(plan: &WorkPlan, progress: &Progress, cancel: &Cancel) -> Result<Work
     }
     let survey = plan::survey(run, Some(&mut begun), &threads, progress, &pace)?;
     let Begun { repository, writer, record, warnings, lock } = &begun;
-    let board = Board::new(&threads, repository, writer, record);
-    board.refresh()?;
+    let ledger = Ledger::new(&threads, repository, writer, record);
+    ledger.refresh()?;
     let _canary = pace.watch(&run.source.gateways, survey.found.tables.first().map(|table| table.name.as_str()));
-    let is_done = |table: &str, range: &KeyRange| board.is_done(table, range);
+    let is_done = |table: &str, range: &KeyRange| ledger.is_done(table, range);
     let worker = Worker {
         plan: run,
         survey: &survey,
         threads: &threads,
         writer,
-        attempts: Arc::new(Attempts::beside(board.attempts().iter().map(String::as_str))),
+        attempts: Arc::new(Attempts::beside(ledger.attempts().iter().map(String::as_str))),
         read_back: Arc::new(ReadBack::new(run.verify_written)),
         pace: &pace,
         progress,
@@ -146,13 +149,13 @@ fn work_on(plan: &WorkPlan, progress: &Progress, cancel: &Cancel) -> Result<Work
         is_done: plan.jobs.is_empty().then_some(&is_done),
     };
     let seed = lock.token().bytes().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-    let done = Doing { worker: &worker, board: &board, jobs: &jobs, seed }.all()?;
-    board.refresh()?;
+    let done = Assignment { worker: &worker, ledger: &ledger, jobs: &jobs, seed }.all()?;
+    ledger.refresh()?;
     Ok(WorkReport {
         backup: plan.backup.clone(),
         jobs: done.jobs,
         shards: done.shards,
-        missing: board.missing(),
+        missing: ledger.missing(),
         left: done.left,
         warnings: cluster.section.warnings.into_iter().chain(sparing).chain(warnings.iter().cloned()).collect(),
         seconds: start_time.elapsed().as_secs_f64(),
@@ -184,7 +187,7 @@ fn jobs(asked: &[JobName], plan: &PlanRecord) -> Result<BTreeMap<String, BTreeSe
 }
 
 /// What is recorded, for the connections of a worker.
-struct Board<'a> {
+struct Ledger<'a> {
     threads: &'a Threads,
     repository: &'a Repository,
     writer: &'a BackupWriter,
@@ -192,7 +195,7 @@ struct Board<'a> {
     seen: Mutex<(Records, Option<Instant>)>,
 }
 
-impl<'a> Board<'a> {
+impl<'a> Ledger<'a> {
     fn new(threads: &'a Threads, repository: &'a Repository, writer: &'a BackupWriter, plan: &'a PlanRecord) -> Self {
         Self { threads, repository, writer, plan, seen: Mutex::default() }
     }
@@ -242,34 +245,34 @@ impl<'a> Board<'a> {
     }
 }
 
-/// Jobs that are being done.
-struct Doing<'a> {
+/// The jobs that a worker has to do.
+struct Assignment<'a> {
     worker: &'a Worker<'a>,
-    board: &'a Board<'a>,
+    ledger: &'a Ledger<'a>,
     jobs: &'a BTreeMap<String, BTreeSet<usize>>,
-    /// Where a worker begins: each somewhere else.
+    /// Where to begin: each worker begins somewhere else.
     seed: usize,
 }
 
 #[derive(Default)]
-struct Done {
+struct Finished {
     jobs: Vec<String>,
     shards: u64,
     left: Option<String>,
 }
 
-impl Doing<'_> {
+impl Assignment<'_> {
     /// Data first, UIDs last.
-    fn all(&self) -> Result<Done, FlowError> {
-        let mut done = Done::default();
-        let tables = || self.board.plan.tables.iter().zip(&self.worker.survey.found.tables);
+    fn all(&self) -> Result<Finished, FlowError> {
+        let mut done = Finished::default();
+        let tables = || self.ledger.plan.tables.iter().zip(&self.worker.survey.found.tables);
         for (planned, table) in tables().filter(|(planned, _)| !is_uid(planned)) {
             let ranges = self.ranges(&planned.name, &planned.ranges(), &mut done);
             done.shards += self.worker.table(table, &ranges, None)?;
         }
         for (planned, table) in tables().filter(|(planned, _)| is_uid(planned)) {
-            self.board.refresh()?;
-            let mut wanted = Done::default();
+            self.ledger.refresh()?;
+            let mut wanted = Finished::default();
             let ranges = self.ranges(&planned.name, &planned.ranges(), &mut wanted);
             if ranges.is_empty() {
                 continue;
@@ -279,7 +282,7 @@ impl Doing<'_> {
                     "{} comes last, and not all data is recorded yet: a row that is read later may name a UID that its read \
                      would miss; jobs that are missing: {}",
                     planned.name,
-                    self.board
+                    self.ledger
                         .missing()
                         .into_iter()
                         .filter(|job| !wanted.jobs.contains(job))
@@ -299,11 +302,11 @@ impl Doing<'_> {
     }
 
     /// The keys that are to be read of a table, and the names of their jobs.
-    fn ranges(&self, table: &str, jobs: &[KeyRange], done: &mut Done) -> Vec<KeyRange> {
-        let holes = self.board.holes(table);
+    fn ranges(&self, table: &str, jobs: &[KeyRange], done: &mut Finished) -> Vec<KeyRange> {
+        let holes = self.ledger.holes(table);
         let mut ranges = Vec::new();
         for at in 0..jobs.len() {
-            // By chance workers that begin at the same time would all do the same.
+            // Workers that begin at the same time would otherwise all do the same jobs.
             let number = if self.jobs.is_empty() { (at + self.seed) % jobs.len() } else { at };
             let range = jobs.get(number).cloned().unwrap_or_default();
             let parts = match self.jobs.is_empty() {
@@ -321,8 +324,8 @@ impl Doing<'_> {
 
     /// What a read of the UID table is based on; `None` as long as data is missing.
     fn basis(&self) -> Result<Option<String>, FlowError> {
-        let plan = self.board.plan;
-        let found = self.board.with(|state| {
+        let plan = self.ledger.plan;
+        let found = self.ledger.with(|state| {
             let others = state.tables.iter().zip(&plan.tables).filter(|(_, table)| !is_uid(table));
             let complete = others.into_iter().all(|(state, _)| state.holes.is_empty());
             complete.then(|| state.basis.clone().map_or_else(|| Err(state.attempts(plan)), Ok))

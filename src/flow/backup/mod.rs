@@ -44,6 +44,7 @@ const WEAK_COMMIT: &str = "the backup is committed under the weaker rule of --we
 /// The way out for a cluster that cannot be read as a whole.
 const SKIP: &str = "repair it (HBase's HBCK2 tool), or run backup with --skip-unreadable (and --resume after a run that was interrupted): it \
                     copies everything else and records what is missing as gaps";
+
 /// Backs up the source.
 ///
 /// # Errors
