@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bench.sh [--json FILE] [--points-single N] [--points-compacted N] [--runs N] [--connections N] [--offline | --foreground]
+# bench.sh [--json FILE] [--points-single N] [--points-compacted N] [--series N] [--runs N] [--connections N] [--offline | --foreground]
 #
 # Measures the release build against a real HBase of its own (tests/testbed: a JDK 17 and Maven) and prints a table;
 # tests/bench/main.rs says what the figures are. --offline leaves HBase out, --foreground measures only what users of the

@@ -33,6 +33,21 @@
 //! Below `flow` nothing starts a thread: `cluster`, `scan` and `put` block, `codec`, `columnar` and `parquet_file` use
 //! the CPU only, `store` is asynchronous.
 //!
+//! # Where is it?
+//!
+//! | a question about | is answered in |
+//! | --- | --- |
+//! | a byte of a row key, qualifier or value | [`codec`]: `row_key`, `qualifier`, `value`, and a file for each kind of cell or table |
+//! | a byte on the wire | [`cluster`]: `request`, `reply`; `thrift1` for gateways of HBase 1.x |
+//! | an error of a gateway, and whether it is retried | [`cluster`]: `error`, `retry` |
+//! | a column of a Parquet file | [`columnar`] and, for points, [`parquet_file`]: `points_schema`; its bytes in `encodings` |
+//! | a JSON file, a path or a lock of a repository | [`manifest`] |
+//! | disk, S3, create-only puts | [`store`] |
+//! | what a backup, restore, verification or prune does next | [`flow`]: the room of that name |
+//! | what the source looks like: tables, layout, names | [`flow`]: `source` |
+//! | threads, memory, pace, progress | [`flow`]: `engine` |
+//! | a flag, an exit code, a line of output | `cli` |
+//!
 //! # Words
 //!
 //! - *gateway*: an HBase Thrift server, the only thing of the cluster that is talked to. *Page*: one of its replies.

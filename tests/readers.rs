@@ -57,14 +57,14 @@ fn batch(shape: &Shape) -> PointBatch {
     let mut batch = PointBatch::default();
     for number in 0..shape.series {
         let metric = (number * 5 / shape.series) as u8;
-        batch.series.push([&[0, 0, metric][..], &(number as u32).to_be_bytes()[..]].concat());
+        batch.series.index_of(&[&[0, 0, metric][..], &(number as u32).to_be_bytes()[..]].concat());
     }
     for row in 0..shape.rows {
         for number in 0..shape.series {
             push_segment(&mut batch, shape, number, row);
         }
     }
-    sort_points(batch, 3)
+    sort_points(batch)
 }
 
 fn push_segment(batch: &mut PointBatch, shape: &Shape, number: usize, row: usize) {
@@ -155,7 +155,7 @@ fn numbers(batch: &PointBatch) -> Value {
         "written_sum": weighted(&|s| shared(s).unwrap_or(0)),
         "one_metric": [json!(metric), json!(of(&|s| labels[&(s.series as usize)].metric.as_ref() == Some(&metric)))],
         "one_tags": [json!(label(probe).tags_json), json!(of(&|s| s.series as usize == probe))],
-        "one_tsuid": [json!(tsdb_ark::model::hex(&batch.series[probe])), json!(of(&|s| s.series as usize == probe))],
+        "one_tsuid": [json!(tsdb_ark::model::hex(batch.series.get(probe).unwrap())), json!(of(&|s| s.series as usize == probe))],
         "one_series_id": [json!(probe + 1000), json!(of(&|s| s.series as usize == probe))],
         "one_written": [json!(written), json!(of(&|s| shared(s) == Some(written)))],
     })
@@ -164,7 +164,7 @@ fn numbers(batch: &PointBatch) -> Value {
 fn write_points(path: &Path, batch: &PointBatch) {
     let file = std::fs::File::create(path).unwrap();
     let mut writer = PointsWriter::new(file, 3, "tsdb", vec![("format".into(), "1".into())]).unwrap();
-    let labels: Vec<SeriesLabel> = (0..batch.series.len()).map(label).collect();
+    let labels: LabelTable = (0..batch.series.len()).map(label).collect();
     let ids: Vec<i64> = (0..batch.series.len() as i64).map(|id| id + 1000).collect();
     writer.write(batch, &labels, &ids).unwrap();
     let (_, summary) = writer.finish().unwrap();
@@ -273,8 +273,11 @@ fn push_rows(rows: &mut TypedRows, index: usize, cell: &OwnedCell) {
 /// Writes the catalogue; gives the rows by kind.
 fn write_catalogue(folder: &Path, series: usize) -> Vec<(FileKind, usize)> {
     let tally = Tally { rows: 1, cells: 2, points: 3, bytes: 4, checksum: 5 };
-    let numbered = |id: usize| SeriesRow { series_id: id as i64 + 1000, tsuid: format!("{id:06X}"), label: label(id) };
-    let series: Vec<SeriesRow> = (0..series).map(numbered).collect();
+    let chosen: Vec<u32> = (0..series as u32).collect();
+    let ids: Vec<i64> = (0..series as i64).map(|id| id + 1000).collect();
+    let tsuids: SeriesTable = (0..series as u32).map(|id| id.to_be_bytes()[1..].to_vec()).collect();
+    let labels: LabelTable = (0..series).map(label).collect();
+    let series = SeriesRows { chosen: &chosen, ids: &ids, series: &tsuids, labels: &labels };
     let shard = |n: usize| ShardRow {
         table: "tsdb".into(),
         attempt: format!("{n:012x}"),
@@ -312,12 +315,8 @@ fn write_catalogue(folder: &Path, series: usize) -> Vec<(FileKind, usize)> {
         },
     };
     let files: Vec<FileRow> = (0..2).map(file).collect();
-    let tables = [
-        TableRows::Series(&series),
-        TableRows::Shards(&shards),
-        TableRows::Metrics(&metrics),
-        TableRows::Files(&files),
-    ];
+    let tables =
+        [TableRows::Series(series), TableRows::Shards(&shards), TableRows::Metrics(&metrics), TableRows::Files(&files)];
     tables
         .map(|rows| {
             let name = rows.kind().name();

@@ -112,8 +112,13 @@ fn assert_points(repository: &Repository, table: &str, set: &str) {
                         batch.floats[float - 1]
                     };
                     if batch.flags[at] & FLAG_SUPERSEDED == 0 {
-                        let tsuid: String =
-                            batch.series[segment.series as usize].iter().map(|b| format!("{b:02X}")).collect();
+                        let tsuid: String = batch
+                            .series
+                            .get(segment.series as usize)
+                            .unwrap()
+                            .iter()
+                            .map(|b| format!("{b:02X}"))
+                            .collect();
                         let before = found.insert((tsuid, batch.timestamps[at]), value);
                         assert_eq!(before, None, "two points for one instant");
                     }

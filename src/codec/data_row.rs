@@ -9,7 +9,7 @@ use crate::codec::entries::{self, Ending, Entry};
 use crate::codec::qualifier::{self, FLAG_FLOAT, PointQualifier};
 use crate::codec::row_key::{Found, find};
 use crate::codec::segments::{Damage, Row, push_column, push_seconds, push_single};
-use crate::codec::{POINT_FAMILY, annotation, duplicates, histogram, is_storable, rollup, value};
+use crate::codec::{POINT_FAMILY, annotation, duplicates, histogram, is_storable, rollup, singles, value};
 use crate::model::{Annotation, Cell, CellRef, Form, RawReason, RowView, TableKind};
 
 /// Decodes the visible cells of a row from the one with index `from` on, until it is `enough`; returns the first cell
@@ -32,22 +32,33 @@ pub fn decode(
     let base_ms = i64::from(key.base) * 1000;
     let OpenRow { series, first_segment, last_time, growing } = decoder.open;
     let mut row = Row { key, layout, base_ms, problem, series, first_segment, last_time, growing };
-    let mut previous = before(view, cells, from);
-    for (at, cell) in cells.iter().enumerate().skip(from) {
-        if (at - from) % PART == PART - 1 && enough(sink.out, sink.tally) {
-            let Row { series, last_time, growing, .. } = row;
-            decoder.open = OpenRow { series, first_segment, last_time, growing };
-            return Some(at);
+    let (mut at, mut looked) = (from, from);
+    while let Some(cell) = cells.get(at) {
+        if at - looked >= PART {
+            looked = at;
+            if enough(sink.out, sink.tally) {
+                let Row { series, last_time, growing, .. } = row;
+                decoder.open = OpenRow { series, first_segment, last_time, growing };
+                return Some(at);
+            }
         }
         let cell = view.cell(cell);
+        let older = before(view, cells, at).is_some_and(|previous| same_column(&previous, &cell));
+        if !older {
+            let part = cells.get(at..cells.len().min(looked + PART)).unwrap_or_default();
+            let taken = singles::take(decoder, &mut row, view, part, sink);
+            if taken > 0 {
+                at += taken;
+                continue;
+            }
+        }
         let hash = decoder.count(&cell, sink);
-        let older = previous.is_some_and(|previous| same_column(&previous, &cell));
-        previous = Some(cell);
         if older {
             sink.raw(&cell, RawReason::OldVersion);
         } else if let Err(reason) = decode_cell(decoder, &mut row, &cell, hash, sink) {
             sink.raw(&cell, reason);
         }
+        at += 1;
     }
     if !row.growing {
         duplicates::mark_superseded(&mut sink.out.points, first_segment, &mut decoder.claims);

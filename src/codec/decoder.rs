@@ -1,7 +1,5 @@
 //! The decoder of one shard: rows in, typed rows, raw cells and the tally out.
 
-use std::collections::HashMap;
-
 use crate::codec::entries::Entry;
 use crate::codec::rebuild::Scratch;
 use crate::codec::{RollupTable, data_row, is_storable, meta_table, tree_table, uid_table, visibility};
@@ -12,8 +10,7 @@ use crate::model::{
 
 /// Decodes the rows of one table, as one shard delivers them.
 ///
-/// The series indexes of the points belong to the decoder and the [`TypedRows`] it fills: pass the same one until
-/// [`take_points`](Self::take_points).
+/// A row that is decoded in part goes on in the same [`TypedRows`].
 #[derive(Debug)]
 pub struct Decoder {
     pub(super) kind: TableKind,
@@ -22,11 +19,9 @@ pub struct Decoder {
     pub(super) rollups: Option<RollupTable>,
     pub(super) hasher: CellHasher,
     pub(super) entries: Vec<Entry>,
-    pub(super) padded: Vec<u8>,
     pub(super) scratch: Scratch,
     pub(super) claims: Vec<(i64, std::cmp::Reverse<i64>, u64, usize)>,
     tsuid: Vec<u8>,
-    series: HashMap<Vec<u8>, u32>,
     live: Vec<CellRef>,
     hidden: Vec<(CellRef, RawReason)>,
     /// Where the row stands that was decoded in part.
@@ -76,11 +71,9 @@ impl Decoder {
             rollups,
             hasher: CellHasher::new(),
             entries: Vec::new(),
-            padded: Vec::new(),
             scratch: Scratch::default(),
             claims: Vec::new(),
             tsuid: Vec::new(),
-            series: HashMap::new(),
             live: Vec::new(),
             hidden: Vec::new(),
             open: OpenRow::default(),
@@ -205,22 +198,7 @@ impl Decoder {
         self.tsuid.clear();
         self.tsuid.extend_from_slice(metric);
         self.tsuid.extend_from_slice(tags);
-        if let Some(index) = self.series.get(&self.tsuid)
-            && batch.series.get(*index as usize) == Some(&self.tsuid)
-        {
-            return *index;
-        }
-        if self.series.len() != batch.series.len() {
-            // Another batch than before: its own series decide.
-            self.series = batch.series.iter().cloned().zip(0..).collect();
-            if let Some(index) = self.series.get(&self.tsuid) {
-                return *index;
-            }
-        }
-        let index = batch.series.len() as u32;
-        batch.series.push(self.tsuid.clone());
-        self.series.insert(self.tsuid.clone(), index);
-        index
+        batch.series.index_of(&self.tsuid)
     }
 
     /// Takes the points collected so far; series indexes start anew.
@@ -230,7 +208,6 @@ impl Decoder {
 
     /// Like [`take_points`](Self::take_points), reusing the memory of a batch that nobody needs any more.
     pub fn take_points_into(&mut self, out: &mut TypedRows, mut spare: PointBatch) -> PointBatch {
-        self.series.clear();
         spare.clear();
         std::mem::replace(&mut out.points, spare)
     }

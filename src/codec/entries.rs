@@ -109,8 +109,8 @@ pub fn appended(value: &[u8], out: &mut Vec<Entry>) -> Result<Oddness, RawReason
 pub struct SecondsScan {
     /// Sum of the value widths.
     pub values: usize,
-    /// Number of floats.
-    pub floats: usize,
+    /// There are floats of 4 bytes.
+    pub narrow_floats: bool,
     /// True when the offsets grow from point to point.
     pub increasing: bool,
 }
@@ -122,18 +122,18 @@ pub fn scan_seconds(qualifier: &[u8]) -> Option<SecondsScan> {
     if qualifier.len() > 1 << 28 {
         return None;
     }
-    let (mut max, mut values, mut floats, mut illegal, mut falls) = (0_u16, 0_u32, 0_u32, 0_u32, 0_u32);
+    let (mut max, mut values, mut narrow, mut illegal, mut falls) = (0_u16, 0_u32, 0_u32, 0_u32, 0_u32);
     let mut previous = -1_i32;
     for pair in qualifier.chunks_exact(2) {
         let word = u16::from_be_bytes([pair[0], pair[1]]);
         let offset = i32::from(word >> 4);
         max = max.max(word);
         values += u32::from(word & 7) + 1;
-        floats += u32::from(word >> 3 & 1);
+        narrow |= u32::from(word & 0xF == 0xB);
         illegal |= u32::from(!qualifier::is_legal(word as u8));
         falls |= u32::from(offset <= previous);
         previous = offset;
     }
     let plain = max < 3600 << 4 && illegal == 0 && qualifier.len().is_multiple_of(2);
-    plain.then_some(SecondsScan { values: values as usize, floats: floats as usize, increasing: falls == 0 })
+    plain.then_some(SecondsScan { values: values as usize, narrow_floats: narrow != 0, increasing: falls == 0 })
 }

@@ -27,6 +27,7 @@ pub mod row_key;
 pub mod salt;
 mod segments;
 mod series;
+mod singles;
 mod tree_table;
 mod uid_table;
 mod value;
@@ -39,7 +40,7 @@ pub use decoder::Decoder;
 pub use prove::{Proof, ProofError, merged_segments, prove};
 pub use rebuild::{RebuildError, Scratch, rebuild_segment};
 pub use rollup_config::{RollupConfig, RollupConfigError, RollupTable};
-pub use series::describe_series;
+pub use series::{SeriesNamer, describe_series};
 pub use uid_table::{UidEntry, read_uid_row};
 pub use visibility::Mask;
 

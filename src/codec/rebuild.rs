@@ -205,7 +205,6 @@ fn ensure(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
     buffer
 }
 
-/// Both loops write whole words and move on by what counts of them: the buffers have a word of slack.
 fn compacted(
     columns: &Columns<'_>,
     bare: bool,
@@ -213,22 +212,93 @@ fn compacted(
     value: &mut Vec<u8>,
 ) -> Result<(usize, usize), RebuildError> {
     let len = columns.timestamps.len();
-    let (qualifier, value) = (ensure(qualifier, 4 * len + 4), ensure(value, 8 * len + 9));
-    let (mut q, mut v, mut units, mut values) = (0, 0, 0_u8, Values::of(columns));
-    for (timestamp, flags) in columns.points() {
-        let (bytes, qualifier_len) = columns.qualifier(timestamp, flags)?;
-        qualifier[q..q + 4].copy_from_slice(&bytes);
-        q += qualifier_len;
-        units |= 1 << u8::from(flags & FLAG_MILLISECONDS != 0);
-        let (bytes, width) = values.next(flags)?;
-        value[v..v + 8].copy_from_slice(&bytes);
-        v += width;
+    let (qualifier, value) = (ensure(qualifier, 4 * len), ensure(value, 8 * len + 1));
+    let (mut q, mut v, mut units) = (0, 0, 0_u8);
+    let (mut timestamps, mut ints, mut floats) = (columns.timestamps, columns.ints, columns.floats);
+    // Runs of equal flags need one look at the flags, and sizes that the compiler knows.
+    for run in columns.flags.chunk_by(|a, b| a == b) {
+        let (flags, count) = (run.first().copied().unwrap_or_default(), run.len());
+        let milliseconds = flags & FLAG_MILLISECONDS != 0;
+        units |= 1 << u8::from(milliseconds);
+        let (times, rest) = timestamps.split_at(count);
+        timestamps = rest;
+        let size = if milliseconds { 4 } else { 2 };
+        qualifiers(columns, times, flags, qualifier.get_mut(q..q + size * count).unwrap_or_default())?;
+        q += size * count;
+        let width = qualifier::width(flags);
+        let room = value.get_mut(v..v + width * count).unwrap_or_default();
+        v += width * count;
+        let unfit = RebuildError::Value { base: columns.base, flags };
+        let fit = if flags & FLAG_FLOAT == 0 {
+            values(&mut ints, room, width, count, |int| value::int_word(int, width))
+        } else {
+            values(&mut floats, room, width, count, |float| value::float_word(float, width))
+        };
+        fit.ok_or(unfit)?;
     }
     if !bare {
         value[v] = u8::from(units == 3);
         v += 1;
     }
     Ok((q, v))
+}
+
+/// Writes the qualifiers of points with the same flags.
+#[inline]
+fn qualifiers(columns: &Columns<'_>, times: &[i64], flags: u8, out: &mut [u8]) -> Result<(), RebuildError> {
+    let base_ms = i64::from(columns.base) * 1000;
+    if flags & FLAG_MILLISECONDS != 0 {
+        for (timestamp, out) in times.iter().zip(out.chunks_exact_mut(4)) {
+            out.copy_from_slice(&columns.qualifier(*timestamp, flags)?.0);
+        }
+        return Ok(());
+    }
+    let mut unfit = false;
+    for (timestamp, out) in times.iter().zip(out.chunks_exact_mut(2)) {
+        let offset = timestamp.wrapping_sub(base_ms) as u64;
+        let seconds = offset as u32 / 1000;
+        unfit |= offset >= u64::from(qualifier::ROW_SPAN_MS) || seconds * 1000 != offset as u32;
+        out.copy_from_slice(&((seconds << 4) as u16 | u16::from(flags & 0xF)).to_be_bytes());
+    }
+    if unfit {
+        // Says which one.
+        times.iter().try_for_each(|timestamp| columns.qualifier(*timestamp, flags).map(drop))?;
+    }
+    Ok(())
+}
+
+/// Writes the next values, all of one width; `None` when there are too few or one does not fit.
+#[inline]
+fn values<V: Copy>(
+    from: &mut &[V],
+    out: &mut [u8],
+    width: usize,
+    count: usize,
+    word: impl Fn(V) -> Option<u64>,
+) -> Option<()> {
+    let (values, rest) = from.split_at_checked(count)?;
+    *from = rest;
+    match width {
+        1 => fixed::<V, 1>(values, out, word),
+        2 => fixed::<V, 2>(values, out, word),
+        4 => fixed::<V, 4>(values, out, word),
+        8 => fixed::<V, 8>(values, out, word),
+        _ => values.iter().zip(out.chunks_exact_mut(width)).try_for_each(|(value, out)| {
+            out.copy_from_slice(word(*value)?.to_be_bytes().get(..width)?);
+            Some(())
+        }),
+    }
+}
+
+#[inline]
+fn fixed<V: Copy, const WIDTH: usize>(values: &[V], out: &mut [u8], word: impl Fn(V) -> Option<u64>) -> Option<()> {
+    let mut unfit = false;
+    for (value, out) in values.iter().zip(out.chunks_exact_mut(WIDTH)) {
+        let word = word(*value);
+        unfit |= word.is_none();
+        out.copy_from_slice(&word.unwrap_or(0).to_be_bytes()[..WIDTH]);
+    }
+    (!unfit).then_some(())
 }
 
 fn append(columns: &Columns<'_>, value: &mut Vec<u8>) -> Result<usize, RebuildError> {

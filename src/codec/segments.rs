@@ -28,6 +28,17 @@ pub enum Damage {
     Unreadable(RawReason),
 }
 
+/// What is known of a column whose points were pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// It comes back byte for byte.
+    Certain,
+    /// That must be tried.
+    Again,
+    /// It does not.
+    Damaged(RawReason),
+}
+
 /// Stores a point in the open segment of single cells. `exact` has the hash of an exact cell, or why it is none.
 #[inline]
 pub fn push_single(
@@ -71,7 +82,7 @@ fn push_point(row: &mut Row<'_>, batch: &mut PointBatch, timestamp: i64, entry: 
 }
 
 /// Starts a segment. Points of a row without tags have no series.
-fn open_segment(
+pub fn open_segment(
     decoder: &mut Decoder,
     row: &mut Row<'_>,
     batch: &mut PointBatch,
@@ -126,7 +137,7 @@ pub fn push_column(
         push_point(row, batch, row.base_ms + i64::from(entry.offset_ms), *entry);
     }
     sink.tally.points += entries.len() as u64;
-    close_column(decoder, batch, cell, entries.len(), hash, damage)
+    close_column(decoder, batch, cell, entries.len(), hash, damage.map_or(Look::Again, Look::Damaged))
 }
 
 /// The hot path of compacted tables: all points in seconds, inside the hour, with legal flags.
@@ -146,45 +157,39 @@ pub fn push_seconds(
     row.growing &= scan.increasing && cell.qualifier.get(..2).is_some_and(|pair| first_time(pair) > row.last_time);
     batch.timestamps.extend(cell.qualifier.chunks_exact(2).map(first_time));
     row.last_time = batch.timestamps.last().copied().unwrap_or(row.last_time);
+    let first = batch.flags.len();
     batch.flags.extend(cell.qualifier.chunks_exact(2).map(|pair| pair[1] & 0xF));
-    // Every value is read as a whole word, so the last ones need bytes behind them.
-    decoder.padded.clear();
-    decoder.padded.extend_from_slice(cell.value);
-    decoder.padded.extend_from_slice(&[0; 8]);
-    push_values(&decoder.padded, cell.qualifier, scan, batch);
+    let PointBatch { flags, ints, floats, .. } = batch;
+    push_values(flags.get(first..).unwrap_or_default(), cell.value, ints, floats);
     sink.tally.points += points as u64;
-    close_column(decoder, batch, cell, points, hash, None)
+    // Offsets inside the hour, legal flags and values of their widths come back whatever they are; of floats of 4 bytes
+    // signalling NaNs do not.
+    let certain = !scan.narrow_floats;
+    close_column(decoder, batch, cell, points, hash, if certain { Look::Certain } else { Look::Again })
 }
 
-fn push_values(padded: &[u8], qualifier: &[u8], scan: SecondsScan, batch: &mut PointBatch) {
-    let mut at = 0;
-    let mut next = |flags: u8| {
-        let word = padded.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        let width = qualifier::width(flags);
-        at += width;
-        (word, width)
-    };
-    let flags = qualifier.chunks_exact(2).map(|pair| pair[1]);
-    if scan.floats == 0 {
-        batch.ints.extend(flags.map(|flags| {
-            let (word, width) = next(flags);
-            value::int(word, width)
-        }));
-    } else if scan.floats * 2 == qualifier.len() {
-        batch.floats.extend(flags.map(|flags| {
-            let (word, width) = next(flags);
-            value::float(word, width)
-        }));
-    } else {
-        for flags in flags {
-            let (word, width) = next(flags);
-            if flags & FLAG_FLOAT == 0 {
-                batch.ints.push(value::int(word, width));
-            } else {
-                batch.floats.push(value::float(word, width));
+/// Appends the values behind these flags. Runs of equal flags have sizes that the compiler knows.
+fn push_values(flags: &[u8], mut bytes: &[u8], ints: &mut Vec<i64>, floats: &mut Vec<f64>) {
+    for run in flags.chunk_by(|a, b| a == b) {
+        let flags = run.first().copied().unwrap_or_default();
+        let (now, rest) = bytes.split_at_checked(qualifier::width(flags) * run.len()).unwrap_or((bytes, &[]));
+        bytes = rest;
+        match (flags & FLAG_FLOAT != 0, qualifier::width(flags)) {
+            (false, 1) => ints.extend(now.iter().map(|byte| i64::from(*byte as i8))),
+            (false, 2) => ints.extend(chunks(now).map(|bytes| i64::from(i16::from_be_bytes(bytes)))),
+            (false, 4) => ints.extend(chunks(now).map(|bytes| i64::from(i32::from_be_bytes(bytes)))),
+            (false, 8) => ints.extend(chunks(now).map(i64::from_be_bytes)),
+            (true, 8) => floats.extend(chunks(now).map(|bytes| f64::from_bits(u64::from_be_bytes(bytes)))),
+            (false, width) => ints.extend(now.chunks_exact(width).map(|bytes| value::int(value::word(bytes), width))),
+            (true, width) => {
+                floats.extend(now.chunks_exact(width).map(|bytes| value::float(value::word(bytes), width)))
             }
         }
     }
+}
+
+fn chunks<const N: usize>(bytes: &[u8]) -> impl ExactSizeIterator<Item = [u8; N]> {
+    bytes.as_chunks::<N>().0.iter().copied()
 }
 
 /// Completes the last segment: length, checksum, and the form that keeps it apart from its neighbour. What does not
@@ -195,8 +200,9 @@ fn close_column(
     cell: &Cell<'_>,
     points: usize,
     hash: u64,
-    mut damage: Option<RawReason>,
+    look: Look,
 ) -> Result<(), RawReason> {
+    let mut damage = if let Look::Damaged(reason) = look { Some(reason) } else { None };
     let [before @ .., last] = batch.segments.as_mut_slice() else { return Err(RawReason::NotIdentical) };
     (last.len, last.checksum) = (points, hash);
     if damage.is_none() && before.last().is_some_and(|before| prove::continues(before, last)) {
@@ -208,7 +214,7 @@ fn close_column(
         }
     }
     let segment = *last;
-    if damage.is_none() && !comes_back(decoder, batch, &segment, cell) {
+    if damage.is_none() && look != Look::Certain && !comes_back(decoder, batch, &segment, cell) {
         damage = Some(RawReason::NotIdentical);
     }
     match damage {

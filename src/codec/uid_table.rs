@@ -42,7 +42,7 @@ pub fn read(cell: &Cell<'_>, charset: NameCharset) -> Result<UidRow, RawReason> 
         (b"name", column) => {
             row.uid = Some(hex(cell.row));
             if let Some(kind) = kind_of_map(column) {
-                (row.kind, row.role, row.name) = (Some(kind), "reverse", Some(charset.decode(cell.value)));
+                (row.kind, row.role, row.name) = (Some(kind), "reverse", Some(charset.decode(cell.value).into_owned()));
             } else {
                 row.kind = Some(kind_of_meta(column).ok_or(RawReason::UnknownQualifier)?);
                 (row.role, row.json) = ("meta", Some(json::text(cell.value).ok_or(RawReason::BadJson)?));
@@ -61,7 +61,7 @@ fn read_id(cell: &Cell<'_>, charset: NameCharset, row: &mut UidRow) {
     } else if !cell.value.is_empty() {
         row.role = "forward";
         row.uid = Some(hex(cell.value));
-        row.name = Some(charset.decode(cell.row));
+        row.name = Some(charset.decode(cell.row).into_owned());
     }
 }
 

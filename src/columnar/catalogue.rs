@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMillisecondType;
 use arrow_array::{Array, ArrayRef, ListArray, MapArray, PrimitiveArray, RecordBatch, StringArray, StructArray};
@@ -10,32 +11,43 @@ use arrow_schema::{DataType, Field, Fields};
 use super::ColumnError;
 use super::columns::{Columns, Found};
 use super::tables::offsets;
-use crate::model::{ColumnRanges, FileKind, FileRow, MetricRow, SeriesLabel, SeriesRow, ShardRow, Tally};
+use crate::model::{
+    ColumnRanges, FileKind, FileRow, LabelView, MetricRow, SeriesLabel, SeriesRow, SeriesRows, ShardRow, Tally, hex,
+};
 
-pub(super) fn series(rows: &[SeriesRow]) -> Result<RecordBatch, ColumnError> {
+pub(super) fn series(rows: &SeriesRows<'_>) -> Result<RecordBatch, ColumnError> {
+    let of = |index: &u32| *index as usize;
+    let outside = || ColumnError::Contradiction("a series has no TSUID, no label or no number");
+    let labels: Option<Vec<LabelView<'_>>> = rows.chosen.iter().map(|index| rows.labels.get(of(index))).collect();
+    let ids: Option<Vec<i64>> = rows.chosen.iter().map(|index| rows.ids.get(of(index)).copied()).collect();
+    let (labels, ids) = (labels.ok_or_else(outside)?, ids.ok_or_else(outside)?);
+    let mut tsuids = StringBuilder::new();
+    for index in rows.chosen {
+        tsuids.append_value(hex(rows.series.get(of(index)).ok_or_else(outside)?));
+    }
     let mut columns = Columns::new();
-    columns.int("series_id", rows.iter().map(|row| row.series_id));
-    columns.text("tsuid", rows.iter().map(|row| row.tsuid.as_str()));
-    columns.optional_text("metric", rows.iter().map(|row| row.label.metric.as_deref()));
-    columns.text("tags", rows.iter().map(|row| row.label.tags_json.as_str()));
-    columns.array("tag", false, Arc::new(tag_map(rows)?));
-    columns.bool("complete", rows.iter().map(|row| row.label.complete));
+    columns.int("series_id", ids.into_iter());
+    columns.array("tsuid", false, Arc::new(tsuids.finish()));
+    columns.optional_text("metric", labels.iter().map(|label| label.metric));
+    columns.text("tags", labels.iter().map(|label| label.tags_json));
+    columns.array("tag", false, Arc::new(tag_map(&labels)?));
+    columns.bool("complete", labels.iter().map(|label| label.complete));
     columns.table()
 }
 
 /// MAP<UTF8, UTF8> of the tags.
-fn tag_map(rows: &[SeriesRow]) -> Result<MapArray, ColumnError> {
-    let all = || rows.iter().flat_map(|row| row.label.tags.iter());
+fn tag_map(labels: &[LabelView<'_>]) -> Result<MapArray, ColumnError> {
+    let all = || labels.iter().flat_map(|label| label.tags());
     let arrays: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values(all().map(|tag| tag.0.as_str()))),
-        Arc::new(StringArray::from_iter_values(all().map(|tag| tag.1.as_str()))),
+        Arc::new(StringArray::from_iter_values(all().map(|tag| tag.0))),
+        Arc::new(StringArray::from_iter_values(all().map(|tag| tag.1))),
     ];
     let field = |name: &str| Field::new(name, DataType::Utf8, false);
     let arrow = |error: arrow_schema::ArrowError| ColumnError::Arrow(error.to_string());
     let entries =
         StructArray::try_new(Fields::from(vec![field("key"), field("value")]), arrays, None).map_err(arrow)?;
     let entry = Arc::new(Field::new("key_value", entries.data_type().clone(), false));
-    let offsets = offsets(rows.iter().map(|row| row.label.tags.len()))?;
+    let offsets = offsets(labels.iter().map(|label| label.tags().len()))?;
     MapArray::try_new(entry, offsets, entries, None, false).map_err(arrow)
 }
 

@@ -1,7 +1,5 @@
 //! Rows of a points file back into segments.
 
-use std::collections::HashMap;
-
 use super::ColumnError;
 use crate::model::{FLAG_SUPERSEDED, Form, LAYOUT_UNIT, PointBatch, Segment, WriteTime, unhex};
 
@@ -63,7 +61,6 @@ struct Shared {
 #[derive(Default)]
 pub struct Regroup {
     batch: PointBatch,
-    indexes: HashMap<Vec<u8>, u32>,
     tsuid: Vec<u8>,
     series: Option<u32>,
     shared: Option<Shared>,
@@ -128,11 +125,7 @@ impl Regroup {
     fn start_series(&mut self, text: &[u8]) -> Result<(), ColumnError> {
         let text_value = || ColumnError::Value { column: "tsuid", value: String::from_utf8_lossy(text).into_owned() };
         let tsuid = unhex(text).ok_or_else(text_value)?;
-        let next = u32::try_from(self.batch.series.len()).map_err(|_| text_value())?;
-        let series = *self.indexes.entry(tsuid.clone()).or_insert(next);
-        if series == next {
-            self.batch.series.push(tsuid);
-        }
+        let series = self.batch.series.index_of(&tsuid);
         self.tsuid.clear();
         self.tsuid.extend_from_slice(text);
         (self.series, self.shared) = (Some(series), None);
@@ -204,7 +197,7 @@ mod tests {
         let shape: Vec<(u32, u32, usize)> = batch.segments.iter().map(|s| (s.series, s.base, s.len)).collect();
         assert_eq!(shape, [(0, 0, 2), (0, 3600, 1), (0, 3600, 1), (0, 3600, 2), (0, 3600, 1), (1, 3600, 1)]);
         assert_eq!(batch.segments[4].write_time, WriteTime::Delays(2));
-        assert_eq!(batch.series, [[0, 0, 10], [0, 0, 11]]);
+        assert_eq!(batch.series, [[0, 0, 10], [0, 0, 11]].into_iter().collect());
     }
 
     #[test]

@@ -13,8 +13,8 @@ use super::ColumnError;
 use super::catalogue;
 use super::columns::Columns;
 use crate::model::{
-    Annotation, FileKind, FileRow, Histogram, MetaRow, MetricRow, OwnedCell, RawCell, Rollup, RollupValue, SeriesLabel,
-    SeriesLabels, SeriesRow, ShardRow, TreeRow, UidRow,
+    Annotation, FileKind, FileRow, Histogram, LabelTable, MetaRow, MetricRow, OwnedCell, RawCell, Rollup, RollupValue,
+    SeriesLabel, SeriesLabels, SeriesRows, SeriesTable, ShardRow, TreeRow, UidRow,
 };
 
 /// Rows for one of the files beside the points.
@@ -35,7 +35,7 @@ pub enum TableRows<'a> {
     /// Raw cells of the named HBase table.
     Cells(&'a str, &'a [RawCell]),
     /// Catalogue of series.
-    Series(&'a [SeriesRow]),
+    Series(SeriesRows<'a>),
     /// Catalogue of files.
     Files(&'a [FileRow]),
     /// Catalogue of shards.
@@ -72,7 +72,7 @@ impl TableRows<'_> {
             Self::Meta(rows) => rows.len(),
             Self::Tree(rows) => rows.len(),
             Self::Cells(_, rows) => rows.len(),
-            Self::Series(rows) => rows.len(),
+            Self::Series(rows) => rows.chosen.len(),
             Self::Files(rows) => rows.len(),
             Self::Shards(rows) => rows.len(),
             Self::Metrics(rows) => rows.len(),
@@ -97,7 +97,7 @@ impl TableRows<'_> {
             Self::Meta(rows) => meta(rows),
             Self::Tree(rows) => tree(rows),
             Self::Cells(table, rows) => cells(table, rows),
-            Self::Series(rows) => catalogue::series(rows),
+            Self::Series(rows) => catalogue::series(&rows),
             Self::Files(rows) => catalogue::files(rows),
             Self::Shards(rows) => catalogue::shards(rows),
             Self::Metrics(rows) => catalogue::metrics(rows),
@@ -120,7 +120,12 @@ pub fn empty_table(kind: FileKind) -> Result<Option<RecordBatch>, ColumnError> {
         FileKind::Meta => TableRows::Meta(&[]),
         FileKind::Tree => TableRows::Tree(&[]),
         FileKind::Cells => TableRows::Cells("", &[]),
-        FileKind::Series => TableRows::Series(&[]),
+        FileKind::Series => TableRows::Series(SeriesRows {
+            chosen: &[],
+            ids: &[],
+            series: &SeriesTable::new(),
+            labels: &LabelTable::new(),
+        }),
         FileKind::Files => TableRows::Files(&[]),
         FileKind::Shards => TableRows::Shards(&[]),
         FileKind::Metrics => TableRows::Metrics(&[]),

@@ -29,6 +29,19 @@ impl Default for Resources {
     }
 }
 
+/// Points of the smallest batches.
+pub const LEAST_BATCH: u64 = 50_000;
+/// Bytes that a point takes in a batch, its share of vectors that grow included.
+pub const BYTES_PER_POINT: u64 = 48;
+
+impl Resources {
+    /// Bytes that are left for the names of UIDs beside the smallest batches.
+    pub fn for_names(&self) -> u64 {
+        let connection = 4 * self.page_bytes + 3 * LEAST_BATCH * BYTES_PER_POINT;
+        self.max_memory.saturating_sub(self.connections as u64 * connection)
+    }
+}
+
 /// What a run owes the cluster's users: how fast it may go, and when it goes slower by itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manners {

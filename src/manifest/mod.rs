@@ -66,8 +66,8 @@
 //! UTF-8, indented by two spaces, one line feed at the end. Numbers are integers below 2^63 except where said. Times
 //! whose names end in `_ms` are milliseconds since 1970, UTC. Keys of rows are lower-case hex without prefix. A reader
 //! looks at `format` first and refuses a number that it does not know; fields that it does not know it skips. A field
-//! that may be missing a value holds `null`. Format 1, of development versions, had other columns and no Delta logs; no
-//! version reads both.
+//! that may be missing a value holds `null`. Formats 1 and 2, of development versions, had other columns, records and
+//! checksums; no version reads two formats.
 //!
 //! **Own hash.** All JSON files end with the field `self_blake3`: the BLAKE3 (64 lower-case hex
 //! digits) of all bytes of the file without these 64 digits. The file therefore ends with `"self_blake3": "`, the
@@ -75,12 +75,12 @@
 //! it is not a signature.
 //!
 //! **Tally.** `{rows, cells, points, bytes, checksum}`, for a set of cells: `bytes` counts row key (once per cell),
-//! family, qualifier and value; `checksum`, 16 lower-case hex digits, is the wrapping 64-bit sum of the XXH3-64 (seed 0)
-//! of every cell, over
+//! family, qualifier and value; `checksum`, 16 lower-case hex digits, is the wrapping 64-bit sum of a hash of every
+//! cell: XXH3-64, seeded with the XXH3-64 (seed 0) of the row key, over
 //!
 //! ```text
-//! u32 LE row length | row | u8 family length | family | u32 LE qualifier length | qualifier |
-//! i64 LE timestamp in ms | u8 type (4 put, 8 delete, 10 delete family version, 12 delete column, 14 delete family) | value
+//! u8 family length | family | u32 LE qualifier length | qualifier | i64 LE timestamp in ms |
+//! u8 type (4 put, 8 delete, 10 delete family version, 12 delete column, 14 delete family) | value
 //! ```
 //!
 //! Sums of tallies are field by field, `checksum` wrapping. The tallies of the shards of a table add up to the table's;
@@ -265,7 +265,7 @@ pub use record::{
 pub use repository::{BackupWriter, Repository};
 
 /// The format that this program writes, and the only one that it reads.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// How `repository.json` tells itself apart from other files of that name.
 pub const WHAT: &str = "tsdb-ark repository";
 const TOOL_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ColumnRanges, KeyRange, SeriesLabel, Tally, hex};
+use crate::model::{ColumnRanges, KeyRange, LabelTable, SeriesLabel, SeriesTable, Tally, hex};
 
 macro_rules! file_kinds {
     ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
@@ -72,6 +72,19 @@ pub struct SeriesRow {
     pub tsuid: String,
     /// The series in words.
     pub label: SeriesLabel,
+}
+
+/// Series on their way to the series table.
+#[derive(Debug, Clone, Copy)]
+pub struct SeriesRows<'a> {
+    /// Indexes of the series to write.
+    pub chosen: &'a [u32],
+    /// Numbers by index.
+    pub ids: &'a [i64],
+    /// TSUIDs by index.
+    pub series: &'a SeriesTable,
+    /// Labels by index.
+    pub labels: &'a LabelTable,
 }
 
 /// A file of the backup.

@@ -173,31 +173,16 @@ impl CellBlock {
     /// # Errors
     /// [`OutOfSpace`] for the 256th family.
     pub fn family(&mut self, name: &[u8]) -> Result<u8, OutOfSpace> {
-        let at = match self.families.iter().position(|f| f == name) {
-            Some(at) => at,
-            None => {
-                self.families.push(name.to_vec());
-                self.families.len() - 1
-            }
-        };
-        u8::try_from(at).map_err(|_| OutOfSpace)
+        family_of(&mut self.families, name)
     }
 
-    /// Like [`family`](Self::family) for a name that lies in this block's own buffer.
+    /// The buffer, and the place for the cells of the last row, for a parser that reads the one into the other.
     ///
     /// # Errors
-    /// [`OutOfSpace`] for the 256th family, or a span outside the buffer.
-    pub fn family_at(&mut self, name: Span) -> Result<u8, OutOfSpace> {
-        let (from, to) = (name.offset as usize, name.offset as usize + name.len as usize);
-        let bytes = self.bytes.get(from..to).ok_or(OutOfSpace)?;
-        let at = match self.families.iter().position(|f| f == bytes) {
-            Some(at) => at,
-            None => {
-                self.families.push(bytes.to_vec());
-                self.families.len() - 1
-            }
-        };
-        u8::try_from(at).map_err(|_| OutOfSpace)
+    /// [`OutOfSpace`] when no row was started.
+    pub fn parts(&mut self) -> Result<(&[u8], RowCells<'_>), OutOfSpace> {
+        let Self { bytes, rows, cells, families } = self;
+        if rows.is_empty() { Err(OutOfSpace) } else { Ok((bytes, RowCells { cells, families, last: None })) }
     }
 
     /// Family names by number.
@@ -304,6 +289,49 @@ impl CellBlock {
     }
 }
 
+/// Takes the cells of one row, whose bytes are in the buffer already.
+pub struct RowCells<'a> {
+    cells: &'a mut Vec<CellRef>,
+    families: &'a mut Vec<Vec<u8>>,
+    last: Option<u8>,
+}
+
+impl RowCells<'_> {
+    /// Adds a cell whose spans lie in the buffer.
+    ///
+    /// # Errors
+    /// [`OutOfSpace`] for the 256th family.
+    #[inline]
+    pub fn add(
+        &mut self,
+        family: &[u8],
+        qualifier: Span,
+        value: Span,
+        timestamp: i64,
+        kind: u8,
+    ) -> Result<(), OutOfSpace> {
+        // Nearly all tables have one family, so the one of the cell before is tried first.
+        let same = self.last.filter(|last| self.families.get(usize::from(*last)).is_some_and(|known| known == family));
+        let family = match same {
+            Some(family) => family,
+            None => *self.last.insert(family_of(self.families, family)?),
+        };
+        self.cells.push(CellRef { qualifier, value, timestamp, family, kind });
+        Ok(())
+    }
+}
+
+fn family_of(families: &mut Vec<Vec<u8>>, name: &[u8]) -> Result<u8, OutOfSpace> {
+    let at = match families.iter().position(|family| family == name) {
+        Some(at) => at,
+        None => {
+            families.push(name.to_vec());
+            families.len() - 1
+        }
+    };
+    u8::try_from(at).map_err(|_| OutOfSpace)
+}
+
 /// One row of a [`CellBlock`].
 #[derive(Debug, Clone, Copy)]
 pub struct RowView<'a> {
@@ -315,6 +343,18 @@ pub struct RowView<'a> {
 }
 
 impl<'a> RowView<'a> {
+    /// The number of a family in the block, if any cell has it.
+    pub fn family_number(&self, name: &[u8]) -> Option<u8> {
+        let at = self.block.families.iter().position(|family| family == name)?;
+        u8::try_from(at).ok()
+    }
+
+    /// The bytes of the block, which the spans of the cells are of.
+    #[inline]
+    pub fn bytes(&self) -> &'a [u8] {
+        &self.block.bytes
+    }
+
     /// The bytes behind a reference of this row.
     #[inline]
     pub fn cell(&self, cell: &CellRef) -> Cell<'a> {

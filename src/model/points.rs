@@ -3,6 +3,8 @@
 //! A [`PointBatch`] is a list of [`Segment`]s over dense vectors. A segment is a run of points that share the row key,
 //! the form and how their write time is kept: one compacted or append cell, or neighbouring single cells of one row.
 
+use crate::model::SeriesTable;
+
 /// In [`PointBatch::flags`]: the point was stored with a millisecond qualifier.
 pub const FLAG_MILLISECONDS: u8 = 0x10;
 /// In [`PointBatch::flags`]: a TSD that answers a query takes another cell for this instant, because that one was
@@ -108,8 +110,8 @@ pub struct PointBatch {
     pub floats: Vec<f64>,
     /// Cell timestamp - point time, in ms, of the points in [`Form::Single`] segments, in point order.
     pub delays: Vec<i64>,
-    /// TSUIDs (metric UID and sorted tag UIDs, without salt and time) by series index.
-    pub series: Vec<Vec<u8>>,
+    /// TSUIDs by series index.
+    pub series: SeriesTable,
 }
 
 impl PointBatch {
@@ -128,7 +130,17 @@ impl PointBatch {
         self.segments.len() * size_of::<Segment>()
             + (self.timestamps.len() + self.ints.len() + self.floats.len() + self.delays.len()) * 8
             + self.flags.len()
-            + self.series.iter().map(|tsuid| tsuid.len() + 24).sum::<usize>()
+            + self.series.memory()
+    }
+
+    /// Makes room for as many points as another batch has.
+    pub fn reserve_for(&mut self, other: &Self) {
+        self.segments.reserve(other.segments.len());
+        self.timestamps.reserve(other.timestamps.len());
+        self.flags.reserve(other.flags.len());
+        self.ints.reserve(other.ints.len());
+        self.floats.reserve(other.floats.len());
+        self.delays.reserve(other.delays.len());
     }
 
     /// Forgets the points and series, keeps capacity.

@@ -36,6 +36,8 @@ pub(super) struct PageRange {
     pub(super) nulls: usize,
     /// Smallest and largest value, empty when the page is null; `None`: no bound exists, the chunk has no column index.
     pub(super) bounds: Option<(Vec<u8>, Vec<u8>)>,
+    /// Values that are NaN; they are outside of the bounds.
+    pub(super) nans: u64,
 }
 
 /// A chunk that grows page by page.
@@ -50,11 +52,19 @@ pub(super) struct PageChunk {
     dictionary: bool,
     data_offset: Option<u64>,
     encoding: Encoding,
+    compress: bool,
 }
 
 impl PageChunk {
+    /// A chunk whose pages are compressed.
     pub(super) fn new(descr: ColumnDescPtr) -> Self {
+        Self { compress: true, ..Self::plain(descr) }
+    }
+
+    /// A chunk without compression.
+    pub(super) fn plain(descr: ColumnDescPtr) -> Self {
         Self {
+            compress: false,
             sink: TrackedWrite::new(Vec::new()),
             column_index: ColumnIndexBuilder::new(descr.physical_type()),
             offset_index: OffsetIndexBuilder::new(),
@@ -75,7 +85,7 @@ impl PageChunk {
         entries: usize,
         compressor: &mut Compressor,
     ) -> Result<(), FileError> {
-        let buf = compressed(body, compressor)?;
+        let buf = self.packed(body, compressor)?;
         let page =
             Page::DictionaryPage { buf, num_values: entries as u32, encoding: Encoding::PLAIN, is_sorted: false };
         self.dictionary = true;
@@ -92,7 +102,7 @@ impl PageChunk {
         compressor: &mut Compressor,
     ) -> Result<(), FileError> {
         let page = Page::DataPage {
-            buf: compressed(body, compressor)?,
+            buf: self.packed(body, compressor)?,
             num_values: range.rows as u32,
             encoding,
             def_level_encoding: Encoding::RLE,
@@ -107,12 +117,19 @@ impl PageChunk {
         self.offset_index.append_row_count(range.rows as i64);
         self.offset_index.append_offset_and_size(offset as i64, size as i32);
         let null_page = range.nulls == range.rows;
-        let nans = (self.descr.physical_type() == Type::DOUBLE).then_some(0);
+        let nans = (self.descr.physical_type() == Type::DOUBLE).then_some(range.nans as i64);
         match range.bounds {
             Some((min, max)) => self.column_index.append(null_page, min, max, range.nulls as i64, nans),
             None => self.column_index.to_invalid(),
         }
         Ok(())
+    }
+
+    fn packed(&self, body: &[u8], compressor: &mut Compressor) -> Result<Bytes, FileError> {
+        if !self.compress {
+            return Ok(Bytes::copy_from_slice(body));
+        }
+        compressor.compress(body).map(Bytes::from).map_err(FileError::Sink)
     }
 
     /// Writes the page; gives its offset in the chunk and its size with header.
@@ -135,7 +152,7 @@ impl PageChunk {
             page_stats.insert(0, stats(PageType::DICTIONARY_PAGE, Encoding::PLAIN, 1));
         }
         let metadata = ColumnChunkMetaData::builder(self.descr)
-            .set_compression(zstd_level()?)
+            .set_compression(if self.compress { zstd_level()? } else { Compression::UNCOMPRESSED })
             .set_encodings_mask(EncodingMask::new_from_encodings(encodings.iter()))
             .set_page_encoding_stats(page_stats)
             .set_total_compressed_size(bytes.len() as i64)
@@ -159,8 +176,9 @@ impl PageChunk {
     }
 }
 
-fn compressed(body: &[u8], compressor: &mut Compressor) -> Result<Bytes, FileError> {
-    compressor.compress(body).map(Bytes::from).map_err(FileError::Sink)
+/// Bytes that are left of these when they are compressed.
+pub(super) fn compressed_len(body: &[u8], compressor: &mut Compressor) -> Result<usize, FileError> {
+    compressor.compress(body).map(|bytes| bytes.len()).map_err(FileError::Sink)
 }
 
 /// The compression of every chunk.

@@ -8,7 +8,6 @@ use std::io::Write;
 use std::sync::Arc;
 
 use parquet::basic::Type;
-use parquet::data_type::{DoubleType, Int32Type, Int64Type};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
@@ -16,11 +15,11 @@ use parquet::schema::types::ColumnDescPtr;
 
 use super::page_chunk::{Chunk, Compressor};
 use super::points_schema::{at, schema};
-use super::run_column::{BoolRuns, RunColumn, encode_nulls};
+use super::run_column::{BoolRuns, Hex, RunColumn, encode_nulls};
 use super::sink::{Counted, FileSummary};
-use super::value_column::{Choice, ChunkProperties, DOUBLES, INTEGERS};
+use super::value_column::{Choice, ValueEncoder};
 use super::{FileError, ZSTD_LEVEL};
-use crate::model::{FLAG_SUPERSEDED, PointBatch, Segment, SeriesLabel, WriteTime};
+use crate::model::{FLAG_SUPERSEDED, LabelTable, PointBatch, Segment, SeriesTable, WriteTime};
 
 /// A group with this many rows ends where the metric changes.
 const GROUP_ROWS: usize = 100_000;
@@ -35,7 +34,7 @@ const FLOAT: u8 = 0x08;
 pub struct PointsWriter<W: Write + Send> {
     file: SerializedFileWriter<Counted<W>>,
     columns: Vec<ColumnDescPtr>,
-    properties: ChunkProperties,
+    values: ValueEncoder,
     compressor: Compressor,
     metric_width: usize,
     table: String,
@@ -56,7 +55,7 @@ impl<W: Write + Send> PointsWriter<W> {
         Ok(Self {
             columns: file.schema_descr().columns().to_vec(),
             file,
-            properties: ChunkProperties::new()?,
+            values: ValueEncoder::default(),
             compressor: Compressor::new(ZSTD_LEVEL).map_err(FileError::Sink)?,
             metric_width: usize::from(metric_width),
             table: table.to_owned(),
@@ -69,7 +68,7 @@ impl<W: Write + Send> PointsWriter<W> {
     ///
     /// # Errors
     /// [`FileError::Batch`] when the batch contradicts itself, [`FileError::Sink`] when the sink fails.
-    pub fn write(&mut self, batch: &PointBatch, labels: &[SeriesLabel], series_ids: &[i64]) -> Result<(), FileError> {
+    pub fn write(&mut self, batch: &PointBatch, labels: &LabelTable, series_ids: &[i64]) -> Result<(), FileError> {
         let series = SeriesTexts::new(batch, labels, series_ids)?;
         let mut next = Place::default();
         for segments in groups(batch, self.metric_width) {
@@ -79,7 +78,7 @@ impl<W: Write + Send> PointsWriter<W> {
         for same in batch.segments.chunk_by(|a, b| a.series == b.series) {
             let label = same.first().and_then(|segment| labels.get(segment.series as usize));
             let rows = same.iter().map(|segment| segment.len as u64).sum();
-            self.summary.ranges.add_metric(label.and_then(|label| label.metric.as_deref()), rows);
+            self.summary.ranges.add_metric(label.and_then(|label| label.metric), rows);
         }
         Ok(())
     }
@@ -126,7 +125,7 @@ impl<W: Write + Send> PointsWriter<W> {
     fn encode_group(&mut self, group: &Group<'_>, runs: &GroupRuns<'_>) -> Result<Vec<Chunk>, FileError> {
         let rows = group.timestamps.len();
         let column = |at: usize| self.columns.get(at).ok_or(FileError::Batch("a column has no description"));
-        let (properties, compressor) = (&mut self.properties, &mut self.compressor);
+        let (values, compressor) = (&mut self.values, &mut self.compressor);
         let (int_levels, float_levels) = group.levels();
         let mut table = RunColumn::new();
         table.push_once(self.table.as_str(), rows);
@@ -134,37 +133,32 @@ impl<W: Write + Send> PointsWriter<W> {
             table.encode(column(at::TABLE)?, compressor)?,
             runs.metric.encode(column(at::METRIC)?, compressor)?,
             runs.tags.encode(column(at::TAGS)?, compressor)?,
-            encode_i64_runs(&runs.series_id, column(at::SERIES_ID)?, properties, compressor)?,
+            encode_i64_runs(&runs.series_id, column(at::SERIES_ID)?, values, compressor)?,
             runs.tsuid.encode(column(at::TSUID)?, compressor)?,
             runs.form.encode(column(at::FORM)?, compressor)?,
-            properties.encode::<Int64Type>(column(at::TIMESTAMP)?, Choice::Delta, group.timestamps, None)?,
+            values.encode(column(at::TIMESTAMP)?, Choice::Delta, true, group.timestamps, None, compressor)?,
             if group.ints.is_empty() {
                 encode_nulls(rows, column(at::VALUE_INT)?, compressor)?
             } else {
                 let (column, levels) = (column(at::VALUE_INT)?, int_levels.as_deref());
-                properties.encode_best::<Int64Type>(column, INTEGERS, group.ints, levels, |v| *v as u64)?
+                values.encode_best(column, group.ints, levels, compressor)?
             },
             if group.floats.is_empty() {
                 encode_nulls(rows, column(at::VALUE_FLOAT)?, compressor)?
             } else {
                 let (column, levels) = (column(at::VALUE_FLOAT)?, float_levels.as_deref());
-                properties.encode_best::<DoubleType>(column, DOUBLES, group.floats, levels, |v| v.to_bits())?
+                values.encode_best(column, group.floats, levels, compressor)?
             },
-            if runs.flags.is_choppy() {
-                let values = runs.flags.values();
-                properties.encode::<Int32Type>(column(at::FLAGS)?, Choice::Dictionary, &values, None)?
-            } else {
-                runs.flags.encode(column(at::FLAGS)?, compressor)?
-            },
+            runs.flags.encode(column(at::FLAGS)?, compressor)?,
             runs.exact.encode(column(at::EXACT)?, compressor)?,
             runs.superseded.encode(column(at::SUPERSEDED)?, compressor)?,
-            encode_i64_runs(&runs.written, column(at::WRITTEN)?, properties, compressor)?,
+            encode_i64_runs(&runs.written, column(at::WRITTEN)?, values, compressor)?,
             if group.delays.is_empty() {
                 encode_nulls(rows, column(at::WRITE_DELAY)?, compressor)?
             } else {
                 let levels = (runs.written.nulls() < rows).then(|| runs.delay_levels());
                 let (column, levels) = (column(at::WRITE_DELAY)?, levels.as_deref());
-                properties.encode_best::<Int64Type>(column, INTEGERS, group.delays, levels, |v| *v as u64)?
+                values.encode_best(column, group.delays, levels, compressor)?
             },
         ])
     }
@@ -174,7 +168,7 @@ impl<W: Write + Send> PointsWriter<W> {
 fn encode_i64_runs(
     runs: &RunColumn<i64>,
     column: &ColumnDescPtr,
-    properties: &mut ChunkProperties,
+    values: &mut ValueEncoder,
     compressor: &mut Compressor,
 ) -> Result<Chunk, FileError> {
     debug_assert_eq!(column.physical_type(), Type::INT64);
@@ -182,22 +176,22 @@ fn encode_i64_runs(
         return runs.encode(column, compressor);
     }
     let levels = (runs.nulls() > 0).then(|| runs.levels());
-    properties.encode_best::<Int64Type>(column, INTEGERS, &runs.values(), levels.as_deref(), |v| *v as u64)
+    values.encode_best(column, &runs.values(), levels.as_deref(), compressor)
 }
 
 /// Series by index as the columns show them.
 struct SeriesTexts<'a> {
-    labels: &'a [SeriesLabel],
+    labels: &'a LabelTable,
     ids: &'a [i64],
-    tsuids: Vec<String>,
+    tsuids: &'a SeriesTable,
 }
 
 impl<'a> SeriesTexts<'a> {
-    fn new(batch: &PointBatch, labels: &'a [SeriesLabel], ids: &'a [i64]) -> Result<Self, FileError> {
+    fn new(batch: &'a PointBatch, labels: &'a LabelTable, ids: &'a [i64]) -> Result<Self, FileError> {
         if labels.len() < batch.series.len() || ids.len() < batch.series.len() {
             return Err(FileError::Batch("a series has no label or no number"));
         }
-        Ok(Self { labels, ids, tsuids: batch.series.iter().map(|tsuid| crate::model::hex(tsuid)).collect() })
+        Ok(Self { labels, ids, tsuids: &batch.series })
     }
 }
 
@@ -253,11 +247,11 @@ impl<'a> Group<'a> {
     }
 
     /// Definition levels of integers and floats; `None` where all or none are set.
-    fn levels(&self) -> (Option<Vec<i16>>, Option<Vec<i16>>) {
+    fn levels(&self) -> (Option<Vec<u32>>, Option<Vec<u32>>) {
         if self.ints.is_empty() || self.floats.is_empty() {
             return (None, None);
         }
-        let floats: Vec<i16> = self.flags.iter().map(|flag| i16::from(flag & FLOAT != 0)).collect();
+        let floats: Vec<u32> = self.flags.iter().map(|flag| u32::from(flag & FLOAT != 0)).collect();
         (Some(floats.iter().map(|set| 1 - set).collect()), Some(floats))
     }
 }
@@ -267,7 +261,7 @@ struct GroupRuns<'a> {
     metric: RunColumn<&'a str>,
     tags: RunColumn<&'a str>,
     series_id: RunColumn<i64>,
-    tsuid: RunColumn<&'a str>,
+    tsuid: RunColumn<Hex<'a>>,
     form: RunColumn<i32>,
     flags: RunColumn<i32>,
     exact: BoolRuns,
@@ -312,15 +306,15 @@ impl<'a> GroupRuns<'a> {
 
     fn push_series(&mut self, series: &'a SeriesTexts<'_>, index: usize, rows: usize) -> Option<()> {
         let label = series.labels.get(index)?;
-        self.metric.push(label.metric.as_deref(), rows);
-        self.tags.push(Some(label.tags_json.as_str()), rows);
+        self.metric.push(label.metric, rows);
+        self.tags.push(Some(label.tags_json), rows);
         self.series_id.push_once(*series.ids.get(index)?, rows);
-        self.tsuid.push_once(series.tsuids.get(index)?.as_str(), rows);
+        self.tsuid.push_once(Hex(series.tsuids.get(index)?), rows);
         Some(())
     }
 
     /// A point has a delay where it has no write time of its row.
-    fn delay_levels(&self) -> Vec<i16> {
+    fn delay_levels(&self) -> Vec<u32> {
         let mut levels = self.written.levels();
         levels.iter_mut().for_each(|level| *level = 1 - *level);
         levels

@@ -12,16 +12,19 @@
 //! chunk that is wholly null has PLAIN pages with levels alone and no dictionary. Booleans have no dictionary in
 //! Parquet; their pages are PLAIN bits.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 
+use data_encoding::HEXUPPER;
+use hashbrown::HashMap;
 use parquet::basic::{Encoding, Type};
 use parquet::data_type::ByteArray;
 use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::schema::types::ColumnDescPtr;
 
+use super::encodings::{hybrid, push_run};
 use super::page_chunk::{Chunk, Compressor, PageChunk, PageRange};
 use super::{FileError, ROWS_PER_PAGE};
+use crate::model::hex;
 
 /// Longest minimum or maximum of a chunk that is kept whole, in bytes.
 const STATISTICS_BYTES: usize = 64;
@@ -84,6 +87,30 @@ impl RunValue for &str {
             .with_min_is_exact(bounds.is_none_or(|b| whole(b.0)))
             .with_max_is_exact(bounds.is_none_or(|b| whole(b.1)))
             .into()
+    }
+}
+
+/// Bytes that are written as upper-case hex, which sorts as they do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Hex<'a>(pub(super) &'a [u8]);
+
+impl RunValue for Hex<'_> {
+    fn plain(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(2 * self.0.len() as u32).to_le_bytes());
+        let at = out.len();
+        out.resize(at + 2 * self.0.len(), 0);
+        if let Some(digits) = out.get_mut(at..) {
+            HEXUPPER.encode_mut(self.0, digits);
+        }
+    }
+
+    fn bounds(min: Self, max: Self) -> Option<(Vec<u8>, Vec<u8>)> {
+        <&str>::bounds(&hex(min.0), &hex(max.0))
+    }
+
+    fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
+        let texts = bounds.map(|(min, max)| (hex(min.0), hex(max.0)));
+        <&str>::statistics(texts.as_ref().map(|(min, max)| (min.as_str(), max.as_str())), nulls)
     }
 }
 
@@ -164,9 +191,9 @@ impl<V: RunValue> RunColumn<V> {
         })
     }
 
-    /// True when runs are so short that the general writer makes smaller pages.
+    /// True when runs are so short that differences take less room.
     pub(super) fn is_choppy(&self) -> bool {
-        self.runs.len() * 8 > self.rows
+        is_choppy(self.runs.len(), self.rows)
     }
 
     pub(super) fn nulls(&self) -> usize {
@@ -185,8 +212,8 @@ impl<V: RunValue> RunColumn<V> {
     }
 
     /// Definition levels one by one.
-    pub(super) fn levels(&self) -> Vec<i16> {
-        self.runs.iter().flat_map(|(key, rows)| std::iter::repeat_n(i16::from(key.is_some()), *rows)).collect()
+    pub(super) fn levels(&self) -> Vec<u32> {
+        self.runs.iter().flat_map(|(key, rows)| std::iter::repeat_n(u32::from(key.is_some()), *rows)).collect()
     }
 
     /// Encodes the chunk.
@@ -225,6 +252,7 @@ impl<V: RunValue> RunColumn<V> {
         PageRange {
             rows: nulls + set,
             nulls,
+            nans: 0,
             bounds: match bounds {
                 Some((min, max)) => V::bounds(*min, *max),
                 None => Some((Vec::new(), Vec::new())),
@@ -234,8 +262,8 @@ impl<V: RunValue> RunColumn<V> {
 }
 
 /// Bits of the largest key, at least 1.
-fn bit_width(entries: usize) -> u8 {
-    (usize::BITS - entries.saturating_sub(1).leading_zeros()).max(1) as u8
+fn bit_width(entries: usize) -> u32 {
+    (usize::BITS - entries.saturating_sub(1).leading_zeros()).max(1)
 }
 
 /// Cuts runs into pages.
@@ -265,8 +293,8 @@ fn push_levels(page: &[(Option<u32>, usize)], out: &mut Vec<u8>) {
     let at = out.len();
     out.extend_from_slice(&[0; 4]);
     for run in page.chunk_by(|a, b| a.0.is_some() == b.0.is_some()) {
-        push_varint(run.iter().map(|(_, rows)| rows).sum::<usize>() * 2, out);
-        out.push(u8::from(run.first().is_some_and(|(key, _)| key.is_some())));
+        let set = run.first().is_some_and(|(key, _)| key.is_some());
+        push_run(u32::from(set), run.iter().map(|(_, rows)| rows).sum(), 1, out);
     }
     let len = (out.len() - at - 4) as u32;
     if let Some(prefix) = out.get_mut(at..at + 4) {
@@ -274,22 +302,21 @@ fn push_levels(page: &[(Option<u32>, usize)], out: &mut Vec<u8>) {
     }
 }
 
-fn push_keys(page: &[(Option<u32>, usize)], width: u8, out: &mut Vec<u8>) {
-    out.push(width);
-    let bytes = usize::from(width).div_ceil(8);
-    for (key, rows) in page {
-        let Some(key) = key else { continue };
-        push_varint(rows * 2, out);
-        out.extend(key.to_le_bytes().iter().take(bytes));
+fn push_keys(page: &[(Option<u32>, usize)], width: u32, out: &mut Vec<u8>) {
+    out.push(width as u8);
+    let set = || page.iter().filter_map(|(key, rows)| Some(((*key)?, *rows)));
+    let (runs, rows) = set().fold((0, 0), |(runs, sum), (_, rows)| (runs + 1, sum + rows));
+    // Short runs take less room as packed keys.
+    if is_choppy(runs, rows) {
+        let keys: Vec<u32> = set().flat_map(|(key, rows)| std::iter::repeat_n(key, rows)).collect();
+        hybrid(&keys, width, out);
+    } else {
+        set().for_each(|(key, rows)| push_run(key, rows, width, out));
     }
 }
 
-fn push_varint(mut number: usize, out: &mut Vec<u8>) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
+fn is_choppy(runs: usize, rows: usize) -> bool {
+    runs * 8 > rows
 }
 
 /// Runs of a boolean column that is never null.
@@ -314,7 +341,12 @@ impl BoolRuns {
             let rows = page.iter().map(|(_, rows)| rows).sum();
             let (min, max) = bool_bounds(&page);
             let bounds = Some((vec![u8::from(min)], vec![u8::from(max)]));
-            chunk.data_page(&bits(&page, rows), Encoding::PLAIN, PageRange { rows, nulls: 0, bounds }, compressor)?;
+            chunk.data_page(
+                &bits(&page, rows),
+                Encoding::PLAIN,
+                PageRange { rows, nulls: 0, bounds, nans: 0 },
+                compressor,
+            )?;
         }
         let (min, max) = bool_bounds(&self.runs);
         chunk.finish(Statistics::boolean(Some(min), Some(max), None, Some(0), false))
@@ -358,7 +390,7 @@ pub(super) fn encode_nulls(
         let mut body = Vec::new();
         push_levels(&page, &mut body);
         let bounds = Some((Vec::new(), Vec::new()));
-        chunk.data_page(&body, Encoding::PLAIN, PageRange { rows, nulls: rows, bounds }, compressor)?;
+        chunk.data_page(&body, Encoding::PLAIN, PageRange { rows, nulls: rows, bounds, nans: 0 }, compressor)?;
     }
     let nulls = Some(rows as u64);
     chunk.finish(match descr.physical_type() {

@@ -2,18 +2,17 @@
 //!
 //! No encoding fits all values: a counter wants differences, a two-decimal gauge a dictionary, noise split bytes, and a
 //! wrong choice doubles or triples the file. So every candidate encodes 4 stretches of 4,096 neighbouring values, and
-//! the smallest result wins. A dictionary *page* of a sample does not scale with the chunk: only the data pages of the
-//! sample are counted, and an estimate of the distinct values is added.
+//! the smallest result wins. The dictionary of a sample does not scale with the chunk: only the keys of the sample are
+//! counted, and an estimate of the distinct values is added. Where zstd hardly makes the winner smaller, the chunk goes
+//! without.
 
-use bytes::Bytes;
+use hashbrown::HashTable;
 use parquet::basic::Encoding;
-use parquet::column::writer::ColumnWriterImpl;
-use parquet::data_type::DataType;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
-use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
+use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::schema::types::ColumnDescPtr;
 
-use super::page_chunk::{Chunk, zstd_level};
+use super::encodings::{delta, hybrid, plain, split};
+use super::page_chunk::{Chunk, Compressor, PageChunk, PageRange, compressed_len};
 use super::{FileError, ROWS_PER_PAGE};
 
 /// Values that a candidate encodes at once.
@@ -22,8 +21,9 @@ const STRETCH: usize = 4096;
 const STRETCHES: usize = 4;
 /// Bytes that a dictionary entry of 8 bytes takes after compression, about.
 const ENTRY_BYTES: usize = 6;
-/// Beyond it the rest of a chunk silently loses its dictionary; the library's default of 1 MiB is 131,072 values.
-const DICTIONARY_BYTES: usize = 64 << 20;
+/// A dictionary that takes at most so many bytes for a double is not compared with whole doubles: zstd would have to make
+/// these four times smaller, and it finds in the keys what it finds in the doubles.
+const DICTIONARY_WINS: usize = 2;
 
 /// How a chunk may be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,132 +38,281 @@ pub(super) enum Choice {
     Split,
 }
 
-/// What integers may become.
-pub(super) const INTEGERS: &[Choice] = &[Choice::Delta, Choice::Dictionary];
-/// What doubles may become.
-pub(super) const DOUBLES: &[Choice] = &[Choice::Plain, Choice::Split, Choice::Dictionary];
-
-/// The properties behind the choices; they are made once per file.
-pub(super) struct ChunkProperties {
-    delta: WriterPropertiesPtr,
-    dictionary: WriterPropertiesPtr,
-    plain: WriterPropertiesPtr,
-    split: WriterPropertiesPtr,
-    ones: Vec<i16>,
+/// A value of 8 bytes.
+pub(super) trait Value: Copy {
+    /// What it may become.
+    const CHOICES: &'static [Choice];
+    /// Its bits.
+    fn bits(self) -> u64;
+    /// The values as numbers, for differences.
+    fn integers(values: &[Self]) -> Option<&[i64]>;
+    /// Smallest and greatest value, and how many are NaN.
+    fn range(values: &[Self]) -> Range<Self>;
+    /// Chunk statistics.
+    fn statistics(range: Range<Self>, nulls: u64) -> Statistics;
 }
 
-impl ChunkProperties {
-    pub(super) fn new() -> Result<Self, FileError> {
-        let compression = zstd_level()?;
-        let base = || {
-            WriterProperties::builder()
-                .set_compression(compression)
-                .set_data_page_row_count_limit(ROWS_PER_PAGE)
-                .set_write_batch_size(ROWS_PER_PAGE)
-                .set_statistics_enabled(EnabledStatistics::Page)
-                .set_dictionary_page_size_limit(DICTIONARY_BYTES)
-        };
-        let flat = |encoding| base().set_dictionary_enabled(false).set_encoding(encoding).build().into();
-        Ok(Self {
-            delta: flat(Encoding::DELTA_BINARY_PACKED),
-            dictionary: base().set_dictionary_enabled(true).build().into(),
-            plain: flat(Encoding::PLAIN),
-            split: flat(Encoding::BYTE_STREAM_SPLIT),
-            ones: Vec::new(),
-        })
+/// What statistics say of some values.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Range<V> {
+    bounds: Option<(V, V)>,
+    nans: u64,
+}
+
+impl Value for i64 {
+    const CHOICES: &'static [Choice] = &[Choice::Delta, Choice::Dictionary];
+
+    fn bits(self) -> u64 {
+        self as u64
     }
 
-    fn of(&self, choice: Choice) -> WriterPropertiesPtr {
-        match choice {
-            Choice::Delta => &self.delta,
-            Choice::Dictionary => &self.dictionary,
-            Choice::Plain => &self.plain,
-            Choice::Split => &self.split,
+    fn integers(values: &[Self]) -> Option<&[i64]> {
+        Some(values)
+    }
+
+    fn range(values: &[Self]) -> Range<Self> {
+        let Some(first) = values.first() else { return Range { bounds: None, nans: 0 } };
+        let wider = |(least, most): (i64, i64), value: &i64| (least.min(*value), most.max(*value));
+        Range { bounds: Some(values.iter().fold((*first, *first), wider)), nans: 0 }
+    }
+
+    fn statistics(range: Range<Self>, nulls: u64) -> Statistics {
+        Statistics::int64(range.bounds.map(|b| b.0), range.bounds.map(|b| b.1), None, Some(nulls), false)
+    }
+}
+
+impl Value for f64 {
+    const CHOICES: &'static [Choice] = &[Choice::Dictionary, Choice::Split, Choice::Plain];
+
+    fn bits(self) -> u64 {
+        self.to_bits()
+    }
+
+    fn integers(_: &[Self]) -> Option<&[i64]> {
+        None
+    }
+
+    /// NaNs have no place in the order, and zeros of both signs are taken for either, as the specification wants it.
+    fn range(values: &[Self]) -> Range<Self> {
+        let (mut least, mut most, mut nans) = (f64::INFINITY, f64::NEG_INFINITY, 0);
+        for value in values {
+            nans += u64::from(value.is_nan());
+            least = if *value < least { *value } else { least };
+            most = if *value > most { *value } else { most };
         }
-        .clone()
+        let signed = |bound: f64, zero: f64| if bound == 0.0 { zero } else { bound };
+        let bounds = (nans < values.len() as u64).then(|| (signed(least, -0.0), signed(most, 0.0)));
+        Range { bounds, nans }
     }
 
-    /// Encodes a chunk. `levels` has one entry per row for an optional column with nulls; without it every row is set.
-    pub(super) fn encode<T: DataType>(
+    fn statistics(range: Range<Self>, nulls: u64) -> Statistics {
+        ValueStatistics::new(range.bounds.map(|b| b.0), range.bounds.map(|b| b.1), None, Some(nulls), false)
+            .with_nan_count(Some(range.nans))
+            .into()
+    }
+}
+
+/// The distinct values of a chunk.
+#[derive(Default)]
+struct Dictionary {
+    entries: Vec<u64>,
+    places: HashTable<u32>,
+    keys: Vec<u32>,
+}
+
+impl Dictionary {
+    /// Distinct values in the order of their first appearance, and the key of every value.
+    fn fill(&mut self, values: impl Iterator<Item = u64>) {
+        let Self { entries, places, keys } = self;
+        entries.clear();
+        places.clear();
+        keys.clear();
+        let mut last = None;
+        for value in values {
+            let key = match last {
+                Some((before, key)) if before == value => key,
+                _ => *places
+                    .entry(
+                        hash(value),
+                        |key| entries.get(*key as usize) == Some(&value),
+                        |key| entries.get(*key as usize).map_or(0, |entry| hash(*entry)),
+                    )
+                    .or_insert(entries.len() as u32)
+                    .get(),
+            };
+            if key as usize == entries.len() {
+                entries.push(value);
+            }
+            last = Some((value, key));
+            keys.push(key);
+        }
+    }
+
+    /// Bits of the greatest key, at least 1: every reader takes 1, not every old one takes 0.
+    fn width(&self) -> u32 {
+        (usize::BITS - self.entries.len().saturating_sub(1).leading_zeros()).max(1)
+    }
+}
+
+/// Spreads numbers over all bits.
+#[inline]
+fn hash(value: u64) -> u64 {
+    let product = u128::from(value ^ 0x9e37_79b9_7f4a_7c15) * 0xf1bb_cdcb_fa53_e0a9;
+    (product >> 64) as u64 ^ product as u64
+}
+
+/// Encodes chunks; keeps its buffers between them.
+#[derive(Default)]
+pub(super) struct ValueEncoder {
+    dictionary: Dictionary,
+    body: Vec<u8>,
+    bits: Vec<u64>,
+}
+
+impl ValueEncoder {
+    /// Encodes a chunk with the candidate that makes the smallest sample. `levels` has one entry per row for an optional
+    /// column with nulls; without it every row is set.
+    pub(super) fn encode_best<V: Value>(
         &mut self,
         descr: &ColumnDescPtr,
-        choice: Choice,
-        values: &[T::T],
-        levels: Option<&[i16]>,
+        values: &[V],
+        levels: Option<&[u32]>,
+        compressor: &mut Compressor,
     ) -> Result<Chunk, FileError> {
-        self.grow_ones(values.len());
-        self.encode_parts::<T>(descr, choice, &[values], levels)
+        let (choice, compress) = self.choose(values, compressor)?;
+        self.encode(descr, choice, compress, values, levels, compressor)
     }
 
-    /// Encodes a chunk with the candidate that makes the smallest sample. `key` tells values apart.
-    pub(super) fn encode_best<T: DataType>(
+    /// The candidate with the smallest estimate, and whether zstd makes it smaller.
+    pub(super) fn choose<V: Value>(
         &mut self,
-        descr: &ColumnDescPtr,
-        candidates: &[Choice],
-        values: &[T::T],
-        levels: Option<&[i16]>,
-        key: impl Fn(&T::T) -> u64,
-    ) -> Result<Chunk, FileError> {
-        let choice = self.choose::<T>(descr, candidates, values, key)?;
-        self.encode::<T>(descr, choice, values, levels)
-    }
-
-    /// The candidate with the smallest estimate.
-    pub(super) fn choose<T: DataType>(
-        &mut self,
-        descr: &ColumnDescPtr,
-        candidates: &[Choice],
-        values: &[T::T],
-        key: impl Fn(&T::T) -> u64,
-    ) -> Result<Choice, FileError> {
+        values: &[V],
+        compressor: &mut Compressor,
+    ) -> Result<(Choice, bool), FileError> {
         let parts = stretches(values);
         let sampled: usize = parts.iter().map(|part| part.len()).sum();
-        self.grow_ones(sampled);
-        let mut best = (usize::MAX, candidates.first().copied().unwrap_or(Choice::Plain));
-        for &choice in candidates {
+        let mut best = (usize::MAX, V::CHOICES.first().copied().unwrap_or(Choice::Plain), true);
+        for &choice in V::CHOICES {
+            let whole = matches!(choice, Choice::Split | Choice::Plain);
+            if whole && best.1 == Choice::Dictionary && best.0 <= DICTIONARY_WINS * sampled {
+                continue;
+            }
             let mut entries = 0;
             if choice == Choice::Dictionary {
-                let distinct = estimate_distinct(values, &key);
+                let distinct = estimate_distinct(values);
                 // A dictionary of almost every value cannot win and is the slowest to try.
                 if distinct > values.len() / 5 * 4 {
                     continue;
                 }
                 entries = distinct * ENTRY_BYTES * sampled / values.len().max(1);
             }
-            let chunk = self.encode_parts::<T>(descr, choice, &parts, None)?;
-            let metadata = &chunk.close.metadata;
-            let dictionary = metadata.dictionary_page_offset().map_or(0, |at| metadata.data_page_offset() - at);
-            let size = chunk.bytes.len() - usize::try_from(dictionary).unwrap_or(0) + entries;
+            self.body.clear();
+            match choice {
+                Choice::Dictionary => {
+                    self.dictionary.fill(parts.iter().flat_map(|part| part.iter().map(|value| value.bits())));
+                    hybrid(&self.dictionary.keys, self.dictionary.width(), &mut self.body);
+                }
+                _ => parts.iter().for_each(|part| push_values(choice, part, &mut self.bits, &mut self.body)),
+            }
+            let small = compressed_len(&self.body, compressor)?;
+            // The entries of a dictionary shrink even where its keys do not.
+            let compress = choice == Choice::Dictionary || small < self.body.len() / 128 * 127;
+            let size = small + entries;
             if size < best.0 {
-                best = (size, choice);
+                best = (size, choice, compress);
             }
         }
-        Ok(best.1)
+        Ok((best.1, best.2))
     }
 
-    fn grow_ones(&mut self, rows: usize) {
-        if self.ones.len() < rows {
-            self.ones.resize(rows, 1);
-        }
-    }
-
-    fn encode_parts<T: DataType>(
-        &self,
+    /// Encodes a chunk in one way.
+    pub(super) fn encode<V: Value>(
+        &mut self,
         descr: &ColumnDescPtr,
         choice: Choice,
-        parts: &[&[T::T]],
-        levels: Option<&[i16]>,
+        compress: bool,
+        values: &[V],
+        levels: Option<&[u32]>,
+        compressor: &mut Compressor,
     ) -> Result<Chunk, FileError> {
-        let mut sink = TrackedWrite::new(Vec::new());
-        let pages = Box::new(SerializedPageWriter::new(&mut sink));
-        let mut writer = ColumnWriterImpl::<T>::new(descr.clone(), self.of(choice), pages);
-        for part in parts {
-            let ones = || self.ones.get(..part.len());
-            let levels = if descr.max_def_level() == 0 { None } else { levels.or_else(ones) };
-            writer.write_batch(part, levels, None).map_err(FileError::writing)?;
+        let mut chunk = if compress { PageChunk::new(descr.clone()) } else { PageChunk::plain(descr.clone()) };
+        if choice == Choice::Dictionary {
+            self.dictionary.fill(values.iter().map(|value| value.bits()));
+            self.body.clear();
+            plain(&self.dictionary.entries, &mut self.body);
+            chunk.dictionary_page(&self.body, self.dictionary.entries.len(), compressor)?;
         }
-        let close = writer.close().map_err(FileError::writing)?;
-        Ok(Chunk { bytes: Bytes::from(sink.into_inner().map_err(FileError::writing)?), close })
+        let rows = levels.map_or(values.len(), <[u32]>::len);
+        let (mut first, mut row, mut all) = (0, 0, None::<Range<V>>);
+        while row < rows {
+            let page_rows = ROWS_PER_PAGE.min(rows - row);
+            let levels = levels.and_then(|levels| levels.get(row..row + page_rows));
+            let set = levels.map_or(page_rows, |levels| levels.iter().sum::<u32>() as usize);
+            let page = values.get(first..first + set).ok_or(FileError::Batch("a column has too few values"))?;
+            self.body.clear();
+            if descr.max_def_level() > 0 {
+                push_levels(levels, page_rows, &mut self.body);
+            }
+            let encoding = match choice {
+                Choice::Dictionary => {
+                    let width = self.dictionary.width();
+                    self.body.push(width as u8);
+                    hybrid(self.dictionary.keys.get(first..first + set).unwrap_or_default(), width, &mut self.body);
+                    Encoding::RLE_DICTIONARY
+                }
+                Choice::Delta => Encoding::DELTA_BINARY_PACKED,
+                Choice::Plain => Encoding::PLAIN,
+                Choice::Split => Encoding::BYTE_STREAM_SPLIT,
+            };
+            if choice != Choice::Dictionary {
+                push_values(choice, page, &mut self.bits, &mut self.body);
+            }
+            let found = V::range(page);
+            let bytes = |value: V| value.bits().to_le_bytes().to_vec();
+            let bounds = match found.bounds {
+                Some((least, most)) => Some((bytes(least), bytes(most))),
+                None if set == 0 => Some((Vec::new(), Vec::new())),
+                None => None,
+            };
+            let range = PageRange { rows: page_rows, nulls: page_rows - set, bounds, nans: found.nans };
+            chunk.data_page(&self.body, encoding, range, compressor)?;
+            all = Some(all.map_or(found, |all| all.with(found)));
+            (first, row) = (first + set, row + page_rows);
+        }
+        let all = all.unwrap_or(Range { bounds: None, nans: 0 });
+        chunk.finish(V::statistics(all, (rows - values.len()) as u64))
+    }
+}
+
+impl<V: Value> Range<V> {
+    fn with(self, other: Self) -> Self {
+        let ends: Vec<V> = [self.bounds, other.bounds].into_iter().flatten().flat_map(|(a, b)| [a, b]).collect();
+        Self { bounds: V::range(&ends).bounds, nans: self.nans + other.nans }
+    }
+}
+
+/// The definition levels of a page; `None`: all are set.
+fn push_levels(levels: Option<&[u32]>, rows: usize, out: &mut Vec<u8>) {
+    let at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    match levels {
+        Some(levels) => hybrid(levels, 1, out),
+        None => super::encodings::push_run(1, rows, 1, out),
+    }
+    let len = (out.len() - at - 4) as u32;
+    if let Some(prefix) = out.get_mut(at..at + 4) {
+        prefix.copy_from_slice(&len.to_le_bytes());
+    }
+}
+
+fn push_values<V: Value>(choice: Choice, values: &[V], bits: &mut Vec<u64>, out: &mut Vec<u8>) {
+    match (choice, V::integers(values)) {
+        (Choice::Delta, Some(integers)) => delta(integers, out),
+        _ => {
+            bits.clear();
+            bits.extend(values.iter().map(|value| value.bits()));
+            if choice == Choice::Split { split(bits, out) } else { plain(bits, out) }
+        }
     }
 }
 
@@ -177,9 +326,9 @@ fn stretches<V>(values: &[V]) -> Vec<&[V]> {
 }
 
 /// Distinct values by the Chao1 estimate over a strided sample: d + f1² / 2 f2, where f1 values were seen once and f2 twice.
-fn estimate_distinct<V>(values: &[V], key: &impl Fn(&V) -> u64) -> usize {
-    let stride = values.len().div_ceil(STRETCH * STRETCHES).max(1);
-    let mut keys: Vec<u64> = values.iter().step_by(stride).map(key).collect();
+fn estimate_distinct<V: Value>(values: &[V]) -> usize {
+    let stride = values.len().div_ceil(STRETCH).max(1);
+    let mut keys: Vec<u64> = values.iter().step_by(stride).map(|value| value.bits()).collect();
     keys.sort_unstable();
     let (mut distinct, mut once, mut twice) = (0usize, 0usize, 0usize);
     for equal in keys.chunk_by(|a, b| a == b) {

@@ -13,7 +13,7 @@ use tsdb_ark::model::{Cell, KeyLayout};
 use tsdb_ark::parquet_file::PointsReader;
 
 use crate::bed::Bed;
-use crate::mix::{FAMILY, METRICS, Mix, Row, names, region_splits};
+use crate::mix::{FAMILY, Mix, Row, names, region_splits};
 use crate::wire::{PutBatch, Skipped, Wire};
 
 /// Bytes and rows of a batch and bytes of a page, as backup and restore have them.
@@ -66,7 +66,7 @@ impl Cluster {
         self.on_connections(|wire| {
             loop {
                 let metric = next.fetch_add(1, Ordering::Relaxed) as u32;
-                if metric >= METRICS {
+                if metric >= mix.metrics {
                     return;
                 }
                 let (mut rows, mut row, mut batch) = (mix.metric(metric), Row::default(), PutBatch::default());
@@ -91,12 +91,18 @@ impl Cluster {
 
     fn fill_uids(&self, mix: &Mix, uids: &str) {
         let (mut batch, written) = (PutBatch::default(), 1_700_000_000_000);
-        for (kind, uid, name) in names(mix.hosts) {
+        let mut wire = Wire::open(&self.gateway);
+        for (kind, uid, name) in names(mix) {
             let qualifier = kind.qualifier().as_bytes();
             batch.push(name.as_bytes(), b"id", qualifier, written, &uid);
             batch.push(&uid, b"name", qualifier, written, name.as_bytes());
+            if batch.rows() >= BATCH_ROWS {
+                wire.put(&batch.take(uids));
+            }
         }
-        Wire::open(&self.gateway).put(&batch.take(uids));
+        if batch.rows() > 0 {
+            wire.put(&batch.take(uids));
+        }
     }
 
     /// Runs the same work on a thread per connection.

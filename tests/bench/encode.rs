@@ -1,19 +1,18 @@
 //! From the bytes of replies to a points file, without a gateway and on one thread: what the library alone can do, and
 //! how large its files are.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use tsdb_ark::cluster::parse_page;
-use tsdb_ark::codec::{Decoder, describe_series, prove};
+use tsdb_ark::codec::{Decoder, SeriesNamer, prove};
 use tsdb_ark::columnar::{TableRows, sort_points};
 use tsdb_ark::model::{
-    CellBlock, FileKind, KeyLayout, PointBatch, SeriesRow, TableKind, Tally, TypedRows, UidNames, hex,
+    CellBlock, FileKind, KeyLayout, LabelTable, PointBatch, SeriesRows, SeriesTable, TableKind, Tally, TypedRows,
+    UidNames,
 };
 use tsdb_ark::parquet_file::{PointsWriter, TableWriter};
 
-use crate::mix::{METRICS, Mix, Row, uid_names};
+use crate::mix::{Mix, Row, uid_names};
 use crate::wire::PageReply;
 
 const PAGE_BYTES: usize = 4 << 20;
@@ -37,59 +36,65 @@ pub struct Encoded {
 
 /// Encodes the points of a mix.
 pub fn encode(mix: &Mix) -> Encoded {
-    let mut pages = pages(mix);
-    let names = uid_names(mix.hosts);
-    let mut best: Option<Run> = None;
-    for _ in 0..RUNS {
-        let run = Run::of(&mut pages, &names, mix);
-        if best.as_ref().is_none_or(|best| run.seconds() < best.seconds()) {
-            best = Some(run);
-        }
-    }
-    let best = best.expect("there are runs");
+    let mut pages = Pages::of(mix);
     let points = mix.points() as f64;
-    let (all, write_times) = best.sizes();
-    Encoded {
-        mpoints_per_core: points / 1e6 / best.seconds(),
-        bytes_per_point: all as f64 / points,
-        bytes_without: (all - write_times) as f64 / points,
-        stages: best.stages.map(|seconds| seconds / (points / 1e6)),
-    }
+    let runs = (0..RUNS).map(|_| {
+        let run = Run::of(&mut pages, mix);
+        let (all, write_times) = run.sizes();
+        Encoded {
+            mpoints_per_core: points / 1e6 / run.seconds(),
+            bytes_per_point: all as f64 / points,
+            bytes_without: (all - write_times) as f64 / points,
+            stages: run.stages.map(|seconds| seconds / (points / 1e6)),
+        }
+    });
+    runs.max_by(|a, b| a.mpoints_per_core.total_cmp(&b.mpoints_per_core)).expect("there are runs")
 }
 
-/// The replies of a gateway that is asked for the whole table.
-fn pages(mix: &Mix) -> Vec<Vec<u8>> {
-    let (mut pages, mut reply, mut row) = (Vec::new(), PageReply::default(), Row::default());
-    for metric in 0..METRICS {
-        let mut rows = mix.metric(metric);
-        while rows.next(&mut row) {
-            reply.push(&row);
-            if reply.len() >= PAGE_BYTES {
-                pages.push(reply.take());
+/// The replies of a gateway that is asked for the whole table, and the names of its UIDs.
+pub struct Pages {
+    replies: Vec<Vec<u8>>,
+    names: UidNames,
+}
+
+impl Pages {
+    /// Makes the replies.
+    pub fn of(mix: &Mix) -> Pages {
+        let (mut replies, mut reply, mut row) = (Vec::new(), PageReply::default(), Row::default());
+        for metric in 0..mix.metrics {
+            let mut rows = mix.metric(metric);
+            while rows.next(&mut row) {
+                reply.push(&row);
+                if reply.len() >= PAGE_BYTES {
+                    replies.push(reply.take());
+                }
             }
         }
+        replies.push(reply.take());
+        Pages { replies, names: uid_names(mix) }
     }
-    pages.push(reply.take());
-    pages
 }
 
 /// One pass over all pages.
-struct Run {
+pub struct Run<'a> {
+    names: &'a UidNames,
     clock: f64,
     stages: [f64; 5],
     points: Vec<u8>,
-    series: Vec<SeriesRow>,
+    series: SeriesTable,
 }
 
-impl Run {
-    fn of(pages: &mut [Vec<u8>], names: &UidNames, mix: &Mix) -> Run {
+impl<'a> Run<'a> {
+    /// Encodes all pages.
+    pub fn of(pages: &'a mut Pages, mix: &Mix) -> Run<'a> {
+        let Pages { replies, names } = pages;
         let layout = KeyLayout::default();
-        let mut run = Run { clock: cpu_seconds(), stages: [0.0; 5], points: Vec::new(), series: Vec::new() };
+        let mut run =
+            Run { names, clock: cpu_seconds(), stages: [0.0; 5], points: Vec::new(), series: SeriesTable::new() };
         let mut writer = PointsWriter::new(Vec::new(), layout.metric_width, "tsdb", Vec::new()).expect("a points file");
         let mut decoder = Decoder::new(TableKind::Data, layout, None);
         let (mut block, mut rows, mut tally) = (CellBlock::new(), TypedRows::default(), Tally::default());
-        let mut known = HashMap::new();
-        for page in pages {
+        for page in replies {
             block.clear();
             std::mem::swap(block.bytes_mut(), page);
             assert!(parse_page(&mut block), "a page is not what a gateway would send");
@@ -99,11 +104,11 @@ impl Run {
             run.lap(1);
             if rows.points.len() >= BATCH_POINTS {
                 let batch = decoder.take_points(&mut rows);
-                run.batch(batch, &mut writer, names, &mut known);
+                run.batch(batch, &mut writer);
             }
         }
         let batch = decoder.take_points(&mut rows);
-        run.batch(batch, &mut writer, names, &mut known);
+        run.batch(batch, &mut writer);
         assert_eq!((tally.cells, tally.points), (mix.cells(), mix.points()), "cells or points are missing");
         assert!(rows.raw.is_empty(), "a cell was not understood");
         let (bytes, summary) = writer.finish().expect("a points file");
@@ -113,30 +118,23 @@ impl Run {
         run
     }
 
-    fn batch(
-        &mut self,
-        batch: PointBatch,
-        writer: &mut PointsWriter<Vec<u8>>,
-        names: &UidNames,
-        known: &mut HashMap<Vec<u8>, i64>,
-    ) {
+    fn batch(&mut self, batch: PointBatch, writer: &mut PointsWriter<Vec<u8>>) {
         let layout = KeyLayout::default();
-        let batch = sort_points(batch, layout.metric_width);
+        let batch = sort_points(batch);
         self.lap(2);
         prove(&batch, &layout.into()).expect("the points rebuild");
         self.lap(3);
-        let labels: Vec<_> = batch.series.iter().map(|tsuid| describe_series(tsuid, &layout, names)).collect();
-        let mut ids = Vec::with_capacity(labels.len());
-        for (tsuid, label) in batch.series.iter().zip(&labels) {
-            let next = known.len() as i64;
-            let id = *known.entry(tsuid.clone()).or_insert(next);
-            if id == next {
-                self.series.push(SeriesRow { series_id: id, tsuid: hex(tsuid), label: label.clone() });
-            }
-            ids.push(id);
-        }
+        let labels = self.labels(&batch.series);
+        let ids: Vec<i64> = batch.series.iter().map(|tsuid| i64::from(self.series.index_of(tsuid))).collect();
         writer.write(&batch, &labels, &ids).expect("a points file");
         self.lap(4);
+    }
+
+    fn labels(&self, series: &SeriesTable) -> LabelTable {
+        let (mut labels, layout) = (LabelTable::new(), KeyLayout::default());
+        let mut namer = SeriesNamer::new(&layout, self.names);
+        series.iter().for_each(|tsuid| assert!(namer.name(tsuid, &mut labels), "a UID has no name"));
+        labels
     }
 
     /// Adds the CPU time since the last lap to a stage.
@@ -153,7 +151,10 @@ impl Run {
     /// Bytes of the files, and of them those of the write times.
     fn sizes(&self) -> (u64, u64) {
         let mut table = TableWriter::new(FileKind::Series, Vec::new(), Vec::new()).expect("a series table");
-        table.write(TableRows::Series(&self.series)).expect("a series table");
+        let (chosen, ids): (Vec<u32>, Vec<i64>) = (0..self.series.len() as u32).map(|id| (id, i64::from(id))).unzip();
+        let labels = &self.labels(&self.series);
+        let rows = SeriesRows { chosen: &chosen, ids: &ids, series: &self.series, labels };
+        table.write(TableRows::Series(rows)).expect("a series table");
         let (_, summary) = table.finish().expect("a series table");
         let file = SerializedFileReader::new(Bytes::from(self.points.clone())).expect("a points file");
         let chunks = file.metadata().row_groups().iter().flat_map(|group| group.columns());

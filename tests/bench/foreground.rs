@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::ark;
 use crate::cluster::Cluster;
 use crate::figures::{Aim, Figures, median};
-use crate::mix::{METRICS, Mix, Row};
+use crate::mix::{Mix, Row};
 use crate::wire::Wire;
 
 /// Between the beginnings of two gets of one reader.
@@ -104,7 +104,7 @@ fn canary(log: &str, figures: &mut Figures) {
 /// Row keys from all over the table, in an order that is not that of the table.
 fn keys(mix: &Mix) -> Vec<Vec<u8>> {
     let mut keys = Vec::new();
-    for metric in 0..METRICS {
+    for metric in 0..mix.metrics {
         let (mut rows, mut row, mut number) = (mix.metric(metric), Row::default(), 0);
         while rows.next(&mut row) {
             number += 1;

@@ -4,8 +4,12 @@
 //! |---|---|
 //! | `drain_ratio_*` | wall time of `tsdb-ark backup` over that of a loop on as many connections which skips through the same tables; medians of alternating runs |
 //! | `encode_*` | million points per CPU second of one thread from the bytes of a reply to a points file, proof included |
+//! | `instructions_per_point_*` | the same in instructions, as callgrind counts them; `cardinality`: a series has 3 rows of 2 points |
 //! | `bytes_per_point_*` | points file and series table; `without`: of compacted rows, less the columns of write times |
 //! | `peak_rss_mib` | the most that any backup, restore or verify held |
+//! | `verify_written_cpu_ratio_*` | CPU time of a backup with `--verify-written`, which decodes every file that it wrote, over that of one which decodes one in 16 |
+//! | `bytes_touched_*` | share of the bytes of all points files that is read to find one metric, one series: catalogue, statistics and page index |
+//! | `cardinality_*` | a table of one metric and so many series, with 3 rows of 2 single points each: CPU of a backup per row, bytes of all its Parquet files per point, memory |
 //! | `restore_ratio*` | wall time of `tsdb-ark restore`, which creates its table, over that of a loop which puts the same batches, encoded before; medians of alternating runs |
 //! | `foreground_*` | with `--foreground`: percentiles of the latency of point gets alone and beside a backup with `--back-off` off, by default, and sharper; wall times of those backups, and of some without readers, over those with back-off off |
 //!
@@ -21,6 +25,8 @@ mod cluster;
 mod encode;
 mod figures;
 mod foreground;
+mod instructions;
+mod lookup;
 mod mix;
 mod wire;
 
@@ -29,6 +35,7 @@ use std::path::{Path, PathBuf};
 use cluster::{Cluster, batches};
 use encode::encode;
 use figures::{Aim, Figures, median};
+use lookup::{Wanted, look_up};
 use mix::{Form, Mix};
 
 /// What is asked for.
@@ -36,6 +43,7 @@ struct Options {
     json: Option<PathBuf>,
     single: u64,
     compacted: u64,
+    series: u32,
     runs: usize,
     connections: usize,
     /// Without a cluster: the figures of the library alone.
@@ -44,7 +52,7 @@ struct Options {
     foreground: bool,
 }
 
-const USAGE: &str = "bench.sh [--json FILE] [--points-single N] [--points-compacted N] [--runs N] [--connections N] [--offline | --foreground]";
+const USAGE: &str = "bench.sh [--json FILE] [--points-single N] [--points-compacted N] [--series N] [--runs N] [--connections N] [--offline | --foreground]";
 
 fn usage(what: &str) -> ! {
     eprintln!("{what}\nusage: {USAGE}");
@@ -57,6 +65,7 @@ impl Options {
             json: None,
             single: 5_000_000,
             compacted: 50_000_000,
+            series: 1_000_000,
             runs: 3,
             connections: 4,
             offline: false,
@@ -72,10 +81,16 @@ impl Options {
                 "--json" => options.json = arguments.next().map(PathBuf::from),
                 "--points-single" => options.single = number(),
                 "--points-compacted" => options.compacted = number(),
+                "--series" => options.series = number() as u32,
                 "--runs" => options.runs = number() as usize,
                 "--connections" => options.connections = number() as usize,
                 "--offline" => options.offline = true,
                 "--foreground" => options.foreground = true,
+                // Under callgrind.
+                "--count" => {
+                    instructions::count(&arguments.next().unwrap_or_default());
+                    std::process::exit(0);
+                }
                 // Added by cargo.
                 "--bench" => {}
                 _ => usage(&format!("unknown argument {argument}")),
@@ -91,6 +106,7 @@ fn main() {
     if options.foreground {
         users(&options, &mut figures);
     } else {
+        count_instructions(&mut figures);
         library(&options, &mut figures);
     }
     if !options.offline && !options.foreground {
@@ -127,6 +143,16 @@ fn library(options: &Options, figures: &mut Figures) {
     }
 }
 
+/// Instructions per point.
+fn count_instructions(figures: &mut Figures) {
+    for name in instructions::COUNTED {
+        match instructions::per_point(name) {
+            Some(count) => figures.add(format!("instructions_per_point_{name}"), count, Aim::None),
+            None => eprintln!("  without valgrind there are no instructions_per_point"),
+        }
+    }
+}
+
 /// Everything that needs a cluster.
 fn end_to_end(options: &Options, figures: &mut Figures) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench");
@@ -140,8 +166,25 @@ fn end_to_end(options: &Options, figures: &mut Figures) {
         rss = rss.max(case.backups(figures)).max(case.restores(figures)).max(case.verification(figures));
         case.drop_tables();
     }
+    cardinality(&cluster, options.series, &folder, figures);
     figures.add("peak_rss_mib", rss, Aim::Most(512.0));
     std::fs::remove_dir_all(&folder).expect("the backups can be removed");
+}
+
+/// A table of many short series.
+fn cardinality(cluster: &Cluster, series: u32, folder: &Path, figures: &mut Figures) {
+    let mix = Mix::of_series(series);
+    eprintln!("writing {} points of {series} series", mix.points());
+    let (data, uids) = ("series-tsdb", "series-tsdb-uid");
+    cluster.fill(&mix, data, uids);
+    let (points, rows) = (mix.points(), mix.points() / u64::from(mix.per_row));
+    let backup = ark::backup(cluster, &folder.join("series"), data, uids);
+    let written = backup.json["bytes_written"].as_f64().unwrap_or_default();
+    figures.add("cardinality_cpu_us_per_row", backup.cpu * 1e6 / rows as f64, Aim::Most(2.5));
+    figures.add("cardinality_bytes_per_point", written / points as f64, Aim::Most(9.0));
+    figures.add("cardinality_peak_rss_mib", backup.rss_mib(), Aim::Most(512.0));
+    cluster.drop_table(data);
+    cluster.drop_table(uids);
 }
 
 /// What users of the cluster feel of a backup.
@@ -211,10 +254,28 @@ impl<'a> Case<'a> {
         figures.add(key, backup / drain, Aim::Most(most));
         figures.add(format!("drain_seconds_{name}"), drain, Aim::None);
         figures.add(format!("backup_seconds_{name}"), backup, Aim::None);
-        figures.add(format!("backup_cpu_seconds_{name}"), median(cpu), Aim::None);
+        let default_cpu = median(cpu);
+        figures.add(format!("backup_cpu_seconds_{name}"), default_cpu, Aim::None);
         figures.add(format!("backup_bytes_per_point_{name}"), written / self.mix.points() as f64, Aim::None);
+        self.look_up(figures);
+        let verified = ark::backup_with(self.cluster, &self.repository, &self.data, &self.uids, &["--verify-written"]);
+        figures.add(format!("verify_written_cpu_ratio_{name}"), verified.cpu / default_cpu, Aim::None);
+        rss = rss.max(verified.rss_mib());
         figures.add(format!("wire_mib_{name}"), wire as f64 / f64::from(1 << 20), Aim::None);
         rss
+    }
+
+    /// Looks for one metric, and for one series.
+    fn look_up(&self, figures: &mut Figures) {
+        let (metric, tsuid, of_series) = self.mix.one_series();
+        for (what, tsuid, expected) in
+            [("metric", None, of_series * u64::from(self.mix.hosts)), ("series", Some(tsuid.as_str()), of_series)]
+        {
+            let (found, touched, stored) = look_up(&self.backup, &Wanted { metric: &metric, tsuid });
+            assert_eq!(found, expected, "points of one {what}");
+            let aim = if tsuid.is_some() { Aim::Most(0.02) } else { Aim::None };
+            figures.add(format!("bytes_touched_{what}_{}", self.name), touched as f64 / stored as f64, aim);
+        }
     }
 
     /// Restores and bare put loops in turn; returns the most memory.

@@ -6,10 +6,10 @@
 
 use tsdb_ark::model::{UidKind, UidNames};
 
-/// Metrics; their UIDs are 1 to 10.
-pub const METRICS: u32 = 10;
-/// Points of a row: one every [`STEP`] seconds.
-pub const PER_ROW: u32 = 360;
+/// Metrics of the mix; their UIDs are 1 to 10.
+const METRICS: u32 = 10;
+/// Points of a row of the mix: one every [`STEP`] seconds.
+const PER_ROW: u32 = 360;
 /// The family of points.
 pub const FAMILY: &[u8] = b"t";
 const STEP: u32 = 10;
@@ -33,10 +33,16 @@ pub struct Mix {
     pub form: Form,
     /// Each time moves by up to a second.
     pub jitter: bool,
+    /// Metrics.
+    pub metrics: u32,
     /// Series of each metric.
     pub hosts: u32,
+    /// Tags of each series.
+    pub tags: usize,
     /// Rows of each series.
     pub hours: u32,
+    /// Points of a row.
+    pub per_row: u32,
 }
 
 impl Mix {
@@ -44,17 +50,23 @@ impl Mix {
     pub fn new(form: Form, points: u64) -> Self {
         let rows = (points / u64::from(METRICS * PER_ROW)).max(1);
         let hosts = rows.min(MOST_HOSTS);
-        Self { form, jitter: false, hosts: hosts as u32, hours: rows.div_ceil(hosts) as u32 }
+        let hours = rows.div_ceil(hosts) as u32;
+        Self { form, jitter: false, metrics: METRICS, hosts: hosts as u32, tags: TAGS.len(), hours, per_row: PER_ROW }
+    }
+
+    /// One metric of many short series: three rows of two points each, a tag alone.
+    pub fn of_series(hosts: u32) -> Self {
+        Self { form: Form::Single, jitter: false, metrics: 1, hosts, tags: 1, hours: 3, per_row: 2 }
     }
 
     /// Points in all.
     pub fn points(&self) -> u64 {
-        u64::from(METRICS * PER_ROW) * u64::from(self.hosts) * u64::from(self.hours)
+        u64::from(self.metrics * self.per_row) * u64::from(self.hosts) * u64::from(self.hours)
     }
 
     /// Cells in all.
     pub fn cells(&self) -> u64 {
-        if self.form == Form::Single { self.points() } else { self.points() / u64::from(PER_ROW) }
+        if self.form == Form::Single { self.points() } else { self.points() / u64::from(self.per_row) }
     }
 
     /// The rows of a metric, in key order.
@@ -66,10 +78,18 @@ impl Mix {
         Rows { mix: *self, metric, random, series, next: 0, values: Vec::new() }
     }
 
+    /// Metric and TSUID in hex of a series in the middle, and its points.
+    pub fn one_series(&self) -> (String, String, u64) {
+        let (metric, host) = (self.metrics / 2, self.hosts / 2);
+        let tags = self.tags_of(host).flat_map(|(tagk, tagv)| [uid(tagk), uid(tagv)].concat());
+        let tsuid: String = uid(metric + 1).into_iter().chain(tags).map(|byte| format!("{byte:02X}")).collect();
+        (metric_name(metric), tsuid, u64::from(self.per_row) * u64::from(self.hours))
+    }
+
     /// Keys that cut the table into `pieces` of equal size per metric, the first of each metric included.
     pub fn cuts(&self, pieces: u32) -> Vec<Vec<u8>> {
         let hours = (0..pieces).map(|piece| self.hours * piece / pieces);
-        let mut keys: Vec<Vec<u8>> = (0..METRICS)
+        let mut keys: Vec<Vec<u8>> = (0..self.metrics)
             .flat_map(|metric| hours.clone().map(move |hour| key_start(metric, FIRST_HOUR + hour * 3600)))
             .collect();
         keys.dedup();
@@ -132,14 +152,14 @@ impl Rows {
         self.next += 1;
         let base = FIRST_HOUR + hour * 3600;
         row.key = key_start(self.metric, base);
-        for (tagk, tagv) in tags(host) {
+        for (tagk, tagv) in self.mix.tags_of(host) {
             row.key.extend(uid(tagk));
             row.key.extend(uid(tagv));
         }
         row.bytes.clear();
         row.cells.clear();
         self.values.clear();
-        (0..PER_ROW).for_each(|point| self.point(point, base, host, row));
+        (0..self.mix.per_row).for_each(|point| self.point(point, base, host, row));
         if self.mix.form == Form::Compacted {
             // The trailing byte says that all times are in seconds.
             self.values.push(0);
@@ -225,9 +245,20 @@ fn key_start(metric: u32, base: u32) -> Vec<u8> {
     key
 }
 
-/// Tag keys and values of a series by UID, in the order of the row key.
-fn tags(host: u32) -> [(u32, u32); 5] {
-    [(1, 1000 + host), (2, 1 + host % 7), (3, 100), (4, 200 + host % 21), (5, 300 + host % 14)]
+/// The names of tag keys; their UIDs are 1 to 5.
+const TAGS: [&str; 5] = ["host", "dc", "env", "rack", "role"];
+
+impl Mix {
+    /// Tag keys and values of a series by UID, in the order of the row key.
+    fn tags_of(&self, host: u32) -> impl Iterator<Item = (u32, u32)> + use<> {
+        [(1, 1000 + host), (2, 1 + host % 7), (3, 100), (4, 200 + host % 21), (5, 300 + host % 14)]
+            .into_iter()
+            .take(self.tags)
+    }
+}
+
+fn metric_name(metric: u32) -> String {
+    format!("sys.metric.{metric}")
 }
 
 fn tagv_name(uid: u32) -> String {
@@ -241,20 +272,18 @@ fn tagv_name(uid: u32) -> String {
 }
 
 /// All names: kind, UID and name.
-pub fn names(hosts: u32) -> Vec<(UidKind, Vec<u8>, String)> {
-    let mut names: Vec<_> = (0..METRICS).map(|m| (UidKind::Metric, uid(m + 1), format!("sys.metric.{m}"))).collect();
-    let keys = ["host", "dc", "env", "rack", "role"];
-    names.extend((1..).zip(keys).map(|(number, name)| (UidKind::Tagk, uid(number), name.to_owned())));
-    let mut values: Vec<u32> = (0..hosts).flat_map(|host| tags(host).map(|(_, tagv)| tagv)).collect();
+pub fn names(mix: &Mix) -> Vec<(UidKind, Vec<u8>, String)> {
+    let metrics = (0..mix.metrics).map(|m| (UidKind::Metric, uid(m + 1), metric_name(m)));
+    let keys = (1..).zip(TAGS).map(|(number, name)| (UidKind::Tagk, uid(number), name.to_owned()));
+    let mut values: Vec<u32> = (0..mix.hosts).flat_map(|host| mix.tags_of(host).map(|(_, tagv)| tagv)).collect();
     values.sort_unstable();
     values.dedup();
-    names.extend(values.into_iter().map(|tagv| (UidKind::Tagv, uid(tagv), tagv_name(tagv))));
-    names
+    metrics.chain(keys).chain(values.into_iter().map(|tagv| (UidKind::Tagv, uid(tagv), tagv_name(tagv)))).collect()
 }
 
 /// The names as the codec wants them.
-pub fn uid_names(hosts: u32) -> UidNames {
+pub fn uid_names(mix: &Mix) -> UidNames {
     let mut all = UidNames::new();
-    names(hosts).iter().for_each(|(kind, uid, name)| all.insert(*kind, uid, name));
+    names(mix).iter().for_each(|(kind, uid, name)| all.insert(*kind, uid, name));
     all
 }

@@ -9,7 +9,7 @@
 use std::time::Instant;
 
 use tsdb_ark::columnar::sort_points;
-use tsdb_ark::model::{Form, PointBatch, Segment, SeriesLabel, WriteTime};
+use tsdb_ark::model::{Form, LabelTable, PointBatch, Segment, SeriesLabel, WriteTime};
 use tsdb_ark::parquet_file::{PointsReader, PointsWriter};
 
 struct Random(u64);
@@ -112,9 +112,8 @@ fn batches(case: &Case) -> Vec<(PointBatch, Vec<u32>)> {
         for hour in 0..case.hours {
             for host in 0..case.hosts {
                 let place = *places[host as usize].get_or_insert_with(|| {
-                    batch.series.push(tsuid(metric, host));
                     ids.push(metric * case.hosts + host);
-                    batch.series.len() as u32 - 1
+                    batch.series.index_of(&tsuid(metric, host))
                 });
                 push_row(case, &mut random, &mut series[host as usize], hour, host, place, &mut batch);
                 if batch.len() >= 1 << 20 {
@@ -221,11 +220,11 @@ fn run(case: &Case) -> ((f64, f64, f64), (u64, u64, u64)) {
     let mut writer = PointsWriter::new(Vec::new(), 3, "tsdb", Vec::new()).unwrap();
     let (mut sort, mut encode) = (0.0, 0.0);
     for (batch, ids) in batches(case) {
-        let labels: Vec<SeriesLabel> = ids.iter().map(|id| label(*id, case.hosts)).collect();
+        let labels: LabelTable = ids.iter().map(|id| label(*id, case.hosts)).collect();
         // As a backup numbers them: 37 random bits of the attempt, then the number.
         let numbers: Vec<i64> = ids.iter().map(|id| 0x12_3456_789a << 26 | i64::from(*id)).collect();
         let start = Instant::now();
-        let batch = sort_points(batch, 3);
+        let batch = sort_points(batch);
         sort += start.elapsed().as_secs_f64();
         let start = Instant::now();
         writer.write(&batch, &labels, &numbers).unwrap();

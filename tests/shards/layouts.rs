@@ -47,7 +47,8 @@ fn read_back(repository: &Repository) -> BTreeSet<Point> {
         let mut reader = PointsReader::open(Bytes::from(std::fs::read(path).unwrap())).unwrap();
         while let Some(batch) = reader.next_group().unwrap() {
             for segment in &batch.segments {
-                let tsuid: String = batch.series[segment.series as usize].iter().map(|b| format!("{b:02X}")).collect();
+                let tsuid: String =
+                    batch.series.get(segment.series as usize).unwrap().iter().map(|b| format!("{b:02X}")).collect();
                 let (metric, value) = names[&tsuid].clone();
                 for at in 0..segment.len {
                     let point = batch.ints[segment.int_start + at];

@@ -121,7 +121,9 @@ fn points(folder: &Path) -> Vec<(Vec<u8>, i64)> {
         while let Some(batch) = reader.next_group().unwrap() {
             for segment in &batch.segments {
                 let times = &batch.timestamps[segment.start..segment.start + segment.len];
-                found.extend(times.iter().map(|time| (batch.series[segment.series as usize].to_vec(), *time)));
+                found.extend(
+                    times.iter().map(|time| (batch.series.get(segment.series as usize).unwrap().to_vec(), *time)),
+                );
             }
             count += batch.timestamps.len() as u64;
         }

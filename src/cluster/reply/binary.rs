@@ -94,31 +94,31 @@ impl Protocol for Binary {
 
     #[inline]
     fn usual_cell(input: &mut Input<'_>) -> Option<WireCell> {
-        let mut ahead = *input;
-        let family = usual_bytes(&mut ahead, 1)?;
-        let qualifier = usual_bytes(&mut ahead, 2)?;
-        let value = usual_bytes(&mut ahead, 3)?;
-        let (timestamp, kind, length) = match *ahead.rest().first_chunk::<16>()? {
+        let (bytes, base) = (input.within(), u32::try_from(input.at()).ok()?);
+        let (family, at) = usual_bytes(bytes, 0, 1, base)?;
+        let (qualifier, at) = usual_bytes(bytes, at, 2, base)?;
+        let (value, at) = usual_bytes(bytes, at, 3, base)?;
+        let (timestamp, kind, length) = match *bytes.get(at..)?.first_chunk::<16>()? {
             [10, 0, 4, a, b, c, d, e, f, g, h, 3, 0, 6, kind, 0] => ([a, b, c, d, e, f, g, h], Some(kind), 16),
             // Before HBase 2.2 cells have no type.
             [10, 0, 4, a, b, c, d, e, f, g, h, 0, ..] => ([a, b, c, d, e, f, g, h], None, 12),
             _ => return None,
         };
-        ahead.advance(length);
-        *input = ahead;
+        input.advance(at + length);
         Some(WireCell { family, qualifier, value, timestamp: i64::from_be_bytes(timestamp), kind })
     }
 }
 
-/// Field header of a binary with this id, and the bytes.
+/// A binary with this field id, and its end.
 #[inline]
-fn usual_bytes(input: &mut Input<'_>, id: u8) -> Option<Span> {
-    let &[11, 0, found, a, b, c, d] = input.rest().first_chunk::<7>()? else {
-        return None;
-    };
-    if found != id {
+fn usual_bytes(bytes: &[u8], at: usize, id: u8, base: u32) -> Option<(Span, usize)> {
+    // Type and id, four bytes of length, and one of what follows.
+    let word = u64::from_be_bytes(*bytes.get(at..)?.first_chunk()?);
+    if word >> 40 != 0x0b_0000 | u64::from(id) {
         return None;
     }
-    input.advance(7);
-    input.span(u32::from_be_bytes([a, b, c, d]) as usize).ok()
+    let (start, len) = (at + 7, (word >> 8) as u32);
+    let end = start + len as usize;
+    let span = Span { offset: base.checked_add(u32::try_from(start).ok()?)?, len };
+    (end <= bytes.len()).then_some((span, end))
 }

@@ -77,7 +77,13 @@ impl<'a> Input<'a> {
         self.bytes.get(self.at..).unwrap_or_default()
     }
 
-    /// Steps over bytes that were read through [`rest`](Self::rest).
+    /// What is left to read of a message that is no longer than the limit.
+    #[inline]
+    pub fn within(&self) -> &'a [u8] {
+        self.bytes.get(self.at..self.bytes.len().min(self.limit)).unwrap_or_default()
+    }
+
+    /// Steps over bytes that were read through [`within`](Self::within).
     #[inline]
     pub fn advance(&mut self, count: usize) {
         self.at += count;

@@ -13,7 +13,7 @@ use std::marker::PhantomData;
 
 use crate::cluster::reply::simple::{Exception, Expected, head, io_error};
 use crate::cluster::reply::{Fault, Input, Kind, Protocol};
-use crate::model::{CellBlock, CellRef, Span, kind};
+use crate::model::{CellBlock, Span, kind};
 
 /// A cell as it lies in the reply.
 #[derive(Debug, Clone, Copy)]
@@ -180,33 +180,22 @@ impl<P: Protocol> ScanReply<P> {
     }
 
     /// Reads `count` cells from `at`; returns their end.
-    fn cells(&mut self, block: &mut CellBlock, filled: usize, mut at: usize, count: usize) -> Result<usize, Fault> {
-        // Nearly all tables have one family, so the one of the cell before is tried first.
-        let mut family: Option<u8> = None;
+    fn cells(&mut self, block: &mut CellBlock, filled: usize, at: usize, count: usize) -> Result<usize, Fault> {
+        if count == 0 {
+            return Ok(at);
+        }
+        let (bytes, mut cells) = block.parts()?;
+        let mut input = Input::new(bytes.get(..filled).unwrap_or_default(), at, self.limit);
         for _ in 0..count {
-            let mut input = self.input(block, filled, at);
             let cell = match P::usual_cell(&mut input) {
                 Some(cell) => cell,
                 None => any_cell::<P>(&mut input)?,
             };
-            at = input.at();
-            let name = input.slice(cell.family);
-            let same = family.filter(|number| block.families().get(usize::from(*number)).is_some_and(|f| f == name));
-            let number = match same {
-                Some(number) => number,
-                None => block.family_at(cell.family)?,
-            };
-            family = Some(number);
-            block.add_cell_at(CellRef {
-                qualifier: cell.qualifier,
-                value: cell.value,
-                timestamp: cell.timestamp,
-                family: number,
-                kind: cell.kind.unwrap_or(kind::PUT),
-            })?;
-            self.outcome.untyped |= cell.kind.is_none();
+            let WireCell { family, qualifier, value, timestamp, kind: code } = cell;
+            cells.add(input.slice(family), qualifier, value, timestamp, code.unwrap_or(kind::PUT))?;
+            self.outcome.untyped |= code.is_none();
         }
-        Ok(at)
+        Ok(input.at())
     }
 }
 

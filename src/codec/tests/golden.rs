@@ -56,7 +56,7 @@ fn compare(set: &str, layout: KeyLayout) -> Decoded {
     let mut labels = BTreeMap::new();
     for (series, time, flags, value) in points(batch) {
         if flags & FLAG_SUPERSEDED == 0 {
-            let tsuid = crate::model::hex(&batch.series[series as usize]);
+            let tsuid = crate::model::hex(batch.series.get(series as usize).unwrap());
             let value = match value {
                 Value::Int(int) => int as f64,
                 Value::Float(float) => float,
@@ -64,7 +64,7 @@ fn compare(set: &str, layout: KeyLayout) -> Decoded {
             assert_eq!(answer.insert((tsuid, time), value), None, "{set}: two points for one instant");
         }
     }
-    for tsuid in &batch.series {
+    for tsuid in batch.series.iter() {
         labels.insert(crate::model::hex(tsuid), describe_series(tsuid, &layout, &names));
     }
     let expected = lines(&folder(set).join("points.tsv.gz"));

@@ -183,8 +183,11 @@ fn an_altered_column_fails_the_proof() {
     for at in 0..batch.delays.len() {
         assert!(broken(&|b| b.delays[at] += 1), "delay {at}");
     }
-    assert!(broken(&|b| b.series[0][0] += 1));
-    assert!(broken(&|b| b.series[0].truncate(2)));
+    let first = batch.series.get(0).unwrap();
+    let others = || batch.series.iter().skip(1).map(<[u8]>::to_vec);
+    let renamed = [&[first[0] + 1], &first[1..]].concat();
+    assert!(broken(&|b| b.series = [renamed.clone()].into_iter().chain(others()).collect()));
+    assert!(broken(&|b| b.series = [first[..2].to_vec()].into_iter().chain(others()).collect()));
     for at in 0..batch.segments.len() {
         assert!(broken(&|b| b.segments[at].base += 3600), "base {at}");
         assert!(broken(&|b| b.segments[at].series += 1), "series {at}");

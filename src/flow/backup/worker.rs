@@ -12,6 +12,7 @@ use crate::flow::engine::queue::WorkQueue;
 use crate::flow::engine::rss::peak_rss_bytes;
 use crate::flow::engine::threads::Threads;
 use crate::flow::engine::workers::work_through;
+use crate::flow::plan::{BYTES_PER_POINT, LEAST_BATCH};
 use crate::flow::source::gaps::{self, AtDamage};
 use crate::flow::source::survey::Survey;
 use crate::flow::source::tables::SourceTable;
@@ -26,8 +27,6 @@ use crate::shard::clip;
 
 /// Bytes of a file that is kept until it is read back, with `verify_written` one on each connection.
 const COPY_BYTES: u64 = 40 << 20;
-/// Bytes that a point takes in a batch, its share of vectors that grow included.
-const BYTES_PER_POINT: u64 = 48;
 
 /// What reads the tables of a backup.
 pub struct Worker<'a> {
@@ -113,8 +112,10 @@ impl Worker<'_> {
         // Per connection: a page being read and one being decoded, each with its index of cells, and a filling batch.
         let copy = if self.plan.verify_written { COPY_BYTES } else { 0 };
         let pages = 4 * page_bytes + copy;
+        // Names stay for the whole run.
+        let max_memory = max_memory.saturating_sub(self.survey.names.memory());
         let share = (max_memory / connections as u64).saturating_sub(pages);
-        let batch_points = (share / (3 * BYTES_PER_POINT)).clamp(50_000, 1_000_000);
+        let batch_points = (share / (3 * BYTES_PER_POINT)).clamp(LEAST_BATCH, 1_000_000);
         let filling = connections as u64 * (pages + batch_points * BYTES_PER_POINT);
         ExportContext {
             threads: self.threads.clone(),

@@ -52,7 +52,7 @@ pub fn check(
     let lost = lost(&mut client, &found.tables, &mut warnings)?;
     let charset = source.charset.unwrap_or_default();
     let (names, facts) = match found.uid() {
-        Some(uid) => read_names(&mut client, uid, charset, AtDamage::Fail, &Pace::free(cancel))?,
+        Some(uid) => read_names(&mut client, uid, charset, AtDamage::Fail, u64::MAX, &Pace::free(cancel))?,
         None => Default::default(),
     };
     let mut keys = Vec::new();

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{PoisonError, RwLock};
 
 use crate::cluster::{Client, Gateways, PageRequest};
-use crate::codec::{UidEntry, describe_series, read_uid_row};
+use crate::codec::{SeriesNamer, UidEntry, read_uid_row};
 use crate::flow::FlowError;
 use crate::flow::engine::pace::Pace;
 use crate::flow::source::gaps::{AtDamage, SECOND_CHANCES, behind, could_be_skipped, gap_at, readable};
 use crate::flow::source::tables::SourceTable;
-use crate::model::{CellBlock, KeyLayout, KeyRange, NameCharset, SeriesLabel, UidKind, UidNames};
+use crate::model::{CellBlock, KeyLayout, KeyRange, LabelTable, NameCharset, SeriesTable, UidKind, UidNames, UidSlot};
 use crate::scan::{ScanOptions, ShardScan};
 
 /// So many unknown UIDs are asked for one by one; for more the names assigned lately are read once.
@@ -57,24 +57,40 @@ impl UidFacts {
     }
 }
 
-/// Forward rows of one UID that has no reverse row so far.
-struct Claim {
-    name: Vec<u8>,
-    /// Another name leads to the same UID.
-    contested: bool,
+/// What was seen of a UID, as bits.
+mod seen {
+    /// A forward row leads to it.
+    pub const FORWARD: u8 = 1;
+    /// It has a reverse row.
+    pub const REVERSE: u8 = 2;
+    /// A forward row and the reverse row name each other.
+    pub const MATCHED: u8 = 4;
+    /// Several names lead to it.
+    pub const CONTESTED: u8 = 8;
+    /// The name of its forward row is beyond ASCII, and UTF-8.
+    pub const UTF8: u8 = 16;
+    /// The name of its forward row is beyond ASCII, and no UTF-8.
+    pub const NO_UTF8: u8 = 32;
+}
+
+/// The bit of a name beyond ASCII.
+fn beyond_ascii(name: &[u8]) -> u8 {
+    match (name.is_ascii(), std::str::from_utf8(name)) {
+        (true, _) => 0,
+        (_, Ok(_)) => seen::UTF8,
+        (_, Err(_)) => seen::NO_UTF8,
+    }
 }
 
 /// Collects the rows of the UID table, which come in the order of their keys: a UID may come before its names or
-/// behind them. Of forward rows only those wait in memory whose UID did not come yet.
+/// behind them, and has the name of its forward row until then.
 #[derive(Default)]
 struct Collector {
     charset: NameCharset,
     names: UidNames,
     facts: UidFacts,
-    reverse: [u64; 3],
-    matched: [u64; 3],
-    claims: [HashMap<Vec<u8>, Claim>; 3],
-    contested: [HashSet<Vec<u8>>; 3],
+    /// [`seen`], by slot.
+    seen: Vec<u8>,
 }
 
 impl Collector {
@@ -84,74 +100,91 @@ impl Collector {
                 self.facts.counters[kind as usize] = Some(value.try_into().ok().map(i64::from_be_bytes));
             }
             UidEntry::Reverse { kind, uid, name } => {
-                let text = self.charset.decode(name);
-                self.names.insert(kind, uid, &text);
-                let at = kind as usize;
-                self.reverse[at] += 1;
-                self.facts.widths[at].entry(uid.len()).or_default()[1] += 1;
-                if let Some(claim) = self.claims[at].remove(uid) {
-                    self.matched[at] += u64::from(claim.name == name || claim.contested);
-                    if claim.contested || claim.name != name {
-                        self.contested[at].insert(uid.to_vec());
-                    }
-                }
-                self.look_at(name);
+                self.facts.widths[kind as usize].entry(uid.len()).or_default()[1] += 1;
+                self.note_charset(beyond_ascii(name));
+                self.reverse(kind, uid, &self.charset.decode(name));
             }
-            UidEntry::Forward { kind, uid, name } => self.claim(kind, uid, name),
-        }
-    }
-
-    fn claim(&mut self, kind: UidKind, uid: &[u8], name: &[u8]) {
-        let at = kind as usize;
-        self.facts.widths[at].entry(uid.len()).or_default()[0] += 1;
-        if let Some(known) = self.names.get(kind, uid) {
-            if known == self.charset.decode(name) {
-                self.matched[at] += 1;
-            } else {
-                self.contested[at].insert(uid.to_vec());
+            UidEntry::Forward { kind, uid, name } => {
+                self.facts.widths[kind as usize].entry(uid.len()).or_default()[0] += 1;
+                self.forward(kind, uid, &self.charset.decode(name), beyond_ascii(name));
             }
-        } else if let Some(claim) = self.claims[at].get_mut(uid) {
-            claim.contested = true;
-        } else {
-            self.claims[at].insert(uid.to_vec(), Claim { name: name.to_vec(), contested: false });
         }
     }
 
-    fn look_at(&mut self, name: &[u8]) {
-        if !name.is_ascii() {
-            self.facts.beyond_ascii[usize::from(std::str::from_utf8(name).is_err())] += 1;
+    fn seen(&mut self, kind: UidKind, uid: &[u8]) -> Option<(UidSlot, &mut u8)> {
+        let slot = self.names.slot(kind, uid)?;
+        if self.seen.len() < self.names.slots() {
+            self.seen.resize(self.names.slots(), 0);
+        }
+        Some((slot, self.seen.get_mut(slot.index())?))
+    }
+
+    fn reverse(&mut self, kind: UidKind, uid: &[u8], name: &str) {
+        let Some((slot, state)) = self.seen(kind, uid) else { return };
+        let before = *state;
+        *state |= seen::REVERSE;
+        let same = self.names.name_at(slot) == Some(name);
+        if before & seen::FORWARD != 0
+            && let Some(state) = self.seen.get_mut(slot.index())
+        {
+            // Of several claims one may be this name.
+            *state |= if same || before & seen::CONTESTED != 0 { seen::MATCHED } else { 0 };
+            *state |= if same { 0 } else { seen::CONTESTED };
+        }
+        if !same {
+            self.names.set(kind, slot, name);
         }
     }
 
-    /// What only forward rows name gets that name, where one alone claims it.
+    fn forward(&mut self, kind: UidKind, uid: &[u8], name: &str, charset: u8) {
+        let Some((slot, state)) = self.seen(kind, uid) else { return };
+        let before = *state;
+        *state |= seen::FORWARD;
+        if before & (seen::FORWARD | seen::REVERSE) == 0 {
+            *state |= charset;
+            self.names.set(kind, slot, name);
+            return;
+        }
+        let same = before & seen::REVERSE != 0 && self.names.name_at(slot) == Some(name);
+        if let Some(state) = self.seen.get_mut(slot.index()) {
+            *state |= if same { seen::MATCHED } else { seen::CONTESTED };
+        }
+    }
+
+    fn note_charset(&mut self, bits: u8) {
+        self.facts.beyond_ascii[0] += u64::from(bits & seen::UTF8 != 0);
+        self.facts.beyond_ascii[1] += u64::from(bits & seen::NO_UTF8 != 0);
+    }
+
+    /// What only forward rows name keeps that name, where one alone claims it.
     fn finish(mut self) -> (UidNames, UidFacts) {
-        for kind in UidKind::ALL {
-            let at = kind as usize;
-            self.facts.reverse_only[at] = self.reverse[at].saturating_sub(self.matched[at]);
-            for (uid, claim) in std::mem::take(&mut self.claims[at]) {
-                if claim.contested {
-                    self.contested[at].insert(uid);
-                } else {
-                    self.names.insert(kind, &uid, &self.charset.decode(&claim.name));
-                    self.facts.forward_only[at] += 1;
-                    self.look_at(&claim.name);
-                }
+        for (kind, slot) in self.names.all_slots() {
+            let state = self.seen.get(slot.index()).copied().unwrap_or_default();
+            let (at, has) = (kind as usize, |bits: u8| state & bits != 0);
+            self.facts.several_names[at] += u64::from(has(seen::CONTESTED));
+            if has(seen::REVERSE) {
+                self.facts.reverse_only[at] += u64::from(!has(seen::MATCHED));
+            } else if has(seen::CONTESTED) {
+                self.names.unset(kind, slot);
+            } else if has(seen::FORWARD) {
+                self.facts.forward_only[at] += 1;
+                self.note_charset(state);
             }
-            self.facts.several_names[at] = self.contested[at].len() as u64;
         }
         (self.names, self.facts)
     }
 }
 
-/// Reads all names.
+/// Reads all names, into no more than `most` bytes of memory.
 ///
 /// # Errors
-/// The scan's, or [`FlowError::Interrupted`].
+/// The scan's, [`FlowError::Input`] when the names need more memory, or [`FlowError::Interrupted`].
 pub fn read_names(
     client: &mut Client,
     table: &SourceTable,
     charset: NameCharset,
     at_damage: AtDamage,
+    most: u64,
     pace: &Pace,
 ) -> Result<(UidNames, UidFacts), FlowError> {
     let mut collector = Collector { charset, ..Collector::default() };
@@ -163,7 +196,10 @@ pub fn read_names(
         let mut scan = ShardScan::new(client, &table.name, range.clone(), options.clone());
         loop {
             match pace.next_page(&mut scan, &mut page) {
-                Ok(Some(_)) => page.rows().flat_map(read_uid_row).for_each(|entry| collector.add(entry)),
+                Ok(Some(_)) => {
+                    page.rows().flat_map(read_uid_row).for_each(|entry| collector.add(entry));
+                    check_memory(&collector.names, most)?;
+                }
                 Ok(None) => break,
                 Err(error) => match gap_at(&mut scan, error, at_damage)? {
                     Some(gap) => {
@@ -177,6 +213,20 @@ pub fn read_names(
         }
     }
     Ok(collector.finish())
+}
+
+fn check_memory(names: &UidNames, most: u64) -> Result<(), FlowError> {
+    let memory = names.memory() as u64;
+    if memory <= most && names.has_room() {
+        return Ok(());
+    }
+    let count: usize = UidKind::ALL.into_iter().map(|kind| names.count(kind)).sum();
+    Err(FlowError::input(format!(
+        "the first {count} names of UIDs take {} MiB of memory, and there are more; --max-memory leaves {} MiB for them: raise it, \
+         or use fewer connections",
+        memory >> 20,
+        most >> 20
+    )))
 }
 
 /// What makes labels differ from what a TSD shows.
@@ -256,9 +306,8 @@ pub struct NameSource {
 
 /// Names for labels, shared by all shards of a backup. No lock is held while the cluster is asked.
 pub struct Names {
+    /// A UID that had no name when it was asked for, after data that names it was read, is marked: it is asked for once.
     known: RwLock<UidNames>,
-    /// UIDs that had no name when it was asked for after data that names them was read: asked once, not again.
-    missing: RwLock<HashSet<Uid>>,
     source: NameSource,
     layout: KeyLayout,
     /// When the first read of all names began, ms UTC.
@@ -268,7 +317,7 @@ pub struct Names {
 impl Names {
     /// Starts from what was read since `read_ms`.
     pub fn new(known: UidNames, read_ms: i64, source: NameSource, layout: KeyLayout) -> Self {
-        Self { known: RwLock::new(known), missing: RwLock::default(), source, layout, read_ms }
+        Self { known: RwLock::new(known), source, layout, read_ms }
     }
 
     /// The labels of series, in their order. UIDs without a name are looked up once, all of them together; what stays
@@ -276,12 +325,10 @@ impl Names {
     ///
     /// # Errors
     /// The gateway's, when a look-up fails.
-    pub fn labels<S: AsRef<[u8]>>(&self, tsuids: &[S]) -> Result<Vec<SeriesLabel>, FlowError> {
-        let describe = |known: &UidNames, tsuid: &S| describe_series(tsuid.as_ref(), &self.layout, known);
+    pub fn labels(&self, series: &SeriesTable) -> Result<LabelTable, FlowError> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let mut labels: Vec<SeriesLabel> = tsuids.iter().map(|tsuid| describe(&known, tsuid)).collect();
-        let incomplete: Vec<usize> = (0..labels.len()).filter(|at| !labels[*at].complete).collect();
-        let unknown = self.unknown(&known, incomplete.iter().map(|at| tsuids[*at].as_ref()));
+        let (labels, incomplete) = self.describe(series, &known);
+        let unknown = self.unknown(&known, incomplete.iter().filter_map(|at| series.get(*at)));
         drop(known);
         let Some(table) = self.source.uid_table.as_deref().filter(|_| !unknown.is_empty()) else { return Ok(labels) };
         let found = match self.look_up(table, &unknown) {
@@ -290,16 +337,34 @@ impl Names {
             found => found?,
         };
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        found.iter().for_each(|(uid, name)| known.insert(uid.0, &self.bytes(*uid), name));
-        drop(known);
-        let mut missing = self.missing.write().unwrap_or_else(PoisonError::into_inner);
-        missing.extend(unknown.into_iter().filter(|uid| !found.contains_key(uid)));
-        drop(missing);
-        if !found.is_empty() {
-            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            incomplete.into_iter().for_each(|at| labels[at] = describe(&known, &tsuids[at]));
+        for uid in unknown {
+            match found.get(&uid) {
+                Some(name) => known.insert(uid.0, &self.bytes(uid), name),
+                None => known.mark_nameless(uid.0, &self.bytes(uid)),
+            }
         }
-        Ok(labels)
+        drop(known);
+        if found.is_empty() {
+            return Ok(labels);
+        }
+        Ok(self.describe(series, &self.known.read().unwrap_or_else(PoisonError::into_inner)).0)
+    }
+
+    /// Labels, and the indexes of the incomplete ones.
+    fn describe(&self, series: &SeriesTable, known: &UidNames) -> (LabelTable, Vec<usize>) {
+        let (mut labels, mut incomplete) = (LabelTable::new(), Vec::new());
+        let mut namer = SeriesNamer::new(&self.layout, known);
+        for (at, tsuid) in series.iter().enumerate() {
+            if !namer.name(tsuid, &mut labels) {
+                incomplete.push(at);
+            }
+        }
+        (labels, incomplete)
+    }
+
+    /// Bytes of memory that the names take now.
+    pub fn memory(&self) -> u64 {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).memory() as u64
     }
 
     /// A metric's name among those already known.
@@ -324,19 +389,10 @@ impl Names {
 
     /// UIDs of these series that have no name and were not asked for yet.
     fn unknown<'a>(&self, known: &UidNames, tsuids: impl Iterator<Item = &'a [u8]>) -> HashSet<Uid> {
-        let missing = self.missing.read().unwrap_or_else(PoisonError::into_inner);
-        let mut unknown = HashSet::new();
-        for tsuid in tsuids {
-            for (kind, uid) in uids_of(tsuid, &self.layout) {
-                if known.get(kind, uid).is_none() {
-                    let key = (kind, number(uid));
-                    if !missing.contains(&key) {
-                        unknown.insert(key);
-                    }
-                }
-            }
-        }
-        unknown
+        let uids = tsuids.flat_map(|tsuid| uids_of(tsuid, &self.layout));
+        uids.filter(|(kind, uid)| known.get(*kind, uid).is_none() && !known.is_nameless(*kind, uid))
+            .map(|(kind, uid)| (kind, number(uid)))
+            .collect()
     }
 
     /// Asks for names over one connection, which ends with the call: a gateway may have few workers.
@@ -350,7 +406,7 @@ impl Names {
                     && uid == self.bytes(key)
                     && unknown.contains(&key)
                 {
-                    found.insert(key, self.source.charset.decode(name));
+                    found.insert(key, self.source.charset.decode(name).into_owned());
                 }
             }
         };

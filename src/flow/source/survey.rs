@@ -83,7 +83,7 @@ impl Survey {
         let read_ms = kept.as_ref().map_or_else(time::now_ms, |(_, read_ms)| *read_ms);
         let (names, facts) = match (kept, found.uid()) {
             (Some((names, _)), _) => (names, Default::default()),
-            (None, Some(uid)) => read_names(&mut client, uid, charset, at_damage, pace)?,
+            (None, Some(uid)) => read_names(&mut client, uid, charset, at_damage, plan.resources.for_names(), pace)?,
             (None, None) => Default::default(),
         };
         let mut detection = match begun {

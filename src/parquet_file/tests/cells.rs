@@ -66,7 +66,7 @@ fn a_file_with_other_rows_than_were_recorded_is_refused() {
     let cells = file(&[raw(0, vec![1]), raw(1, vec![2])]);
     assert!(matches!(CellReader::open(cells.clone(), 3), Err(FileError::Rows { found: 2, recorded: 3 })));
     assert!(CellReader::open(cells, 2).is_ok());
-    let (points, summary) = write(&[sort_points(batch(3, 3, 5), 3)]);
+    let (points, summary) = write(&[sort_points(batch(3, 3, 5))]);
     let short = PointsReader::open_recorded(points.clone(), summary.rows - 1);
     assert!(matches!(short, Err(FileError::Rows { found: 45, recorded: 44 })));
     assert!(PointsReader::open_recorded(points, summary.rows).is_ok());
@@ -81,7 +81,7 @@ fn column_of_one_run(run: &[u8]) -> Column<Int32Type> {
     chunk.dictionary_page(&[7, 0, 0, 0], 1, &mut compressor).unwrap();
     // Bit width 1, the varint of twice the rows, the key.
     let body = [&[1], run, &[0]].concat();
-    let range = PageRange { rows: 10, nulls: 0, bounds: None };
+    let range = PageRange { rows: 10, nulls: 0, bounds: None, nans: 0 };
     chunk.data_page(&body, Encoding::RLE_DICTIONARY, range, &mut compressor).unwrap();
     let chunk = chunk.finish(Statistics::int32(Some(7), Some(7), None, Some(0), false)).unwrap();
     let mut group = writer.next_row_group().unwrap();

@@ -8,6 +8,9 @@ const OTHER_ROWS_BYTES: usize = 16 << 20;
 /// What a row costs besides the bytes of its cell, about.
 pub const ROW_BYTES: usize = 250;
 
+/// A series takes the memory of this many points: TSUID, label, and entries in the dictionaries of its columns.
+const SERIES_POINTS: usize = 8;
+
 /// The decoder of one shard and what it has collected since the last batch was taken.
 pub struct ShardDecoder {
     decoder: Decoder,
@@ -78,7 +81,9 @@ impl ShardDecoder {
     /// True when the batch should be taken.
     pub fn is_full(&self) -> bool {
         // Inside a row the points stay, because which of them a query shows is known at its end.
-        self.other_bytes >= OTHER_ROWS_BYTES || self.at.cell == 0 && self.rows.points.len() >= self.batch_points
+        let points = &self.rows.points;
+        let full = points.len() + SERIES_POINTS * points.series.len() >= self.batch_points;
+        self.other_bytes >= OTHER_ROWS_BYTES || self.at.cell == 0 && full
     }
 
     /// True when the points of the batch stay here.

@@ -1,14 +1,14 @@
 //! Batches to Parquet files of one shard.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::codec::prove;
 use crate::columnar::{TableRows, sort_points_into};
 use crate::flow::FlowError;
 use crate::model::{
-    CellHasher, FileKind, FileRow, OwnedCell, PointBatch, RawCell, RawReason, SeriesLabel, SeriesLabels, SeriesRow,
-    Tally, TypedRows, hex, unhex,
+    CellHasher, FileKind, FileRow, LabelTable, OwnedCell, PointBatch, RawCell, RawReason, SeriesLabels, SeriesRows,
+    SeriesTable, Tally, TypedRows, hex, unhex,
 };
 use crate::parquet_file::{PointsWriter, TableWriter};
 
@@ -36,8 +36,10 @@ pub struct ShardEncoder {
     points: Option<Growing<PointsWriter<ChunkBuffer>>>,
     tables: BTreeMap<FileKind, Growing<TableWriter<ChunkBuffer>>>,
     numbers: BTreeMap<FileKind, u32>,
-    /// Series that the open points file names, with their numbers.
-    series: HashMap<Vec<u8>, i64>,
+    /// Series that the open points file names.
+    series: SeriesTable,
+    /// Their numbers.
+    series_ids: Vec<i64>,
     /// The next series number; `None` when the attempt has no more.
     next_series: Option<i64>,
     done: Vec<FileRow>,
@@ -72,7 +74,8 @@ impl ShardEncoder {
             points: None,
             tables: BTreeMap::new(),
             numbers: BTreeMap::new(),
-            series: HashMap::new(),
+            series: SeriesTable::new(),
+            series_ids: Vec::new(),
             next_series: Some(first_series),
             done: Vec::new(),
             metrics: MetricMap::new(),
@@ -109,7 +112,7 @@ impl ShardEncoder {
         let context = Arc::clone(&self.context);
         let (layouts, metric_width) = (&context.layouts, context.layouts.main().metric_width);
         let spare = std::mem::take(&mut self.sorted);
-        let (sorted, used) = sort_points_into(points, metric_width, spare);
+        let (sorted, used) = sort_points_into(points, spare);
         self.used = used;
         // Sorted columns are what is written; from here on restore has nothing else, so they are what must rebuild.
         prove(&sorted, layouts).map_err(|e| {
@@ -141,11 +144,12 @@ impl ShardEncoder {
     }
 
     /// Numbers for the series of a batch; those that the open file does not name yet go to the series table.
-    fn number_series(&mut self, batch: &PointBatch, labels: &[SeriesLabel]) -> Result<Vec<i64>, FlowError> {
+    fn number_series(&mut self, batch: &PointBatch, labels: &LabelTable) -> Result<Vec<i64>, FlowError> {
         let mut ids = Vec::with_capacity(batch.series.len());
         let mut fresh = Vec::new();
-        for (tsuid, label) in batch.series.iter().zip(labels) {
-            if let Some(id) = self.series.get(tsuid) {
+        for (tsuid, index) in batch.series.iter().zip(0u32..) {
+            let known = self.series.index_of(tsuid);
+            if let Some(id) = self.series_ids.get(known as usize) {
                 ids.push(*id);
                 continue;
             }
@@ -153,12 +157,13 @@ impl ShardEncoder {
                 FlowError::damaged("a shard holds more than 2^26 entries of series; this is a defect, please report it")
             })?;
             self.next_series = next_number(id);
-            self.series.insert(tsuid.clone(), id);
-            fresh.push(SeriesRow { series_id: id, tsuid: hex(tsuid), label: label.clone() });
+            self.series_ids.push(id);
+            fresh.push(index);
             ids.push(id);
         }
         if !fresh.is_empty() {
-            self.table(FileKind::Series)?.writer.write(TableRows::Series(&fresh))?;
+            let rows = SeriesRows { chosen: &fresh, ids: &ids, series: &batch.series, labels };
+            self.table(FileKind::Series)?.writer.write(TableRows::Series(rows))?;
             self.after_rows(FileKind::Series)?;
         }
         Ok(ids)
@@ -194,9 +199,9 @@ impl ShardEncoder {
             .chain(rows.histograms.iter().map(|row| &row.tsuid))
             .chain(rows.rollups.iter().map(|row| &row.tsuid));
         let texts: BTreeSet<&String> = named.collect();
-        let (texts, tsuids): (Vec<&String>, Vec<Vec<u8>>) =
-            texts.into_iter().filter_map(|text| Some((text, unhex(text.as_bytes())?))).unzip();
-        Ok(texts.into_iter().cloned().zip(self.context.names.labels(&tsuids)?).collect())
+        let tsuids: SeriesTable = texts.iter().filter_map(|text| unhex(text.as_bytes())).collect();
+        let labels = self.context.names.labels(&tsuids)?;
+        Ok(tsuids.iter().map(hex).zip(labels.iter().map(|label| label.to_owned())).collect())
     }
 
     fn write_rows<'a>(
@@ -254,6 +259,7 @@ impl ShardEncoder {
 
     fn close_points(&mut self) -> Result<(), FlowError> {
         self.series.clear();
+        self.series_ids.clear();
         if let Some(Growing { writer, file }) = self.points.take() {
             let (_, summary) = writer.finish()?;
             self.done.push(file.finish(summary, &self.context)?);

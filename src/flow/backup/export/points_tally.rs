@@ -13,7 +13,7 @@ pub fn tally_of_points(batch: &PointBatch, layouts: &KeyLayouts) -> Tally {
     let mut tally = Tally { points: batch.len() as u64, ..Tally::default() };
     for segment in batch.segments.iter().filter(|segment| segment.exact) {
         let cells = cells(segment);
-        let tsuid = batch.series.get(segment.series as usize).map_or(0, Vec::len);
+        let tsuid = batch.series.get(segment.series as usize).map_or(0, <[u8]>::len);
         let salt = layouts.get(segment.layout).map_or(0, |layout| usize::from(layout.salt_width));
         let row = salt + tsuid + 4;
         tally.cells += cells as u64;

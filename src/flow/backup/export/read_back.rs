@@ -135,12 +135,12 @@ mod tests {
         for row in block.rows() {
             decoder.row_from(row, 0, &mut rows, &mut scanned, &|_, _| false);
         }
-        let points = sort_points(decoder.take_points_into(&mut rows, Default::default()), 3);
+        let points = sort_points(decoder.take_points_into(&mut rows, Default::default()));
         let tally = tally_of_points(&points, &LAYOUT.into());
         assert!(tally.same_cells(&scanned) && tally.cells == 600);
         let label = |id: usize| SeriesLabel { tags_json: format!("{{\"host\":\"{id}\"}}"), ..SeriesLabel::default() };
         let mut writer = PointsWriter::new(Vec::new(), 3, "tsdb", Vec::new()).unwrap();
-        writer.write(&points, &[label(1), label(2)], &[1, 2]).unwrap();
+        writer.write(&points, &[1, 2].map(label).into_iter().collect(), &[1, 2]).unwrap();
         let (bytes, summary) = writer.finish().unwrap();
         (Bytes::from(bytes), summary.rows, tally)
     }
