@@ -24,6 +24,7 @@ mod rebuild;
 mod rollup;
 pub mod rollup_config;
 pub mod row_key;
+mod rows;
 pub mod salt;
 mod segments;
 mod series;

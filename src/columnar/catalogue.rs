@@ -9,8 +9,7 @@ use arrow_array::{Array, ArrayRef, ListArray, MapArray, PrimitiveArray, RecordBa
 use arrow_schema::{DataType, Field, Fields};
 
 use super::ColumnError;
-use super::columns::{Columns, Found};
-use super::tables::offsets;
+use super::columns::{Columns, Found, offsets};
 use crate::model::{
     ColumnRanges, FileKind, FileRow, LabelView, MetricRow, SeriesLabel, SeriesRow, SeriesRows, ShardRow, Tally, hex,
 };

@@ -8,6 +8,7 @@ use arrow_array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch,
     StringArray, TimestampMillisecondArray,
 };
+use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field, Schema};
 
 use super::ColumnError;
@@ -87,6 +88,18 @@ impl Columns {
         RecordBatch::try_new(Arc::new(Schema::new(self.fields)), self.arrays)
             .map_err(|error| ColumnError::Arrow(error.to_string()))
     }
+}
+
+/// Offsets of lists of these lengths.
+pub(super) fn offsets(lengths: impl Iterator<Item = usize>) -> Result<OffsetBuffer<i32>, ColumnError> {
+    let too_many = |_| ColumnError::Arrow("more than 2^31 list entries in one batch".to_owned());
+    let mut total = 0usize;
+    let mut offsets = vec![0i32];
+    for length in lengths {
+        total += length;
+        offsets.push(i32::try_from(total).map_err(too_many)?);
+    }
+    Ok(OffsetBuffer::new(ScalarBuffer::from(offsets)))
 }
 
 /// Columns of a table that was read.

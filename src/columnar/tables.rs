@@ -6,12 +6,11 @@
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, Float32Array, Int64Array, ListArray, RecordBatch, StructArray};
-use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field, Fields};
 
 use super::ColumnError;
 use super::catalogue;
-use super::columns::Columns;
+use super::columns::{Columns, offsets};
 use crate::model::{
     Annotation, FileKind, FileRow, Histogram, LabelTable, MetaRow, MetricRow, OwnedCell, RawCell, Rollup, RollupValue,
     SeriesLabel, SeriesLabels, SeriesRows, SeriesTable, ShardRow, TreeRow, UidRow,
@@ -196,18 +195,6 @@ fn buckets(rows: &[Histogram]) -> Result<ListArray, ColumnError> {
     let element = Arc::new(field("element", structs.data_type().clone()));
     let offsets = offsets(rows.iter().map(|row| row.buckets.len()))?;
     ListArray::try_new(element, offsets, Arc::new(structs), None).map_err(|error| ColumnError::Arrow(error.to_string()))
-}
-
-/// Offsets of lists of these lengths.
-pub(super) fn offsets(lengths: impl Iterator<Item = usize>) -> Result<OffsetBuffer<i32>, ColumnError> {
-    let too_many = |_| ColumnError::Arrow("more than 2^31 list entries in one batch".to_owned());
-    let mut total = 0usize;
-    let mut offsets = vec![0i32];
-    for length in lengths {
-        total += length;
-        offsets.push(i32::try_from(total).map_err(too_many)?);
-    }
-    Ok(OffsetBuffer::new(ScalarBuffer::from(offsets)))
 }
 
 fn rollups(rows: &[Rollup], labels: &SeriesLabels) -> Result<RecordBatch, ColumnError> {

@@ -41,7 +41,7 @@ pub use restore::restore;
 pub use source::check::check;
 pub use source::descriptions::read_descriptions;
 pub use source::opentsdb_conf::OpentsdbConf;
-pub use source::preflight::Section;
+pub use source::section::Section;
 pub use source::tables::TableNames;
 pub use stored::inventory::{
     Listed, ListedBackup, MetricReport, ShowReport, StoredFileReport, UnfinishedBackup, list, show, stored_files,

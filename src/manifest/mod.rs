@@ -245,19 +245,19 @@ mod hex;
 mod id;
 pub mod layout;
 mod lock;
+mod plan;
 mod record;
 mod repository;
 mod sealed;
 
-pub use begun::{
-    PlanRecord, PlannedJob, PlannedTable, RestorePlanRecord, RestoreProgress, RestoreTarget, RestoredFile,
-};
+pub use begun::{RestorePlanRecord, RestoreProgress, RestoreTarget, RestoredFile};
 pub use delta::{DeltaFile, DeltaState, DeltaTable};
 pub use error::{RepositoryError, RepositoryErrorKind};
 pub use hex::HexBytes;
 pub use id::new_attempt;
 pub use layout::{BackupPaths, FileName};
 pub use lock::{EXPIRY_MS, Lock, LockKind, LockName, LockRecord, new_lock_token};
+pub use plan::{PlanRecord, PlannedJob, PlannedTable};
 pub use record::{
     BackupSummary, BasisRecord, CommitRule, DescriptorRecord, FamilyRecord, GapRecord, HashedFile, LayoutSource,
     METRICS_PER_RECORD, Manifest, MetricCount, RepositoryRecord, ServerFacts, ShardRecord, TableRecord, Totals,

@@ -5,10 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use super::begun::PlanRecord;
 use super::error::RepositoryError;
 use super::id;
 use super::layout::{BACKUPS, BackupPaths, REPOSITORY, parse_shard_record};
+use super::plan::PlanRecord;
 use super::record::{BackupSummary, BasisRecord, CommitRule, Manifest, RepositoryRecord, ShardRecord};
 use super::sealed::{is_json, parse, seal, unseal};
 use super::{FORMAT, TOOL_VERSION, WHAT};

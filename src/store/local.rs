@@ -32,8 +32,6 @@ use rustix::fs::{Access, AtFlags, CWD, RenameFlags, accessat, renameat_with};
 use rustix::io::Errno;
 use walkdir::{DirEntry, WalkDir};
 
-use super::tidy::is_staged;
-
 /// What the file system can do, as far as it was tried, and what was met there.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
@@ -390,4 +388,10 @@ impl MultipartUpload for Upload {
     async fn abort(&mut self) -> Result<()> {
         self.parts.abort().await
     }
+}
+
+/// The store writes `name#1` and gives it its name when it is complete.
+pub(super) fn is_staged(name: &str) -> bool {
+    let number = name.rsplit_once('#').map_or("", |(_, number)| number);
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
 }

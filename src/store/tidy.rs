@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::error::Operation;
-use super::local::symlink;
+use super::local::{is_staged, symlink};
 use super::{Store, StoreError};
 
 impl Store {
@@ -55,12 +55,6 @@ fn tidy_folder(folder: &Path, before: SystemTime, freed: &mut (u64, u64)) -> io:
         remove_dir(folder)?;
     }
     Ok(empty)
-}
-
-/// The store writes `name#1` and gives it its name when it is complete.
-pub(super) fn is_staged(name: &str) -> bool {
-    let number = name.rsplit_once('#').map_or("", |(_, number)| number);
-    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The strict binary protocol: big-endian, fixed width, type bytes in front of every field.
 
-use crate::cluster::reply::scan::WireCell;
+use crate::cluster::reply::protocol::WireCell;
 use crate::cluster::reply::{Fault, Input, Kind, MessageKind, Protocol};
 use crate::model::Span;
 

@@ -143,6 +143,17 @@ impl<'a> Input<'a> {
     }
 }
 
+/// A cell as it lies in the reply.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WireCell {
+    pub family: Span,
+    pub qualifier: Span,
+    pub value: Span,
+    pub timestamp: i64,
+    /// `None` from a gateway before HBase 2.2, which does not distinguish delete markers from cells.
+    pub kind: Option<u8>,
+}
+
 /// How a Thrift protocol writes values.
 pub(crate) trait Protocol {
     /// Kind, span of the method name, sequence id.
@@ -162,7 +173,7 @@ pub(crate) trait Protocol {
 
     /// A cell written the way the gateway writes it, read at one go; `None` when it looks any different.
     #[inline]
-    fn usual_cell(_input: &mut Input<'_>) -> Option<super::scan::WireCell> {
+    fn usual_cell(_input: &mut Input<'_>) -> Option<WireCell> {
         None
     }
 

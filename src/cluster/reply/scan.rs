@@ -11,20 +11,10 @@
 
 use std::marker::PhantomData;
 
+use crate::cluster::reply::protocol::WireCell;
 use crate::cluster::reply::simple::{Exception, Expected, head, io_error};
 use crate::cluster::reply::{Fault, Input, Kind, Protocol};
 use crate::model::{CellBlock, Span, kind};
-
-/// A cell as it lies in the reply.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct WireCell {
-    pub family: Span,
-    pub qualifier: Span,
-    pub value: Span,
-    pub timestamp: i64,
-    /// `None` from a gateway before HBase 2.2, which does not distinguish delete markers from cells.
-    pub kind: Option<u8>,
-}
 
 /// What is known of a reply besides its cells.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -8,6 +8,7 @@ pub mod names;
 pub mod opentsdb_conf;
 pub mod preflight;
 pub mod properties;
+pub mod section;
 pub mod store_check;
 pub mod survey;
 pub mod tables;

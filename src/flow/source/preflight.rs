@@ -3,11 +3,10 @@
 
 use std::num::NonZero;
 
-use serde::Serialize;
-
 use crate::cluster::{Api, ClusterError, GatewayInfo, Gateways};
 use crate::flow::engine::threads::Threads;
 use crate::flow::open::nothing_yet;
+use crate::flow::source::section::Section;
 use crate::flow::source::store_check::{store_warnings, try_store};
 use crate::flow::{FlowError, RepositorySettings, open_store_to_look};
 use crate::manifest::Repository;
@@ -17,17 +16,6 @@ use crate::manifest::layout::REPOSITORY;
 const AT_ONCE: NonZero<usize> = NonZero::<usize>::MIN.saturating_add(15);
 /// Backups of a repository that are looked at for their cluster.
 const RECENT: usize = 20;
-
-/// What was found out about one of the places that a command uses.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Section {
-    /// What is known, a line each.
-    pub facts: Vec<String>,
-    /// What somebody should read, a line each.
-    pub warnings: Vec<String>,
-    /// What makes a backup fail, unless a flag says what to do about it; a line each.
-    pub stops: Vec<String>,
-}
 
 /// What was found out about the gateways.
 #[derive(Debug, Clone, Default)]

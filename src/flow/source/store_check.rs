@@ -2,7 +2,7 @@
 
 use crate::flow::FlowError;
 use crate::flow::engine::threads::Threads;
-use crate::flow::source::preflight::Section;
+use crate::flow::source::section::Section;
 use crate::manifest::layout::LOCKS;
 use crate::store::{Probe, Store};
 

@@ -14,11 +14,11 @@ use crate::parquet_file::{PointsWriter, TableWriter};
 
 use super::attempts::next_number;
 use super::chunk_buffer::ChunkBuffer;
+use super::context::ExportContext;
 use super::decode::{Batch, ROW_BYTES};
 use super::metrics::{MetricMap, count_metrics};
 use super::open_file::{Growing, OpenFile};
 use super::points_tally::{count_layouts, tally_of_points};
-use super::shard::ExportContext;
 
 /// A file is closed when it has this many bytes: restore and verify hold one file per connection in memory.
 const FILE_BYTES: u64 = 32 << 20;

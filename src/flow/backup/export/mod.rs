@@ -16,6 +16,7 @@
 
 mod attempts;
 mod chunk_buffer;
+mod context;
 mod decode;
 mod encode;
 mod metrics;
@@ -26,6 +27,7 @@ mod shard;
 
 pub use attempts::{Attempts, first_number};
 pub use chunk_buffer::ChunkBuffer;
+pub use context::ExportContext;
 pub use metrics::MetricTally;
 pub use read_back::ReadBack;
-pub use shard::{ExportContext, Exported, ShardOutcome, ShardTask, export_shard};
+pub use shard::{Exported, ShardOutcome, ShardTask, export_shard};

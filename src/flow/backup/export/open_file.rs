@@ -8,8 +8,8 @@ use crate::model::{FileKind, FileRow, Tally};
 use crate::parquet_file::FileSummary;
 
 use super::chunk_buffer::ChunkBuffer;
+use super::context::ExportContext;
 use super::read_back::Expected;
-use super::shard::ExportContext;
 
 /// A Parquet writer with the file that its bytes go to.
 pub struct Growing<W> {
