@@ -1,43 +1,9 @@
-//! Where a gateway is and what it speaks.
+//! Where a gateway is.
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::cluster::ClusterError;
-
-/// The two Thrift services of HBase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Api {
-    /// Service `Hbase`: latest versions only, one timestamp per put call.
-    Thrift1,
-    /// Service `THBaseService`: versions, raw scans, per-cell timestamps, descriptors.
-    Thrift2,
-}
-
-impl fmt::Display for Api {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Api::Thrift1 => "Thrift1",
-            Api::Thrift2 => "Thrift2",
-        })
-    }
-}
-
-/// How messages are put on the wire; a setting of the gateway's (`-f`, `-c` and the non-blocking server types).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Transport {
-    /// A length in front of every message.
-    pub framed: bool,
-    /// The compact protocol instead of the binary one.
-    pub compact: bool,
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.framed { "framed " } else { "unframed " })?;
-        f.write_str(if self.compact { "compact" } else { "binary" })
-    }
-}
+use crate::cluster::{Api, ClusterError};
 
 /// Host and port of one gateway, and the service when it is forced by a `thrift1://` or `thrift2://` prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -37,9 +37,10 @@ mod table_calls;
 mod tables;
 mod thrift1;
 mod throttle;
+mod transport;
 mod waits;
 
-pub use address::{Api, GatewayAddress, Transport};
+pub use address::GatewayAddress;
 pub use canary::Canary;
 pub use client::Client;
 pub use data::{PageStats, parse_page};
@@ -53,4 +54,5 @@ pub use request::{Durability, PageRequest, Pieces};
 pub(crate) use request::{encoded_cell_len, encoded_row_len};
 pub use resolve::Resolver;
 pub use retry::RetryPolicy;
+pub use transport::{Api, Transport};
 pub use waits::{Wait, Waits};

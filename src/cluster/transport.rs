@@ -1,0 +1,37 @@
+//! What a gateway speaks.
+
+use std::fmt;
+
+/// The two Thrift services of HBase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Api {
+    /// Service `Hbase`: latest versions only, one timestamp per put call.
+    Thrift1,
+    /// Service `THBaseService`: versions, raw scans, per-cell timestamps, descriptors.
+    Thrift2,
+}
+
+impl fmt::Display for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Api::Thrift1 => "Thrift1",
+            Api::Thrift2 => "Thrift2",
+        })
+    }
+}
+
+/// How messages are put on the wire; a setting of the gateway's (`-f`, `-c` and the non-blocking server types).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Transport {
+    /// A length in front of every message.
+    pub framed: bool,
+    /// The compact protocol instead of the binary one.
+    pub compact: bool,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.framed { "framed " } else { "unframed " })?;
+        f.write_str(if self.compact { "compact" } else { "binary" })
+    }
+}
