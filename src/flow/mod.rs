@@ -27,8 +27,8 @@ pub use engine::progress::{BackingOff, Progress, ProgressView};
 pub use error::FlowError;
 pub use open::{GatewaySettings, RepositorySettings, open_gateways, open_store, open_store_to_look, to_json};
 pub use plan::{
-    BackupPlan, CommitPlan, JobName, LayoutFlags, Manners, Resources, RestorePlan, Source, VerifyLevel, VerifyPlan,
-    WorkPlan,
+    BackupPlan, CommitPlan, JobName, LayoutFlags, Manners, Resources, RestorePlan, Source, TableNames, VerifyLevel,
+    VerifyPlan, WorkPlan,
 };
 pub use prune::{Decision, FolderState, Group, PrunePlan, PruneReport, PrunedFolder, Retention, prune};
 pub use report::{
@@ -42,7 +42,6 @@ pub use source::check::check;
 pub use source::descriptions::read_descriptions;
 pub use source::opentsdb_conf::OpentsdbConf;
 pub use source::section::Section;
-pub use source::tables::TableNames;
 pub use stored::inventory::{
     Listed, ListedBackup, MetricReport, ShowReport, StoredFileReport, UnfinishedBackup, list, show, stored_files,
     symlinks, unfinished, views,

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Gateways;
-use crate::flow::{AttributeEdit, Ceiling, OpentsdbConf, TableNames, TtlChoice};
+use crate::flow::{AttributeEdit, Ceiling, OpentsdbConf, TtlChoice};
 use crate::model::{KeyLayout, NameCharset, TableDescriptor};
 use crate::store::Store;
 
@@ -95,6 +95,23 @@ impl LayoutFlags {
             salt_buckets: self.salt_buckets.first().copied().unwrap_or(layout.salt_buckets),
         }
     }
+}
+
+/// Table names as a user gives them; what is `None` comes from the OpenTSDB configuration or is OpenTSDB's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableNames {
+    /// Data tables, the main one first; empty: not given.
+    pub data: Vec<String>,
+    /// The UID table.
+    pub uid: Option<String>,
+    /// There is no UID table.
+    pub no_uid: bool,
+    /// The meta table.
+    pub meta: Option<String>,
+    /// The tree table.
+    pub tree: Option<String>,
+    /// Further tables: rollups, pre-aggregates, anything else.
+    pub extra: Vec<String>,
 }
 
 /// A source: where the OpenTSDB is and what is known about it.

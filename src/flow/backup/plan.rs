@@ -7,7 +7,7 @@ use crate::flow::locking::lock::RepositoryLock;
 use crate::flow::source::gaps::AtDamage;
 use crate::flow::source::preflight;
 use crate::flow::source::survey::{Survey, reach};
-use crate::flow::source::tables::SourceTable;
+use crate::flow::source::table::SourceTable;
 use crate::flow::source::tally_scan::even_ranges;
 use crate::flow::{BackupPlan, FlowError, Progress};
 use crate::manifest::{BackupWriter, PlanRecord, PlannedJob, Repository, RepositoryError};

@@ -15,7 +15,7 @@ use crate::flow::engine::workers::work_through;
 use crate::flow::plan::{BYTES_PER_POINT, LEAST_BATCH};
 use crate::flow::source::gaps::{self, AtDamage};
 use crate::flow::source::survey::Survey;
-use crate::flow::source::tables::SourceTable;
+use crate::flow::source::table::SourceTable;
 use crate::flow::{BackupPlan, Cancel, FlowError, Progress, Resources};
 use crate::manifest::{
     BackupWriter, FORMAT, GapRecord, HashedFile, METRICS_PER_RECORD, MetricCount, ShardRecord, new_attempt,

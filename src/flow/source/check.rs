@@ -10,7 +10,8 @@ use crate::flow::source::gaps::AtDamage;
 use crate::flow::source::names::{name_warnings, read_names, uid_warnings};
 use crate::flow::source::preflight::{self, ClusterSection};
 use crate::flow::source::section::Section;
-use crate::flow::source::tables::{SourceTable, SourceTables};
+use crate::flow::source::table::SourceTable;
+use crate::flow::source::tables::SourceTables;
 use crate::flow::{Cancel, CheckReport, CheckedFamily, CheckedTable, FlowError, Progress, RepositorySettings};
 use crate::model::Gap;
 

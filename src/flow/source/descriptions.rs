@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cluster::{Client, parse_descriptions};
 use crate::flow::FlowError;
-use crate::flow::source::tables::SourceTable;
+use crate::flow::source::table::SourceTable;
 use crate::model::{DescriptorSource, FamilyDescriptor, TableDescriptor};
 
 /// The families of OpenTSDB's tables.

@@ -11,5 +11,6 @@ pub mod properties;
 pub mod section;
 pub mod store_check;
 pub mod survey;
+pub mod table;
 pub mod tables;
 pub mod tally_scan;

@@ -8,7 +8,7 @@ use crate::codec::{SeriesNamer, UidEntry, read_uid_row};
 use crate::flow::FlowError;
 use crate::flow::engine::pace::Pace;
 use crate::flow::source::gaps::{AtDamage, SECOND_CHANCES, behind, could_be_skipped, gap_at, readable};
-use crate::flow::source::tables::SourceTable;
+use crate::flow::source::table::SourceTable;
 use crate::model::{CellBlock, KeyLayout, KeyRange, LabelTable, NameCharset, SeriesTable, UidKind, UidNames, UidSlot};
 use crate::scan::{ScanOptions, ShardScan};
 

@@ -2,82 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-
 use crate::cluster::{Client, ClusterError};
-use crate::codec::RollupTable;
 use crate::flow::source::descriptions::describe;
 use crate::flow::source::gaps::AtDamage;
-use crate::flow::{FlowError, OpentsdbConf};
+use crate::flow::source::table::SourceTable;
+use crate::flow::{FlowError, OpentsdbConf, TableNames};
 use crate::manifest::PlannedTable;
-use crate::model::{DescriptorSource, Gap, GapReason, KeyRange, Region, TableDescriptor, TableKind};
+use crate::model::{Gap, GapReason, KeyRange, TableDescriptor, TableKind};
 use crate::scan::ShardScan;
-
-/// Table names as a user gives them; what is `None` comes from the OpenTSDB configuration or is OpenTSDB's default.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableNames {
-    /// Data tables, the main one first; empty: not given.
-    pub data: Vec<String>,
-    /// The UID table.
-    pub uid: Option<String>,
-    /// There is no UID table.
-    pub no_uid: bool,
-    /// The meta table.
-    pub meta: Option<String>,
-    /// The tree table.
-    pub tree: Option<String>,
-    /// Further tables: rollups, pre-aggregates, anything else.
-    pub extra: Vec<String>,
-}
-
-/// A table that exists, with everything that a backup needs to know before it scans.
-#[derive(Debug, Clone)]
-pub struct SourceTable {
-    /// Name, with namespace where it has one.
-    pub name: String,
-    /// What is in it.
-    pub kind: TableKind,
-    /// How to read rollup cells.
-    pub rollups: Option<RollupTable>,
-    /// Families and attributes.
-    pub descriptor: TableDescriptor,
-    /// Who told them.
-    pub described_by: DescriptorSource,
-    /// Regions in key order.
-    pub regions: Vec<Region>,
-    /// Keys that are known not to be readable: holes between regions, or all of a disabled table.
-    pub gaps: Vec<Gap>,
-}
-
-impl SourceTable {
-    /// First keys of the regions, without the beginning of the table.
-    pub fn split_keys(&self) -> Vec<Vec<u8>> {
-        let mut keys: Vec<Vec<u8>> = self.regions.iter().map(|region| region.range.start.clone()).collect();
-        keys.retain(|key| !key.is_empty());
-        keys.dedup();
-        keys
-    }
-
-    /// The versions that a Thrift1 gateway does not show, in words; `None` where every family keeps one.
-    pub fn older_versions(&self) -> Option<String> {
-        match (self.described_by, self.versions()) {
-            (DescriptorSource::Unknown, _) => {
-                Some(format!("older versions of {}, if it keeps any: its VERSIONS are unknown", self.name))
-            }
-            (_, ..=1) => None,
-            (_, versions) => Some(format!("older versions of {}, which keeps {versions}", self.name)),
-        }
-    }
-
-    /// The greatest number of versions that a family keeps. A scan never shows more, so where it is not known all are
-    /// asked for.
-    pub fn versions(&self) -> i32 {
-        if self.described_by == DescriptorSource::Unknown {
-            return i32::MAX;
-        }
-        self.descriptor.families.iter().map(|family| family.versions()).max().unwrap_or(1)
-    }
-}
 
 /// The tables found and the names of those that OpenTSDB may do without and that are not there.
 #[derive(Debug)]

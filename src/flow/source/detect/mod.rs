@@ -13,7 +13,7 @@ use crate::cluster::{Client, PageRequest};
 use crate::codec::row_key::{RowKey, find};
 use crate::flow::source::gaps::{AtDamage, readable};
 use crate::flow::source::names::UidFacts;
-use crate::flow::source::tables::SourceTable;
+use crate::flow::source::table::SourceTable;
 use crate::flow::{FlowError, LayoutFlags, OpentsdbConf};
 use crate::manifest::LayoutSource;
 use crate::model::{CellBlock, KeyLayout, KeyLayouts, KeyRange, UidKind, UidNames, hex};
