@@ -132,6 +132,11 @@ fn outcome(report: &WorkReport, all: bool) -> Outcome {
         None if all && !report.missing.is_empty() => {
             done.must_read(format!("jobs are not recorded yet: {}; run worker again", report.missing.join(", ")))
         }
+        None if !report.unreadable.is_empty() => done.must_read(format!(
+            "keys of {} could not be read and are recorded as gaps; once the cluster is repaired, run worker with --job for each \
+             of them, or backup --resume",
+            report.unreadable.join(", ")
+        )),
         None => done,
     }
 }
@@ -148,6 +153,9 @@ fn text(report: &WorkReport) -> String {
         [] => format!("all jobs are recorded: tsdb-ark commit --backup {}\n", report.backup),
         missing => format!("not recorded yet: {}\n", missing.join(", ")),
     };
+    if !report.unreadable.is_empty() {
+        text += &format!("with gaps: {}\n", report.unreadable.join(", "));
+    }
     text += &format!(
         "\nread {} from the cluster, wrote {}, read {} files back, peak memory {}\n",
         units::size(report.bytes_read),

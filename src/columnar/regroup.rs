@@ -8,6 +8,9 @@ const FLOAT: u8 = 0x08;
 /// Milliseconds of a row of the data table.
 const HOUR_MS: i64 = 3_600_000;
 
+/// The greatest time that a row key and a qualifier in milliseconds can say: 32 bits of seconds and 22 of milliseconds.
+const LAST_MS: i64 = (u32::MAX as i64) * 1000 + (1 << 22);
+
 /// The value of a point.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PointValue {
@@ -79,7 +82,12 @@ impl Regroup {
     #[inline]
     pub fn push(&mut self, row: &PointRow<'_>) -> Result<(), ColumnError> {
         let hour = row.timestamp.div_euclid(HOUR_MS);
-        let base = u32::try_from(hour.saturating_mul(3600)).map_err(|_| value("timestamp", row.timestamp))?;
+        let base = match u32::try_from(hour.saturating_mul(3600)) {
+            Ok(base) => base,
+            // A damaged key of the last hour, or an offset beyond it: its cell is raw, and nothing rebuilds from here.
+            Err(_) if !row.exact && (0..=LAST_MS).contains(&row.timestamp) => u32::MAX,
+            Err(_) => return Err(value("timestamp", row.timestamp)),
+        };
         let written = match row.written {
             Written::At(ms) => Some(ms),
             Written::After(_) => None,
@@ -198,6 +206,17 @@ mod tests {
         assert_eq!(shape, [(0, 0, 2), (0, 3600, 1), (0, 3600, 1), (0, 3600, 2), (0, 3600, 1), (1, 3600, 1)]);
         assert_eq!(batch.segments[4].write_time, WriteTime::Delays(2));
         assert_eq!(batch.series, [[0, 0, 10], [0, 0, 11]].into_iter().collect());
+    }
+
+    /// Base time 0xffffffff and an offset beyond the hour: shown, and kept raw.
+    #[test]
+    fn a_damaged_key_of_the_last_hour_is_read() {
+        let late = PointRow { timestamp: (i64::from(u32::MAX) + 4095) * 1000, exact: false, ..row(1) };
+        let mut regroup = Regroup::new();
+        regroup.push(&late).unwrap();
+        assert_eq!(regroup.finish().timestamps, [late.timestamp]);
+        assert!(Regroup::new().push(&PointRow { exact: true, ..late }).is_err());
+        assert!(Regroup::new().push(&PointRow { timestamp: i64::MAX, ..late }).is_err());
     }
 
     #[test]

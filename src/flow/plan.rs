@@ -35,10 +35,11 @@ pub const LEAST_BATCH: u64 = 50_000;
 pub const BYTES_PER_POINT: u64 = 48;
 
 impl Resources {
-    /// Bytes that are left for the names of UIDs beside the smallest batches.
+    /// Bytes that are left for the names of UIDs beside the smallest batches; a quarter at least, so that a small limit with
+    /// many connections still does.
     pub fn for_names(&self) -> u64 {
         let connection = 4 * self.page_bytes + 3 * LEAST_BATCH * BYTES_PER_POINT;
-        self.max_memory.saturating_sub(self.connections as u64 * connection)
+        self.max_memory.saturating_sub(self.connections as u64 * connection).max(self.max_memory / 4)
     }
 }
 

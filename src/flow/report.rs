@@ -150,6 +150,8 @@ pub struct WorkReport {
     pub shards: u64,
     /// Jobs of the backup that are not recorded yet, or not as a whole.
     pub missing: Vec<String>,
+    /// Jobs with keys that could not be read and are recorded as gaps.
+    pub unreadable: Vec<String>,
     /// Why the jobs of the UID table were left, when they were.
     pub left: Option<String>,
     /// Remarks that somebody should read.

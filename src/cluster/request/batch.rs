@@ -1,7 +1,7 @@
 //! `putMultiple` and `deleteMultiple`, from a block of cells.
 
 use crate::cluster::request::{Kind, Writer};
-use crate::model::{CellBlock, RowView, kind};
+use crate::model::{Cell, CellBlock, RowView, kind};
 
 /// When HBase's write-ahead log must have a put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -63,29 +63,31 @@ pub(crate) fn puts(writer: &mut Writer<'_>, table: &str, cells: &CellBlock, dura
 const DELETES: [(u8, i32); 4] =
     [(kind::DELETE, 0), (kind::DELETE_COLUMN, 1), (kind::DELETE_FAMILY, 2), (kind::DELETE_FAMILY_VERSION, 3)];
 
-fn markers(row: &RowView<'_>, code: u8) -> usize {
-    row.cells.iter().filter(|cell| cell.kind == code).count()
+/// The markers of a row that one `TDelete` can carry. All its columns share its type, and HBase's `Delete.addFamily` forgets
+/// what the delete held of that family before, so each marker of a whole family goes by itself.
+fn groups<'a>(row: RowView<'a>) -> impl Iterator<Item = (i32, Vec<Cell<'a>>)> {
+    DELETES.into_iter().flat_map(move |(code, delete_type)| {
+        let cells: Vec<Cell<'_>> = row.iter().filter(|cell| cell.kind == code).collect();
+        let most = if code == kind::DELETE_FAMILY { 1 } else { cells.len().max(1) };
+        let groups: Vec<Vec<Cell<'_>>> = cells.chunks(most).map(<[_]>::to_vec).collect();
+        groups.into_iter().map(move |group| (delete_type, group))
+    })
 }
 
-/// Writes the arguments of `deleteMultiple`: one `TDelete` per row and type of marker, because all columns of a
-/// `TDelete` share its type. The block holds delete markers only.
+/// Writes the arguments of `deleteMultiple`. The block holds delete markers only.
 pub(crate) fn deletes(writer: &mut Writer<'_>, table: &str, cells: &CellBlock, durability: Durability) {
-    let groups = cells.rows().map(|row| DELETES.iter().filter(|(code, _)| markers(&row, *code) > 0).count()).sum();
+    let count = cells.rows().map(|row| groups(row).count()).sum();
     writer.binary(1, table.as_bytes());
-    writer.list(2, Kind::Struct, groups);
+    writer.list(2, Kind::Struct, count);
     for row in cells.rows() {
-        for (code, delete_type) in DELETES {
-            let count = markers(&row, code);
-            if count == 0 {
-                continue;
-            }
+        for (delete_type, cells) in groups(row) {
             writer.begin();
             writer.binary(1, row.key);
-            writer.list(2, Kind::Struct, count);
-            for cell in row.iter().filter(|cell| cell.kind == code) {
+            writer.list(2, Kind::Struct, cells.len());
+            for cell in cells {
                 writer.begin();
                 writer.binary(1, cell.family);
-                if matches!(code, kind::DELETE | kind::DELETE_COLUMN) {
+                if matches!(cell.kind, kind::DELETE | kind::DELETE_COLUMN) {
                     writer.binary(2, cell.qualifier);
                 }
                 writer.i64(3, cell.timestamp);

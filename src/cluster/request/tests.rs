@@ -120,7 +120,9 @@ fn markers_are_grouped_by_type() {
     block.push_row(b"r").unwrap();
     for (kind, qualifier, at) in [
         (kind::DELETE_FAMILY, "", 9),
+        (kind::DELETE_FAMILY, "", 3),
         (kind::DELETE_FAMILY_VERSION, "", 8),
+        (kind::DELETE_FAMILY_VERSION, "", 2),
         (kind::DELETE, "a", 7),
         (kind::DELETE_COLUMN, "b", 6),
         (kind::DELETE, "", 5),
@@ -143,7 +145,8 @@ fn markers_are_grouped_by_type() {
             (TDeleteType::DELETE_COLUMN, vec![(Some(b"a".to_vec()), 7), (Some(vec![]), 5)]),
             (TDeleteType::DELETE_COLUMNS, vec![(Some(b"b".to_vec()), 6)]),
             (TDeleteType::DELETE_FAMILY, vec![(None, 9)]),
-            (TDeleteType::DELETE_FAMILY_VERSION, vec![(None, 8)]),
+            (TDeleteType::DELETE_FAMILY, vec![(None, 3)]),
+            (TDeleteType::DELETE_FAMILY_VERSION, vec![(None, 8), (None, 2)]),
         ];
         assert_eq!(seen, expected, "{transport}");
     }

@@ -156,6 +156,7 @@ fn work_on(plan: &WorkPlan, progress: &Progress, cancel: &Cancel) -> Result<Work
         jobs: done.jobs,
         shards: done.shards,
         missing: ledger.missing(),
+        unreadable: ledger.unreadable(),
         left: done.left,
         warnings: cluster.section.warnings.into_iter().chain(sparing).chain(warnings.iter().cloned()).collect(),
         seconds: start_time.elapsed().as_secs_f64(),
@@ -233,15 +234,31 @@ impl<'a> Ledger<'a> {
 
     /// Jobs with keys that are not recorded.
     fn missing(&self) -> Vec<String> {
-        let mut missing = Vec::new();
+        self.jobs_over(|table| self.holes(table))
+    }
+
+    /// Jobs with keys that are recorded as gaps.
+    fn unreadable(&self) -> Vec<String> {
+        self.jobs_over(|name| {
+            self.with(|state| {
+                let tables = state.tables.iter().zip(&self.plan.tables).filter(|(_, table)| table.name == name);
+                let records = tables.flat_map(|(state, _)| &state.chosen);
+                records.filter(|record| record.gap.is_some()).map(|record| record.shard.range()).collect()
+            })
+        })
+    }
+
+    /// The jobs that share keys with ranges of their table.
+    fn jobs_over(&self, ranges_of: impl Fn(&str) -> Vec<KeyRange>) -> Vec<String> {
+        let mut jobs = Vec::new();
         for table in &self.plan.tables {
-            let holes = self.holes(&table.name);
-            let lacks = |(_, range): &(usize, &KeyRange)| !clip(std::slice::from_ref(*range), &holes).is_empty();
+            let found = ranges_of(&table.name);
+            let shares = |(_, range): &(usize, &KeyRange)| !clip(std::slice::from_ref(*range), &found).is_empty();
             let ranges = table.ranges();
-            let of_table = ranges.iter().enumerate().filter(lacks);
-            missing.extend(of_table.map(|(number, _)| JobName { table: table.name.clone(), number }.to_string()));
+            let of_table = ranges.iter().enumerate().filter(shares);
+            jobs.extend(of_table.map(|(number, _)| JobName { table: table.name.clone(), number }.to_string()));
         }
-        missing
+        jobs
     }
 }
 

@@ -8,7 +8,7 @@ use crate::flow::source::gaps::AtDamage;
 use crate::flow::source::table::SourceTable;
 use crate::flow::{FlowError, OpentsdbConf, TableNames};
 use crate::manifest::PlannedTable;
-use crate::model::{Gap, GapReason, KeyRange, TableDescriptor, TableKind};
+use crate::model::{DescriptorSource, FamilyDescriptor, Gap, GapReason, KeyRange, TableDescriptor, TableKind};
 use crate::scan::ShardScan;
 
 /// The tables found and the names of those that OpenTSDB may do without and that are not there.
@@ -72,14 +72,17 @@ impl SourceTables {
     ) -> Result<Self, FlowError> {
         let existing: BTreeSet<String> = client.table_names()?.into_iter().collect();
         let mut found = Self { tables: Vec::new(), absent: Vec::new(), left_out: Vec::new() };
-        for PlannedTable { name, kind, .. } in tables {
+        for planned in tables {
+            let PlannedTable { name, kind, .. } = planned;
             if !existing.contains(name) {
                 return Err(match client.table_exists(name)? {
                     true => hidden(name.clone()).into(),
                     false => missing(name, *kind, &existing),
                 });
             }
-            found.tables.push(read_table(client, name.clone(), *kind, conf, descriptions, at_damage)?);
+            let table = read_table(client, name.clone(), *kind, conf, descriptions, at_damage)?;
+            require_unaltered(&table, planned)?;
+            found.tables.push(table);
         }
         Ok(found)
     }
@@ -104,6 +107,34 @@ impl SourceTables {
     pub fn data(&self) -> impl Iterator<Item = &SourceTable> {
         self.tables.iter().filter(|table| table.kind == TableKind::Data)
     }
+}
+
+/// A table that shows more than it did when the backup was planned: the plan would leave cells out.
+fn require_unaltered(table: &SourceTable, planned: &PlannedTable) -> Result<(), FlowError> {
+    let known = |by: DescriptorSource| by != DescriptorSource::Unknown;
+    if !known(table.described_by) || !known(planned.described_by) {
+        return Ok(());
+    }
+    let words = |families: &[FamilyDescriptor]| {
+        let words = families
+            .iter()
+            .map(|family| format!("{} VERSIONS={}", String::from_utf8_lossy(&family.name), family.versions()));
+        words.collect::<Vec<_>>().join(", ")
+    };
+    let Some(before) = planned.descriptor.descriptor(&planned.name) else { return Ok(()) };
+    let shown = |family: &FamilyDescriptor| {
+        before.families.iter().any(|then| then.name == family.name && then.versions() >= family.versions())
+    };
+    if table.descriptor.families.iter().all(shown) {
+        return Ok(());
+    }
+    Err(FlowError::refused(format!(
+        "{} was altered or made anew since the backup was planned: it had {} and has {}; what it shows more would be left out, so \
+         begin a new backup",
+        table.name,
+        words(&before.families),
+        words(&table.descriptor.families)
+    )))
 }
 
 /// Existing tables whose name is that of a data table with something behind it, but those that are wanted.
