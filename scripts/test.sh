@@ -79,5 +79,5 @@ unset TSDB_ARK_HBASE TSDB_ARK_BED
 step "demonstration"
 TSDB_ARK_PROFILE=dev scripts/demo.sh
 step "benchmark, in small: that it runs; its figures mean nothing at this size"
-TSDB_ARK_PROFILE=dev scripts/bench.sh --points-single 100000 --points-compacted 500000 --runs 1
+TSDB_ARK_PROFILE=dev scripts/bench.sh --points-single 100000 --points-compacted 500000 --series 10000 --runs 1
 step "all passed"

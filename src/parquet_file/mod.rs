@@ -55,7 +55,7 @@
 //! | 4 points per series, 96,000 hosts | 6.24 | 0.200 | 0.229 |
 //!
 //! From the bytes of a reply to the file, proof included, in instructions per point, which repeat (`scripts/bench.sh
-//! --offline`, with valgrind): compacted 385, single cells 987, series of three rows of two points 3,048. With the
+//! --offline --instructions`): compacted 385, single cells 987, series of three rows of two points 3,048. With the
 //! library's column writers, a series at a time in maps of vectors, and cells decoded one by one these were 688, 1,760 and
 //! 5,062; bytes were the same to 0.2 %.
 //!

@@ -29,10 +29,15 @@ pub struct Wanted<'a> {
 
 /// Points found, bytes asked for, and bytes of all points files.
 pub fn look_up(backup: &Path, wanted: &Wanted<'_>) -> (u64, u64, u64) {
-    let catalogue = std::fs::read(backup.join("catalogue/files.parquet")).expect("a backup has a catalogue of files");
-    let touched = Arc::new(AtomicU64::new(catalogue.len() as u64));
+    let repository = backup.ancestors().nth(2).expect("a backup lies in a repository");
+    let catalogue = std::fs::read_dir(backup.join("catalogue/files")).expect("a backup has a catalogue of files");
+    let catalogue = catalogue.map(|entry| entry.expect("the folder is readable").path());
+    let catalogue = catalogue.filter(|path| path.extension().is_some_and(|extension| extension == "parquet"));
+    let catalogue: Vec<Bytes> = catalogue.map(|path| std::fs::read(path).expect("a catalogue").into()).collect();
+    let touched = Arc::new(AtomicU64::new(catalogue.iter().map(|bytes| bytes.len() as u64).sum()));
     let (mut points, mut stored) = (0, 0);
-    for file in read_files(Bytes::from(catalogue)).expect("a catalogue of files") {
+    let files = catalogue.into_iter().flat_map(|bytes| read_files(bytes).expect("a catalogue of files"));
+    for file in files {
         if file.kind.name() != "points" {
             continue;
         }
@@ -41,7 +46,7 @@ pub fn look_up(backup: &Path, wanted: &Wanted<'_>) -> (u64, u64, u64) {
         let outside = ranges.first_metric.as_deref().is_none_or(|first| wanted.metric < first)
             || ranges.last_metric.as_deref().is_none_or(|last| wanted.metric > last);
         if !outside {
-            let source = Counting { file: backup.join(&file.path), touched: Arc::clone(&touched) };
+            let source = Counting { file: repository.join(&file.path), touched: Arc::clone(&touched) };
             points += points_of(source, wanted).expect("a points file");
         }
     }

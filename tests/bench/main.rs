@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `drain_ratio_*` | wall time of `tsdb-ark backup` over that of a loop on as many connections which skips through the same tables; medians of alternating runs |
 //! | `encode_*` | million points per CPU second of one thread from the bytes of a reply to a points file, proof included |
-//! | `instructions_per_point_*` | the same in instructions, as callgrind counts them; `cardinality`: a series has 3 rows of 2 points |
+//! | `instructions_per_point_*` | with `--instructions` and valgrind: the same in instructions, as callgrind counts them; `cardinality`: a series has 3 rows of 2 points |
 //! | `bytes_per_point_*` | points file and series table; `without`: of compacted rows, less the columns of write times |
 //! | `peak_rss_mib` | the most that any backup, restore or verify held |
 //! | `verify_written_cpu_ratio_*` | CPU time of a backup with `--verify-written`, which decodes every file that it wrote, over that of one which decodes one in 16 |
@@ -50,9 +50,11 @@ struct Options {
     offline: bool,
     /// Only what users of the cluster feel of a backup.
     foreground: bool,
+    /// Instructions per point as well: half a minute with an optimised build.
+    instructions: bool,
 }
 
-const USAGE: &str = "bench.sh [--json FILE] [--points-single N] [--points-compacted N] [--series N] [--runs N] [--connections N] [--offline | --foreground]";
+const USAGE: &str = "bench.sh [--json FILE] [--points-single N] [--points-compacted N] [--series N] [--runs N] [--connections N] [--instructions] [--offline | --foreground]";
 
 fn usage(what: &str) -> ! {
     eprintln!("{what}\nusage: {USAGE}");
@@ -70,6 +72,7 @@ impl Options {
             connections: 4,
             offline: false,
             foreground: false,
+            instructions: false,
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
@@ -86,6 +89,7 @@ impl Options {
                 "--connections" => options.connections = number() as usize,
                 "--offline" => options.offline = true,
                 "--foreground" => options.foreground = true,
+                "--instructions" => options.instructions = true,
                 // Under callgrind.
                 "--count" => {
                     instructions::count(&arguments.next().unwrap_or_default());
@@ -106,7 +110,9 @@ fn main() {
     if options.foreground {
         users(&options, &mut figures);
     } else {
-        count_instructions(&mut figures);
+        if options.instructions {
+            count_instructions(&mut figures);
+        }
         library(&options, &mut figures);
     }
     if !options.offline && !options.foreground {
