@@ -190,7 +190,7 @@ fn another_format_is_refused() {
         let path = repository.path().join(file);
         let text = std::fs::read(&path).unwrap();
         let mut value: Value = serde_json::from_slice(&text).unwrap();
-        for (format, advice) in [(3, "newer tsdb-ark"), (1, "the tsdb-ark that wrote it")] {
+        for (format, advice) in [(4, "newer tsdb-ark"), (2, "the tsdb-ark that wrote it")] {
             value["format"] = format.into();
             std::fs::write(&path, sealed(&value)).unwrap();
             for verb in ["verify", "list", "show"] {
