@@ -8,7 +8,7 @@ const MINIBLOCK: usize = 64;
 const LONG_RUN: usize = 8;
 
 /// Appends a number, seven bits to a byte, the lowest first.
-pub(super) fn push_varint(mut number: u64, out: &mut Vec<u8>) {
+fn push_varint(mut number: u64, out: &mut Vec<u8>) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -118,6 +118,22 @@ fn push_literals(keys: &[u32], width: u32, out: &mut Vec<u8>) {
 pub(super) fn push_run(key: u32, rows: usize, width: u32, out: &mut Vec<u8>) {
     push_varint((rows as u64) << 1, out);
     out.extend(key.to_le_bytes().iter().take(width.div_ceil(8) as usize));
+}
+
+/// Bits of the greatest key of a dictionary, at least 1: every reader takes 1, not every old one takes 0.
+pub(super) fn key_width(entries: usize) -> u32 {
+    bits(entries.saturating_sub(1) as u64).max(1)
+}
+
+/// Appends definition levels behind their length in bytes.
+pub(super) fn push_levels(out: &mut Vec<u8>, levels: impl FnOnce(&mut Vec<u8>)) {
+    let at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    levels(out);
+    let len = (out.len() - at - 4) as u32;
+    if let Some(prefix) = out.get_mut(at..at + 4) {
+        prefix.copy_from_slice(&len.to_le_bytes());
+    }
 }
 
 /// `BYTE_STREAM_SPLIT`: the first bytes of all values, then the second ones, and so on.

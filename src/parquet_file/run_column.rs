@@ -21,7 +21,7 @@ use parquet::data_type::ByteArray;
 use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::schema::types::ColumnDescPtr;
 
-use super::encodings::{hybrid, push_run};
+use super::encodings::{hybrid, key_width, push_levels, push_run};
 use super::page_chunk::{Chunk, Compressor, PageChunk, PageRange};
 use super::{FileError, ROWS_PER_PAGE};
 use crate::model::hex;
@@ -220,7 +220,7 @@ impl<V: RunValue> RunColumn<V> {
     pub(super) fn encode(&self, descr: &ColumnDescPtr, compressor: &mut Compressor) -> Result<Chunk, FileError> {
         let optional = descr.max_def_level() > 0;
         let mut chunk = PageChunk::new(descr.clone());
-        let width = bit_width(self.dictionary.len());
+        let width = key_width(self.dictionary.len());
         if !self.dictionary.is_empty() {
             let mut body = Vec::new();
             self.dictionary.iter().for_each(|value| value.plain(&mut body));
@@ -231,7 +231,7 @@ impl<V: RunValue> RunColumn<V> {
         for page in split_pages(&self.runs) {
             body.clear();
             if optional {
-                push_levels(&page, &mut body);
+                push_page_levels(&page, &mut body);
             }
             if !self.dictionary.is_empty() {
                 push_keys(&page, width, &mut body);
@@ -261,11 +261,6 @@ impl<V: RunValue> RunColumn<V> {
     }
 }
 
-/// Bits of the largest key, at least 1.
-fn bit_width(entries: usize) -> u32 {
-    (usize::BITS - entries.saturating_sub(1).leading_zeros()).max(1)
-}
-
 /// Cuts runs into pages.
 fn split_pages<K: Copy>(runs: &[(K, usize)]) -> Vec<Vec<(K, usize)>> {
     let mut pages = Vec::new();
@@ -289,17 +284,13 @@ fn split_pages<K: Copy>(runs: &[(K, usize)]) -> Vec<Vec<(K, usize)>> {
     pages
 }
 
-fn push_levels(page: &[(Option<u32>, usize)], out: &mut Vec<u8>) {
-    let at = out.len();
-    out.extend_from_slice(&[0; 4]);
-    for run in page.chunk_by(|a, b| a.0.is_some() == b.0.is_some()) {
-        let set = run.first().is_some_and(|(key, _)| key.is_some());
-        push_run(u32::from(set), run.iter().map(|(_, rows)| rows).sum(), 1, out);
-    }
-    let len = (out.len() - at - 4) as u32;
-    if let Some(prefix) = out.get_mut(at..at + 4) {
-        prefix.copy_from_slice(&len.to_le_bytes());
-    }
+fn push_page_levels(page: &[(Option<u32>, usize)], out: &mut Vec<u8>) {
+    push_levels(out, |out| {
+        for run in page.chunk_by(|a, b| a.0.is_some() == b.0.is_some()) {
+            let set = run.first().is_some_and(|(key, _)| key.is_some());
+            push_run(u32::from(set), run.iter().map(|(_, rows)| rows).sum(), 1, out);
+        }
+    });
 }
 
 fn push_keys(page: &[(Option<u32>, usize)], width: u32, out: &mut Vec<u8>) {
@@ -388,7 +379,7 @@ pub(super) fn encode_nulls(
     for page in split_pages(&[(None, rows)]) {
         let rows = page.iter().map(|(_, rows)| rows).sum();
         let mut body = Vec::new();
-        push_levels(&page, &mut body);
+        push_page_levels(&page, &mut body);
         let bounds = Some((Vec::new(), Vec::new()));
         chunk.data_page(&body, Encoding::PLAIN, PageRange { rows, nulls: rows, bounds, nans: 0 }, compressor)?;
     }

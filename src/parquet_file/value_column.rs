@@ -11,7 +11,7 @@ use parquet::basic::Encoding;
 use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::schema::types::ColumnDescPtr;
 
-use super::encodings::{delta, hybrid, plain, split};
+use super::encodings::{delta, hybrid, key_width, plain, push_levels, push_run, split};
 use super::page_chunk::{Chunk, Compressor, PageChunk, PageRange, compressed_len};
 use super::{FileError, ROWS_PER_PAGE};
 
@@ -148,9 +148,8 @@ impl Dictionary {
         }
     }
 
-    /// Bits of the greatest key, at least 1: every reader takes 1, not every old one takes 0.
     fn width(&self) -> u32 {
-        (usize::BITS - self.entries.len().saturating_sub(1).leading_zeros()).max(1)
+        key_width(self.entries.len())
     }
 }
 
@@ -251,7 +250,10 @@ impl ValueEncoder {
             let page = values.get(first..first + set).ok_or(FileError::Batch("a column has too few values"))?;
             self.body.clear();
             if descr.max_def_level() > 0 {
-                push_levels(levels, page_rows, &mut self.body);
+                push_levels(&mut self.body, |out| match levels {
+                    Some(levels) => hybrid(levels, 1, out),
+                    None => push_run(1, page_rows, 1, out),
+                });
             }
             let encoding = match choice {
                 Choice::Dictionary => {
@@ -288,20 +290,6 @@ impl<V: Value> Range<V> {
     fn with(self, other: Self) -> Self {
         let ends: Vec<V> = [self.bounds, other.bounds].into_iter().flatten().flat_map(|(a, b)| [a, b]).collect();
         Self { bounds: V::range(&ends).bounds, nans: self.nans + other.nans }
-    }
-}
-
-/// The definition levels of a page; `None`: all are set.
-fn push_levels(levels: Option<&[u32]>, rows: usize, out: &mut Vec<u8>) {
-    let at = out.len();
-    out.extend_from_slice(&[0; 4]);
-    match levels {
-        Some(levels) => hybrid(levels, 1, out),
-        None => super::encodings::push_run(1, rows, 1, out),
-    }
-    let len = (out.len() - at - 4) as u32;
-    if let Some(prefix) = out.get_mut(at..at + 4) {
-        prefix.copy_from_slice(&len.to_le_bytes());
     }
 }
 
