@@ -15,8 +15,8 @@ use support::bed::Bed;
 use support::faults::plan::{CONNECT, Plan};
 use support::faults::thrift::ThriftProxy;
 use tsdb_ark::cluster::{
-    Api, Client, ClusterError, Durability, GatewayAddress, GatewayOptions, Gateways, PageRequest, Pieces, Resolver,
-    RetryPolicy, Transport,
+    Api, Client, ClusterError, Durability, Framing, GatewayAddress, GatewayOptions, Gateways, PageRequest, Pieces,
+    Resolver, RetryPolicy, Transport,
 };
 use tsdb_ark::model::{
     Cell, CellBlock, CellHasher, DescriptorSource, FamilyDescriptor, KeyRange, OwnedCell, TableDescriptor, Tally, kind,
@@ -31,11 +31,11 @@ fn flavours() -> &'static [(Transport, String)] {
         let bed = Bed::shared();
         let start = |flags: &str| bed.listener(&format!("gateway start {} 2 0 {flags}", bed.unique("flavour")));
         vec![
-            (Transport { framed: false, compact: false }, bed.thrift2_address()),
-            (Transport { framed: true, compact: false }, start("-f")),
-            (Transport { framed: false, compact: true }, start("-c")),
-            (Transport { framed: true, compact: true }, start("-f -c")),
-            (Transport { framed: true, compact: false }, start("-threadedselector")),
+            (Transport::new(false, false), bed.thrift2_address()),
+            (Transport::new(true, false), start("-f")),
+            (Transport::new(false, true), start("-c")),
+            (Transport::new(true, true), start("-f -c")),
+            (Transport::new(true, false), start("-threadedselector")),
         ]
     })
 }
@@ -270,7 +270,7 @@ fn descriptors_and_splits_make_the_same_table() {
     let regions = client.regions(&from).unwrap();
     let keys: Vec<Vec<u8>> = regions.iter().skip(1).map(|region| region.range.start.clone()).collect();
     assert_eq!(keys, [vec![0, 255, 0], vec![0x40], vec![255]]);
-    for (transport, address) in flavours().iter().filter(|(transport, _)| transport.framed) {
+    for (transport, address) in flavours().iter().filter(|(transport, _)| transport.framing == Framing::Framed) {
         let refused = self::client(address).create_table(&table, &keys);
         assert!(matches!(refused, Err(ClusterError::FramedCreate { .. })), "{transport}: {refused:?}");
     }

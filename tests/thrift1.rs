@@ -96,10 +96,10 @@ fn page(client: &mut Client, request: &PageRequest<'_>) -> Vec<OwnedCell> {
 #[test]
 fn every_transport_carries_cells_both_ways() {
     for (flags, transport) in [
-        ("", Transport { framed: false, compact: false }),
-        ("-f", Transport { framed: true, compact: false }),
-        ("-c", Transport { framed: false, compact: true }),
-        ("-f -c", Transport { framed: true, compact: true }),
+        ("", Transport::new(false, false)),
+        ("-f", Transport::new(true, false)),
+        ("-c", Transport::new(false, true)),
+        ("-f -c", Transport::new(true, true)),
     ] {
         let mut client = client(&listener(flags));
         let info = client.gateway().unwrap();

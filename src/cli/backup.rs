@@ -13,11 +13,11 @@ use tsdb_ark::model::{KeyLayout, NameCharset, RawReason, TableDescriptor, TableK
 
 use crate::cli::args::{ExpectedRaw, GatewayArgs, OpentsdbArgs, RepositoryArgs, ResourceArgs};
 use crate::cli::columns::{Columns, Side};
-use crate::cli::command::EXIT_CODES;
-use crate::cli::exit::usage;
+use crate::cli::exit::{EXIT_CODES, usage};
 use crate::cli::limits::{self, MannersArgs};
 use crate::cli::outcome::{Outcome, gaps_text, remarks};
-use crate::cli::{Running, units, worker};
+use crate::cli::running::Running;
+use crate::cli::{units, worker};
 
 /// What is typed.
 #[derive(Debug, Args)]

@@ -6,9 +6,10 @@ use tsdb_ark::flow::{self, CheckReport, CheckedFamily, Source};
 use crate::cli::args::{GatewayArgs, OpentsdbArgs, RepositoryArgs};
 use crate::cli::backup::layout_text;
 use crate::cli::columns::{Columns, Side};
-use crate::cli::command::EXIT_CODES;
+use crate::cli::exit::EXIT_CODES;
 use crate::cli::outcome::{Outcome, remarks};
-use crate::cli::{Running, units};
+use crate::cli::running::Running;
+use crate::cli::units;
 
 /// What is asked for.
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ use crate::cli::backup::BackupArgs;
 use crate::cli::check::CheckArgs;
 use crate::cli::commit::CommitArgs;
 use crate::cli::completions::CompletionsArgs;
+use crate::cli::exit::EXIT_CODES;
 use crate::cli::list::ListArgs;
 use crate::cli::prune::PruneArgs;
 use crate::cli::restore::RestoreArgs;
@@ -48,20 +49,6 @@ Durations: 250ms, 3s, 5m (minutes), 2h, 1d, 2w, 1m30s, plain seconds (ages of ba
 TSDB_ARK_LOG sets log levels by module, for example tsdb_ark=debug.
 
 ";
-
-/// Exit codes, shown under every command.
-pub const EXIT_CODES: &str = "\
-Exit codes:
-    0  done, all of it
-    1  failed
-    2  usage: flags, configuration file, a table that does not exist, a port without a gateway
-    3  done, but something needs attention: differences, gaps, raw cells where none were expected,
-       data that a backup would not hold, what would make a backup fail
-   10  repository absent or not ours
-   11  repository locked
-   12  access denied, or a wrong key
-   75  temporary, try again later: gateway or store unreachable or overloaded
-  130  interrupted";
 
 /// Backs up, restores and verifies a whole OpenTSDB on HBase, through nothing but a Thrift gateway.
 #[derive(Debug, Parser)]

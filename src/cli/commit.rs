@@ -3,11 +3,11 @@
 use clap::Args;
 use tsdb_ark::flow::{self, CommitPlan};
 
-use crate::cli::Running;
 use crate::cli::args::{ExpectedRaw, RepositoryArgs};
 use crate::cli::backup;
-use crate::cli::command::EXIT_CODES;
+use crate::cli::exit::EXIT_CODES;
 use crate::cli::outcome::Outcome;
+use crate::cli::running::Running;
 
 /// What is typed.
 #[derive(Debug, Args)]

@@ -9,6 +9,20 @@ use tsdb_ark::flow::{FlowError, to_json};
 
 use crate::cli::outcome::Outcome;
 
+/// Exit codes, shown under every command.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+    0  done, all of it
+    1  failed
+    2  usage: flags, configuration file, a table that does not exist, a port without a gateway
+    3  done, but something needs attention: differences, gaps, raw cells where none were expected,
+       data that a backup would not hold, what would make a backup fail
+   10  repository absent or not ours
+   11  repository locked
+   12  access denied, or a wrong key
+   75  temporary, try again later: gateway or store unreachable or overloaded
+  130  interrupted";
+
 /// A command line that does not make sense; exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

@@ -6,7 +6,7 @@ use tsdb_ark::flow::{self, Listed, ListedBackup, UnfinishedBackup};
 
 use crate::cli::args::RepositoryArgs;
 use crate::cli::columns::{Columns, Side};
-use crate::cli::command::EXIT_CODES;
+use crate::cli::exit::EXIT_CODES;
 use crate::cli::outcome::{Outcome, gaps_text};
 use crate::cli::units;
 

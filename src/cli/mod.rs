@@ -19,6 +19,7 @@ mod outcome;
 mod progress_line;
 mod prune;
 mod restore;
+mod running;
 mod show;
 mod signals;
 mod units;
@@ -28,21 +29,11 @@ mod worker;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use tsdb_ark::flow::{Cancel, Progress};
-
 use crate::cli::command::Verb;
 use crate::cli::outcome::Outcome;
 use crate::cli::progress_line::ProgressLine;
+use crate::cli::running::Running;
 use crate::cli::signals::Signals;
-
-/// What every verb may use while it runs.
-#[derive(Debug, Default)]
-pub struct Running {
-    /// Counters that the flow moves.
-    pub progress: Progress,
-    /// Set by ctrl-C and SIGTERM.
-    pub cancel: Cancel,
-}
 
 /// Runs the command line of this process and returns its exit code.
 pub fn run() -> ExitCode {
@@ -80,7 +71,7 @@ fn perform(verb: Verb, running: &Running) -> anyhow::Result<Outcome> {
         Verb::Verify(args) => args.run(running),
         Verb::Restore(args) => args.run(running),
         Verb::Prune(args) => args.run(running),
-        Verb::Completions(args) => Ok(args.run()),
+        Verb::Completions(args) => Ok(args.run(command::command())),
     }
 }
 

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tsdb_ark::flow::{BackingOff, Cancel, Progress, ProgressView};
 
-use crate::cli::{Running, units};
+use crate::cli::running::Running;
+use crate::cli::units;
 
 const EVERY: Duration = Duration::from_millis(200);
 /// For a stage with a number of pieces, and for one without.

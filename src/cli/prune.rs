@@ -9,10 +9,10 @@ use tsdb_ark::flow::{self, Decision, FolderState, Group, PrunePlan, PruneReport,
 
 use crate::cli::args::RepositoryArgs;
 use crate::cli::columns::{Columns, Side};
-use crate::cli::command::EXIT_CODES;
-use crate::cli::exit::usage;
+use crate::cli::exit::{EXIT_CODES, usage};
 use crate::cli::outcome::{Outcome, remarks};
-use crate::cli::{Running, units};
+use crate::cli::running::Running;
+use crate::cli::units;
 
 const AFTER: &str = "\
 A backup is kept if any rule keeps it. A rule goes back through the hours, days, weeks, months or

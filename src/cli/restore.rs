@@ -10,11 +10,11 @@ use tsdb_ark::flow::{
 
 use crate::cli::args::{GatewayArgs, RepositoryArgs, ResourceArgs, check_renames, parse_rename};
 use crate::cli::columns::{Columns, Side};
-use crate::cli::command::EXIT_CODES;
-use crate::cli::exit::{Usage, usage};
+use crate::cli::exit::{EXIT_CODES, Usage, usage};
 use crate::cli::limits::{self, MannersArgs};
 use crate::cli::outcome::{Outcome, difference_text, remarks, word};
-use crate::cli::{Running, units};
+use crate::cli::running::Running;
+use crate::cli::units;
 
 /// When a put has to be in HBase's write-ahead log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

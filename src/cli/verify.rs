@@ -6,11 +6,11 @@ use tsdb_ark::flow::{
 };
 
 use crate::cli::args::{GatewayArgs, RepositoryArgs, ResourceArgs, check_renames, parse_rename};
-use crate::cli::command::EXIT_CODES;
-use crate::cli::exit::{Usage, usage};
+use crate::cli::exit::{EXIT_CODES, Usage, usage};
 use crate::cli::limits::{self, MannersArgs};
 use crate::cli::outcome::{Outcome, difference_text, gaps_text, remarks, word};
-use crate::cli::{Running, units};
+use crate::cli::running::Running;
+use crate::cli::units;
 
 /// How thorough; each level catches what the one before misses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

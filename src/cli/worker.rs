@@ -8,10 +8,11 @@ use tsdb_ark::flow::{
 
 use crate::cli::args::{GatewayArgs, RepositoryArgs, ResourceArgs};
 use crate::cli::columns::{Columns, Side};
-use crate::cli::command::EXIT_CODES;
+use crate::cli::exit::EXIT_CODES;
 use crate::cli::limits::{self, MannersArgs};
 use crate::cli::outcome::{Outcome, remarks};
-use crate::cli::{Running, units};
+use crate::cli::running::Running;
+use crate::cli::units;
 
 /// What is typed.
 #[derive(Debug, Args)]

@@ -208,3 +208,41 @@ impl Client {
         Ok(self.gateway()?.cluster.name().unwrap_or_default().to_owned())
     }
 }
+
+impl Gateways {
+    /// A client of its own connection. Clients are spread over the gateways in turn.
+    pub fn client(&self) -> Client {
+        Client::new(self.clone(), self.turn())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cluster::{GatewayAddress, GatewayOptions};
+
+    #[test]
+    fn clients_go_where_the_region_is_and_else_in_turn() {
+        let addresses = ["rs1.invalid:1", "rs2.invalid:1", "rs2.invalid:2"];
+        let addresses = addresses.iter().map(|text| GatewayAddress::parse(text).unwrap()).collect();
+        let gateways = Gateways::new(addresses, GatewayOptions::default(), Arc::default()).unwrap();
+        let mut clients: Vec<Client> = (0..6).map(|_| gateways.client()).collect();
+        let mut slots = |host: &str| -> Vec<usize> {
+            clients
+                .iter_mut()
+                .map(|client| {
+                    client.go_near(host);
+                    client.slot()
+                })
+                .collect()
+        };
+        assert_eq!(slots("elsewhere.invalid"), [0, 1, 2, 0, 1, 2]);
+        assert_eq!(slots("rs1.invalid"), [0; 6]);
+        assert_eq!(slots("rs2.invalid"), [1, 2, 1, 1, 2, 1]);
+        gateways.rest(1);
+        assert_eq!(slots("rs2.invalid"), [2; 6], "one that failed is left alone");
+        assert_eq!(slots("rs3.invalid"), [0, 2, 2, 0, 2, 2], "and so it is in turn");
+    }
+}

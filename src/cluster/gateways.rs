@@ -7,12 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::cluster::connection::Connection;
-use crate::cluster::greeting::{self, Foreign, Opening};
-use crate::cluster::identity::{self, Expected};
-use crate::cluster::reply::simple::ServerType;
+use crate::cluster::greeting;
+use crate::cluster::identity::Expected;
 use crate::cluster::slot::Slot;
-use crate::cluster::{Api, Client, ClusterError, ClusterIdentity, GatewayAddress, GatewayOptions, Transport};
+use crate::cluster::{Api, ClusterError, ClusterIdentity, GatewayAddress, GatewayOptions, Transport};
 
 /// What probing found out about a gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,33 +44,39 @@ impl fmt::Display for GatewayInfo {
     }
 }
 
+/// What is known of a gateway now.
 #[derive(Debug, Default)]
-struct State {
-    info: Option<GatewayInfo>,
+pub(super) struct State {
+    /// What it is.
+    pub info: Option<GatewayInfo>,
     /// It was a gateway once, so silence and closed connections are passing troubles.
-    answered: bool,
-    resting_until: Option<Instant>,
+    pub answered: bool,
+    /// It is left alone until then.
+    pub resting_until: Option<Instant>,
     /// Methods that it does not know.
     lacks: BTreeSet<&'static str>,
     /// Whether it knows the calls for tables, which came with HBase 2.2, when it was asked.
     manages_tables: Option<bool>,
 }
 
+/// One of the gateways.
 #[derive(Debug)]
-struct Entry {
-    slot: Slot,
+pub(super) struct Entry {
+    /// Where it is.
+    pub slot: Slot,
     state: Mutex<State>,
 }
 
 impl Entry {
-    fn state(&self) -> MutexGuard<'_, State> {
+    /// What is known of it, for as long as the guard lives.
+    pub fn state(&self) -> MutexGuard<'_, State> {
         // The state is valid between any two statements, so a panic elsewhere does not spoil it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The failure of a probe, when the gateway is known to be one: it is worth more patience than a port that never
     /// answered.
-    fn in_its_light(&self, error: ClusterError) -> ClusterError {
+    pub fn in_its_light(&self, error: ClusterError) -> ClusterError {
         match error {
             ClusterError::Silent { gateway } if self.state().answered => ClusterError::Busy { gateway },
             ClusterError::NoTransport { gateway } | ClusterError::NotThrift { gateway, .. }
@@ -83,6 +87,12 @@ impl Entry {
             other => other,
         }
     }
+}
+
+/// What a gateway that was one before means by closing a new connection.
+pub(super) fn closed_at_once(gateway: String) -> ClusterError {
+    let reason = "at once: it is overloaded or was restarted".into();
+    ClusterError::Lost { gateway, method: greeting::METHOD, reason, unanswered: false }
 }
 
 #[derive(Debug)]
@@ -102,15 +112,6 @@ struct Shared {
 /// The gateways of one cluster; cheap to clone and shared by all threads. Connects to nothing by itself.
 #[derive(Debug, Clone)]
 pub struct Gateways(Arc<Shared>);
-
-/// The order of probing: an unframed gateway answers the first at once and leaves the framed ones in silence, every
-/// other kind closes the connection at once unless it is spoken to in its own way.
-const PROBES: [Transport; 4] = [
-    Transport { framed: false, compact: false },
-    Transport { framed: true, compact: false },
-    Transport { framed: true, compact: true },
-    Transport { framed: false, compact: true },
-];
 
 impl Gateways {
     /// Gateways that all serve the same cluster. Names are looked up now, and one with several addresses is as many
@@ -137,11 +138,6 @@ impl Gateways {
             thrift2: AtomicBool::new(false),
             cluster: Mutex::default(),
         })))
-    }
-
-    /// A client of its own connection. Clients are spread over the gateways in turn.
-    pub fn client(&self) -> Client {
-        Client::new(self.clone(), self.0.next.fetch_add(1, Ordering::Relaxed) % self.len())
     }
 
     /// Number of gateways, at least 1.
@@ -207,20 +203,6 @@ impl Gateways {
         api == Api::Thrift1 && self.0.thrift2.load(Ordering::Relaxed)
     }
 
-    /// Probes the gateways that are not known yet and not left alone.
-    pub(crate) fn ask_the_unknown(&self) {
-        for (slot, entry) in self.0.entries.iter().enumerate() {
-            let asked = {
-                let state = entry.state();
-                state.info.is_some() || state.resting_until.is_some_and(|until| until > Instant::now())
-            };
-            if !asked && let Err(error) = self.open(slot) {
-                tracing::debug!(%error, "a gateway does not say what it speaks");
-                self.rest(slot);
-            }
-        }
-    }
-
     /// Gateways that run on this host: by name, or by one of its addresses. With one gateway there is no choice, and
     /// nothing is looked up.
     pub(crate) fn near(&self, host: &str) -> Arc<[usize]> {
@@ -264,6 +246,35 @@ impl Gateways {
         }
     }
 
+    /// A gateway by its number.
+    pub(super) fn entry(&self, slot: usize) -> Option<&Entry> {
+        self.0.entries.get(slot)
+    }
+
+    /// All gateways, by their numbers.
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.0.entries
+    }
+
+    /// Holds what a gateway says of its cluster against the others.
+    ///
+    /// # Errors
+    /// [`ClusterError::OtherCluster`].
+    pub(super) fn meet(&self, info: &GatewayInfo) -> Result<(), ClusterError> {
+        let cluster = &self.0.cluster;
+        cluster.lock().unwrap_or_else(PoisonError::into_inner).meet(&info.address, &info.cluster)
+    }
+
+    /// Remembers that a gateway speaks Thrift2.
+    pub(super) fn note_thrift2(&self) {
+        self.0.thrift2.store(true, Ordering::Relaxed);
+    }
+
+    /// Whose turn it is to be talked to.
+    pub(crate) fn turn(&self) -> usize {
+        self.0.next.fetch_add(1, Ordering::Relaxed) % self.len()
+    }
+
     /// Forgets what a gateway spoke: it may have been started anew with other settings.
     pub(crate) fn forget(&self, slot: usize) {
         if let Some(entry) = self.0.entries.get(slot) {
@@ -297,142 +308,6 @@ impl Gateways {
             entry.state().manages_tables = Some(does);
         }
     }
-
-    /// A new connection, probing what is not known. Its gateway serves the cluster of all others, as far as it says.
-    pub(crate) fn open(&self, slot: usize) -> Result<(Connection, GatewayInfo), ClusterError> {
-        let entry = self.0.entries.get(slot).ok_or(ClusterError::NoGateway)?;
-        let known = entry.state().info.clone();
-        let is_new = known.is_none();
-        let (mut connection, mut info) = match known {
-            Some(info) => self.open_known(entry, info)?,
-            None => self.probe(entry).map_err(|error| entry.in_its_light(error))?,
-        };
-        // What a gateway without an id can be held against has to be known of the others.
-        let thorough = is_new && self.len() > 1;
-        info.cluster = identity::ask(&mut connection, &info, self.0.options.call_timeout, thorough)?;
-        let cluster = &self.0.cluster;
-        cluster.lock().unwrap_or_else(PoisonError::into_inner).meet(&info.address, &info.cluster)?;
-        if is_new {
-            tracing::info!(gateway = %info, "found");
-            self.0.thrift2.fetch_or(info.api == Api::Thrift2, Ordering::Relaxed);
-            let mut state = entry.state();
-            state.info = Some(info.clone());
-            state.answered = true;
-            state.resting_until = None;
-        }
-        Ok((connection, info))
-    }
-
-    fn open_known(&self, entry: &Entry, info: GatewayInfo) -> Result<(Connection, GatewayInfo), ClusterError> {
-        match Connection::open(&entry.slot, info.transport, &self.0.options) {
-            Ok((connection, _)) => Ok((connection, info)),
-            Err(opening) => {
-                if !matches!(opening, Opening::Failed(_) | Opening::Silent) {
-                    entry.state().info = None;
-                }
-                let gateway = entry.slot.to_string();
-                Err(match opening {
-                    Opening::Failed(error) => error,
-                    Opening::Silent => ClusterError::Busy { gateway },
-                    Opening::Foreign(foreign) => foreign.into_error(gateway),
-                    Opening::Closed => closed_at_once(gateway),
-                    Opening::Garbage(reason) => ClusterError::Protocol { gateway, method: greeting::METHOD, reason },
-                })
-            }
-        }
-    }
-
-    fn probe(&self, entry: &Entry) -> Result<(Connection, GatewayInfo), ClusterError> {
-        let gateway = entry.slot.to_string();
-        let forced = self.0.options.transport.map(|transport| [transport]);
-        let candidates = forced.as_ref().map_or(PROBES.as_slice(), |one| one.as_slice());
-        let (mut garbage, mut silence) = (false, false);
-        for (number, &transport) in candidates.iter().enumerate() {
-            match Connection::open(&entry.slot, transport, &self.0.options) {
-                Ok((connection, found)) => return self.introduced(entry, connection, transport, found),
-                Err(Opening::Failed(error)) => return Err(error),
-                Err(Opening::Foreign(foreign)) => return Err(foreign.into_error(gateway)),
-                Err(Opening::Silent) if forced.is_some() => silence = true,
-                // Only the first guess counts: a wrong one may be met with silence by a gateway that is well.
-                Err(Opening::Silent) if number == 0 => {
-                    let asked = self.ask_aside(entry, &greeting::sasl_start());
-                    let silent = || ClusterError::Silent { gateway: gateway.clone() };
-                    return Err(asked.map_or_else(silent, |foreign| foreign.into_error(gateway.clone())));
-                }
-                Err(Opening::Garbage(_)) => garbage = true,
-                Err(Opening::Silent) => silence = true,
-                Err(Opening::Closed) => {}
-            }
-        }
-        if let Some(asked) = self.0.options.transport
-            && let Some(found) = self.other_transport(entry, asked)
-        {
-            return Err(ClusterError::WrongTransport { gateway, found, asked });
-        }
-        let sasl = || silence.then(|| self.ask_aside(entry, &greeting::sasl_start())).flatten();
-        if let Some(foreign) = self.ask_aside(entry, &greeting::client_hello()).or_else(sasl) {
-            return Err(foreign.into_error(gateway));
-        }
-        // A gateway without room hangs up before it reads; what reads and then hangs up has understood nothing.
-        let reads = || !silence && !entry.state().answered && greeting::waits_to_be_asked(&entry.slot, &self.0.options);
-        Err(match (garbage, silence) {
-            (true, _) => ClusterError::NotThrift { gateway, reason: "its reply is not Thrift" },
-            (_, true) if forced.is_some() => ClusterError::Silent { gateway },
-            _ if reads() => {
-                ClusterError::NotThrift { gateway, reason: "it closes the connection whatever is sent to it" }
-            }
-            _ => ClusterError::NoTransport { gateway },
-        })
-    }
-
-    /// A connection whose first question was answered, and what its gateway is.
-    fn introduced(
-        &self,
-        entry: &Entry,
-        mut connection: Connection,
-        transport: Transport,
-        found: ServerType,
-    ) -> Result<(Connection, GatewayInfo), ClusterError> {
-        let address = entry.slot.to_string();
-        let names_service = found != ServerType::Unknown;
-        let found = match found {
-            ServerType::Known(api) => api,
-            ServerType::Unknown => connection.ask_service(self.0.options.probe_timeout)?,
-        };
-        let (api, cluster) = (service(entry, found, &address)?, ClusterIdentity::default());
-        Ok((connection, GatewayInfo { address, api, transport, cluster, names_service }))
-    }
-
-    /// What a gateway speaks that does not answer in the transport of the flags. One that did is spared the question, as
-    /// it is by [`ask_aside`](Self::ask_aside).
-    fn other_transport(&self, entry: &Entry, asked: Transport) -> Option<Transport> {
-        if entry.state().answered {
-            return None;
-        }
-        let mut others = PROBES.into_iter().filter(|transport| *transport != asked);
-        others.find(|transport| Connection::open(&entry.slot, *transport, &self.0.options).is_ok())
-    }
-
-    /// Whether a port that never answered as a gateway waits for another protocol. One that did is spared the question: an
-    /// old gateway that is merely overloaded would take its bytes for a length, and keep as much memory ready.
-    fn ask_aside(&self, entry: &Entry, question: &[u8]) -> Option<Foreign> {
-        let answered = entry.state().answered;
-        if answered { None } else { greeting::ask_aside(&entry.slot, &self.0.options, question) }
-    }
-}
-
-/// What a gateway that was one before means by closing a new connection.
-fn closed_at_once(gateway: String) -> ClusterError {
-    let reason = "at once: it is overloaded or was restarted".into();
-    ClusterError::Lost { gateway, method: greeting::METHOD, reason, unanswered: false }
-}
-
-/// The service of a gateway, which must be the one that the address asks for.
-fn service(entry: &Entry, found: Api, gateway: &str) -> Result<Api, ClusterError> {
-    match entry.slot.address.api {
-        Some(needed) if found != needed => Err(ClusterError::WrongApi { gateway: gateway.to_owned(), found, needed }),
-        _ => Ok(found),
-    }
 }
 
 #[cfg(test)]
@@ -457,26 +332,5 @@ mod tests {
     #[test]
     fn one_gateway_is_near_to_nothing() {
         assert!(gateways(&["127.0.0.1:1"]).near("127.0.0.1").is_empty());
-    }
-
-    #[test]
-    fn clients_go_where_the_region_is_and_else_in_turn() {
-        let gateways = gateways(&["rs1.invalid:1", "rs2.invalid:1", "rs2.invalid:2"]);
-        let mut clients: Vec<Client> = (0..6).map(|_| gateways.client()).collect();
-        let mut slots = |host: &str| -> Vec<usize> {
-            clients
-                .iter_mut()
-                .map(|client| {
-                    client.go_near(host);
-                    client.slot()
-                })
-                .collect()
-        };
-        assert_eq!(slots("elsewhere.invalid"), [0, 1, 2, 0, 1, 2]);
-        assert_eq!(slots("rs1.invalid"), [0; 6]);
-        assert_eq!(slots("rs2.invalid"), [1, 2, 1, 1, 2, 1]);
-        gateways.rest(1);
-        assert_eq!(slots("rs2.invalid"), [2; 6], "one that failed is left alone");
-        assert_eq!(slots("rs3.invalid"), [0, 2, 2, 0, 2, 2], "and so it is in turn");
     }
 }

@@ -8,15 +8,16 @@
 //! | SASL | an error in words, or none | its status byte, or the answer to a [`sasl_start`] |
 //! | TLS | an alert, or closed at once | its record type, or the answer to a [`client_hello`] |
 
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::io;
 use std::time::Duration;
 
 use crate::cluster::reply::Fault;
 use crate::cluster::reply::simple::{Expected, ServerType, server_type};
 use crate::cluster::request::message;
 use crate::cluster::slot::Slot;
-use crate::cluster::{ClusterError, GatewayOptions, Transport};
+use crate::cluster::transport::Framing;
+use crate::cluster::wire::Wire;
+use crate::cluster::{ClusterError, GatewayOptions};
 
 /// Asked first; gateways before HBase 2.3 answer that they do not know it, which serves as well.
 pub(super) const METHOD: &str = "getThriftServerType";
@@ -67,15 +68,15 @@ impl Foreign {
 }
 
 /// Asks for the server type, which proves that the transport is right and a worker is free.
-pub(crate) fn greet(mut stream: &TcpStream, transport: Transport, timeout: Duration) -> Result<ServerType, Opening> {
+pub(crate) fn greet(wire: &Wire, compact: bool, timeout: Duration) -> Result<ServerType, Opening> {
     let expected = Expected { method: METHOD, sequence: SEQUENCE };
     let mut request = Vec::new();
-    message(&mut request, transport, METHOD, expected.sequence, |_| ());
-    stream.set_read_timeout(Some(timeout)).map_err(opening)?;
-    stream.write_all(&request).map_err(opening)?;
+    message(&mut request, compact, METHOD, expected.sequence, |_| ());
+    wire.bear_silence(timeout).map_err(opening)?;
+    wire.send(&mut request).map_err(opening)?;
     let (mut reply, mut piece) = (Vec::new(), [0; 4096]);
     loop {
-        let count = stream.read(&mut piece).map_err(opening)?;
+        let count = wire.read_bare(&mut piece).map_err(opening)?;
         reply.extend_from_slice(piece.get(..count).unwrap_or_default());
         if let Some(foreign) = foreign(&reply, count == 0) {
             return Err(Opening::Foreign(foreign));
@@ -84,8 +85,7 @@ pub(crate) fn greet(mut stream: &TcpStream, transport: Transport, timeout: Durat
             let cut = || Opening::Garbage("an answer cut short".to_owned());
             return Err(if reply.is_empty() { Opening::Closed } else { cut() });
         }
-        let body = reply.get(if transport.framed { 4 } else { 0 }..).unwrap_or_default();
-        match server_type(body, transport.compact, expected) {
+        match server_type(wire.body(&reply), compact, expected) {
             Ok(found) => return Ok(found),
             Err(Fault::Short) if reply.len() < LONGEST => {}
             // The words of a SASL server are still to come.
@@ -127,12 +127,12 @@ fn sasl_text(reply: &[u8]) -> Option<(&[u8], usize)> {
 /// Asks a port that left the greeting unanswered whether it waits for SASL or TLS, each on a connection of its own. Some
 /// seconds at most; `None` when neither is answered.
 pub(crate) fn ask_aside(slot: &Slot, options: &GatewayOptions, question: &[u8]) -> Option<Foreign> {
-    let stream = slot.connect(options).ok()?;
-    stream.set_read_timeout(Some(options.probe_timeout.min(ASIDE_TIMEOUT))).ok()?;
-    (&stream).write_all(question).ok()?;
+    let wire = Wire::open(slot, Framing::Unframed, options).ok()?;
+    wire.bear_silence(options.probe_timeout.min(ASIDE_TIMEOUT)).ok()?;
+    wire.send_bare(question).ok()?;
     let (mut reply, mut piece) = (Vec::new(), [0; 4096]);
     loop {
-        let count = (&stream).read(&mut piece).unwrap_or(0);
+        let count = wire.read_bare(&mut piece).unwrap_or(0);
         reply.extend_from_slice(piece.get(..count).unwrap_or_default());
         let found = foreign(&reply, count == 0);
         if found.is_some() || count == 0 || reply.len() > LONGEST {
@@ -144,9 +144,9 @@ pub(crate) fn ask_aside(slot: &Slot, options: &GatewayOptions, question: &[u8]) 
 /// Whether a port leaves a connection open on which nothing was said. A gateway without room for it, or a proxy without a
 /// server behind it, closes it at once.
 pub(crate) fn waits_to_be_asked(slot: &Slot, options: &GatewayOptions) -> bool {
-    let Ok(stream) = slot.connect(options) else { return false };
+    let Ok(wire) = Wire::open(slot, Framing::Unframed, options) else { return false };
     let timeout = options.probe_timeout.min(ASIDE_TIMEOUT);
-    let read = stream.set_read_timeout(Some(timeout)).and_then(|()| (&stream).read(&mut [0]));
+    let read = wire.bear_silence(timeout).and_then(|()| wire.read_bare(&mut [0]));
     read.is_err_and(|error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
 }
 

@@ -7,7 +7,7 @@ use hbase_thrift::hbase::THbaseSyncClient;
 use crate::cluster::connection::Connection;
 use crate::cluster::error::Call;
 use crate::cluster::generated::hbase2::TTHBaseServiceSyncClient;
-use crate::cluster::{Api, ClusterError, GatewayInfo, PageRequest, data};
+use crate::cluster::{Api, ClusterError, PageRequest, exchange};
 use crate::model::CellBlock;
 
 /// A table that HBase makes when a cluster is set up, and never splits: the name of its region holds the time of that and
@@ -85,13 +85,13 @@ impl Expected {
 /// Those of a call; a gateway that has no answer is no error.
 pub(crate) fn ask(
     connection: &mut Connection,
-    info: &GatewayInfo,
+    api: Api,
     timeout: Duration,
     thorough: bool,
 ) -> Result<ClusterIdentity, ClusterError> {
-    let id = known(id(connection, info.api, timeout))?.filter(|id| !id.is_empty() && id != UNREAD);
+    let id = known(id(connection, api, timeout))?.filter(|id| !id.is_empty() && id != UNREAD);
     let namespace_region = match id.is_none() || thorough {
-        true => known(namespace_region(connection, info.api, timeout))?.flatten(),
+        true => known(namespace_region(connection, api, timeout))?.flatten(),
         false => None,
     };
     Ok(ClusterIdentity { id, namespace_region })
@@ -132,7 +132,7 @@ fn namespace_region(connection: &mut Connection, api: Api, timeout: Duration) ->
     let filter = Some(PageRequest::KEYS_ONLY);
     let request = PageRequest { filter, ..PageRequest::new("hbase:meta", start.as_bytes(), stop.as_bytes(), 1) };
     let mut page = CellBlock::new();
-    data::page_over(connection, &request, timeout, &mut page)?;
+    exchange::page_over(connection, &request, timeout, &mut page)?;
     Ok(page.row(0).map(|row| text(row.key)))
 }
 

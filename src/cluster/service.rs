@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::cluster::connection::Connection;
-use crate::cluster::data::NothingSink;
 use crate::cluster::error::{Call, UNKNOWN_METHOD};
+use crate::cluster::exchange::NothingSink;
 use crate::cluster::reply::simple::Exception;
 use crate::cluster::{Api, ClusterError};
 

@@ -6,7 +6,7 @@ use crate::cluster::description::parse_descriptions;
 use crate::cluster::error::UNKNOWN_METHOD;
 use crate::cluster::generated::hbase2::{TNamespaceDescriptor, TTHBaseServiceSyncClient};
 use crate::cluster::tables::{descriptor, full_name, table_name, wire_descriptor};
-use crate::cluster::{Api, Client, ClusterError, PageRequest, regions, thrift1};
+use crate::cluster::{Api, Client, ClusterError, Framing, PageRequest, regions, thrift1};
 use crate::model::{CellBlock, DescriptorSource, Gap, Region, Retry, TableDescriptor};
 
 /// Something went wrong in the gateway.
@@ -279,7 +279,7 @@ impl Client {
         let exists = |error: &ClusterError| matches!(error, ClusterError::TableExists { .. });
         self.retried(|client, failures| {
             let connection = client.connection()?;
-            if connection.transport.framed {
+            if connection.transport.framing == Framing::Framed {
                 return Err(ClusterError::FramedCreate { gateway: connection.gateway.to_string() });
             }
             let created = match client.api()? {
@@ -338,7 +338,7 @@ impl Client {
     pub fn modify_table(&mut self, table: &TableDescriptor) -> Result<(), ClusterError> {
         self.retried(|client, _| {
             let connection = client.thrift2("change the attributes of a table")?;
-            if connection.transport.framed {
+            if connection.transport.framing == Framing::Framed {
                 return Err(ClusterError::FramedCreate { gateway: connection.gateway.to_string() });
             }
             let descriptor = wire_descriptor(table);

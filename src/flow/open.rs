@@ -55,7 +55,7 @@ pub fn open_gateways(settings: &GatewaySettings, progress: &Progress, cancel: &C
     let defaults = GatewayOptions::default();
     let transport = match (settings.framed, settings.compact) {
         (None, None) => None,
-        (framed, compact) => Some(Transport { framed: framed.unwrap_or(false), compact: compact.unwrap_or(false) }),
+        (framed, compact) => Some(Transport::new(framed.unwrap_or(false), compact.unwrap_or(false))),
     };
     let options = GatewayOptions {
         connect_timeout: settings.connect_timeout,

@@ -37,7 +37,7 @@ fn services_are_found_without_a_prefix() {
     let start = |api: u8, flags: &str| bed.listener(&format!("gateway start {} {api} 0 {flags}", bed.unique("g")));
     let found = |address: &str| gateways(&[address]).client().gateway().map(|info| (info.api, info.transport));
     for (flags, framed, compact) in [("", false, false), ("-f", true, false), ("-c", false, true)] {
-        let transport = Transport { framed, compact };
+        let transport = Transport::new(framed, compact);
         assert_eq!(found(&start(2, flags)).unwrap(), (Api::Thrift2, transport));
         assert_eq!(found(&start(1, flags)).unwrap(), (Api::Thrift1, transport));
     }

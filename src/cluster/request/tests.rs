@@ -6,25 +6,14 @@ use thrift::protocol::{TBinaryInputProtocol, TCompactInputProtocol, TInputProtoc
 
 use crate::cluster::generated::hbase2::{TDelete, TDeleteType, TDurability, TPut, TScan};
 use crate::cluster::request::{deletes, encoded_cell_len, encoded_row_len, message, page, puts};
-use crate::cluster::{Durability, PageRequest, Pieces, Transport};
+use crate::cluster::wire::HEAD;
+use crate::cluster::{Durability, PageRequest, Pieces};
 use crate::model::{CellBlock, kind};
 
-const TRANSPORTS: [Transport; 4] = [
-    Transport { framed: false, compact: false },
-    Transport { framed: true, compact: false },
-    Transport { framed: false, compact: true },
-    Transport { framed: true, compact: true },
-];
-
 /// Reads the head and the first argument, and hands over the rest.
-fn open<'a>(out: &'a [u8], transport: Transport, method: &str) -> Box<dyn TInputProtocol + 'a> {
-    let body = if transport.framed {
-        assert_eq!(u32::from_be_bytes(out[..4].try_into().unwrap()) as usize, out.len() - 4);
-        &out[4..]
-    } else {
-        out
-    };
-    let mut input: Box<dyn TInputProtocol + 'a> = if transport.compact {
+fn open<'a>(out: &'a [u8], compact: bool, method: &str) -> Box<dyn TInputProtocol + 'a> {
+    let body = &out[HEAD..];
+    let mut input: Box<dyn TInputProtocol + 'a> = if compact {
         Box::new(TCompactInputProtocol::new(body))
     } else {
         Box::new(TBinaryInputProtocol::new(body, true))
@@ -51,10 +40,10 @@ fn a_page_says_all_it_should() {
     request.raw = true;
     request.pieces = Some(Pieces { cells: 11, count: 500 });
     request.written_since = Some(1_600_000_000_000);
-    for transport in TRANSPORTS {
+    for compact in [false, true] {
         let mut out = vec![1, 2, 3];
-        message(&mut out, transport, "m", 300, |writer| page(writer, &request));
-        let mut input = open(&out, transport, "m");
+        message(&mut out, compact, "m", 300, |writer| page(writer, &request));
+        let mut input = open(&out, compact, "m");
         let scan = TScan::read_from_in_protocol(&mut *input).unwrap();
         assert_eq!((scan.start_row, scan.stop_row), (Some(b"\0a".to_vec()), Some(b"b".to_vec())));
         assert_eq!((scan.caching, scan.limit, scan.batch_size), (Some(500), Some(70), Some(11)));
@@ -98,19 +87,19 @@ fn puts_carry_every_timestamp() {
             estimate += encoded_cell_len(b"t", &[n, 255], &vec![n; usize::from(n) * 9]);
         }
     }
-    for transport in TRANSPORTS {
+    for compact in [false, true] {
         let mut out = Vec::new();
-        message(&mut out, transport, "putMultiple", 300, |writer| puts(writer, "ns:t", &block, Durability::SyncWal));
-        if !transport.compact {
+        message(&mut out, compact, "putMultiple", 300, |writer| puts(writer, "ns:t", &block, Durability::SyncWal));
+        if !compact {
             assert!(out.len() - estimate < 80, "{} {estimate}", out.len());
         }
-        let list: Vec<TPut> = read_list(&mut *open(&out, transport, "putMultiple"));
+        let list: Vec<TPut> = read_list(&mut *open(&out, compact, "putMultiple"));
         assert!(list.iter().all(|put| put.durability == Some(TDurability::SYNC_WAL)));
         let found = list.iter().flat_map(|put| put.column_values.iter().map(|c| (&put.row, c)));
         let found: Vec<_> =
             found.map(|(row, c)| (row.clone(), c.qualifier.clone(), c.timestamp, c.value.clone())).collect();
         let sent = block.iter().map(|c| (c.row.to_vec(), c.qualifier.to_vec(), Some(c.timestamp), c.value.to_vec()));
-        assert_eq!(found, sent.collect::<Vec<_>>(), "{transport}");
+        assert_eq!(found, sent.collect::<Vec<_>>(), "compact: {compact}");
     }
 }
 
@@ -129,10 +118,10 @@ fn markers_are_grouped_by_type() {
     ] {
         block.push_cell(b"t", qualifier.as_bytes(), at, kind, b"").unwrap();
     }
-    for transport in TRANSPORTS {
+    for compact in [false, true] {
         let mut out = Vec::new();
-        message(&mut out, transport, "d", 300, |writer| deletes(writer, "ns:t", &block, Durability::AsyncWal));
-        let list: Vec<TDelete> = read_list(&mut *open(&out, transport, "d"));
+        message(&mut out, compact, "d", 300, |writer| deletes(writer, "ns:t", &block, Durability::AsyncWal));
+        let list: Vec<TDelete> = read_list(&mut *open(&out, compact, "d"));
         let seen: Vec<_> = list
             .into_iter()
             .map(|delete| {
@@ -148,6 +137,6 @@ fn markers_are_grouped_by_type() {
             (TDeleteType::DELETE_FAMILY, vec![(None, 3)]),
             (TDeleteType::DELETE_FAMILY_VERSION, vec![(None, 8), (None, 2)]),
         ];
-        assert_eq!(seen, expected, "{transport}");
+        assert_eq!(seen, expected, "compact: {compact}");
     }
 }

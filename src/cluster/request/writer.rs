@@ -1,6 +1,6 @@
 //! Writes Thrift values in either protocol.
 
-use crate::cluster::Transport;
+use crate::cluster::wire::HEAD;
 
 /// Types of values that requests contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,20 +162,18 @@ impl Writer<'_> {
     }
 }
 
-/// Writes a whole call, with its frame if there is one, into `out`, replacing what was there.
+/// Writes a whole call into `out`, behind [`HEAD`] bytes of room, replacing what was there.
 pub(crate) fn message(
     out: &mut Vec<u8>,
-    transport: Transport,
+    compact: bool,
     method: &str,
     sequence: i32,
     arguments: impl FnOnce(&mut Writer<'_>),
 ) {
     out.clear();
-    if transport.framed {
-        out.extend_from_slice(&[0; 4]);
-    }
-    let mut writer = Writer { out, compact: transport.compact, last: 0, outer: Vec::new() };
-    if transport.compact {
+    out.extend_from_slice(&[0; HEAD]);
+    let mut writer = Writer { out, compact, last: 0, outer: Vec::new() };
+    if compact {
         writer.out.extend_from_slice(&[0x82, 1 << 5 | 1]);
         writer.varint(sequence.cast_unsigned().into());
         writer.bytes(method.as_bytes());
@@ -187,10 +185,4 @@ pub(crate) fn message(
     writer.begin();
     arguments(&mut writer);
     writer.end();
-    if transport.framed {
-        let length = (out.len() - 4) as u32;
-        if let Some(head) = out.first_chunk_mut::<4>() {
-            *head = length.to_be_bytes();
-        }
-    }
 }

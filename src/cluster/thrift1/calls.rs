@@ -8,11 +8,12 @@ use thrift1_runtime::protocol::{
     TOutputProtocol,
 };
 
-use crate::cluster::connection::{Connection, MessageReader, MessageWriter};
+use crate::cluster::ClusterError;
+use crate::cluster::connection::Connection;
 use crate::cluster::error::Call;
+use crate::cluster::lent::{MessageReader, MessageWriter};
 use crate::cluster::thrift1::fault;
 use crate::cluster::thrift1::input::{Checked, Shared};
-use crate::cluster::{Client, ClusterError};
 
 /// The generated client over either protocol.
 pub(crate) type Generated<'a> = HbaseSyncClient<Box<dyn TInputProtocol + 'a>, Box<dyn TOutputProtocol + 'a>>;
@@ -31,21 +32,6 @@ impl Connection {
             run(&mut HbaseSyncClient::new(input, output))
         };
         self.lend(call, timeout, talk, fault::read)
-    }
-}
-
-impl Client {
-    /// One call, without retry.
-    pub(super) fn once_thrift1<T>(
-        &mut self,
-        method: &'static str,
-        table: &str,
-        timeout: Duration,
-        run: impl FnOnce(&mut Generated<'_>) -> thrift1_runtime::Result<T>,
-    ) -> Result<T, ClusterError> {
-        let connection = self.connection()?;
-        let gateway = connection.gateway.clone();
-        connection.call_thrift1(&Call { gateway: &gateway, method, table }, timeout, run).map(|(value, _)| value)
     }
 }
 

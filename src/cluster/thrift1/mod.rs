@@ -17,6 +17,7 @@
 mod calls;
 mod fault;
 mod input;
+mod once;
 mod page;
 mod put;
 mod tables;

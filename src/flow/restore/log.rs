@@ -13,7 +13,7 @@ use crate::flow::{FlowError, RestorePlan};
 use crate::manifest::{Repository, RepositoryError, RestorePlanRecord, RestoreProgress, RestoreTarget, RestoredFile};
 use crate::model::FileRow;
 
-use super::send::FileSent;
+use super::sent::FileSent;
 use super::target::{Target, target_names};
 
 /// The log of one restore.

@@ -21,25 +21,13 @@ use crate::put::{BatchStats, CellWriter, PutError, PutOptions, Refused};
 use crate::shard::host_of;
 
 use super::log::RestoreLog;
-use super::markers::{Coverage, MarkerGroup, MarkerGroups, NewTimestamps, Scene, each_cell};
+use super::marker_groups::{MarkerGroup, MarkerGroups};
+use super::markers::Coverage;
+use super::new_timestamps::NewTimestamps;
+use super::scene::{Scene, each_cell};
+use super::sent::{FileSent, Sent};
 use super::target::{Target, saved_descriptor};
-
-/// What became of a table's files.
-#[derive(Debug, Clone, Default)]
-pub struct Sent {
-    /// Cells sent now, as the backup holds them.
-    pub tally: Tally,
-    /// Files that an earlier run has sent.
-    pub files_skipped: u64,
-    /// Their cells.
-    pub skipped: Tally,
-    /// Cells that were written with a new timestamp, by earlier runs too.
-    pub new_timestamps: u64,
-    /// The shards that they are of.
-    pub rewritten: BTreeSet<String>,
-    /// Cells that the cluster does not take.
-    pub refused: Refused,
-}
+use super::transform::{Transform, Unchanged};
 
 /// Which cells of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,15 +42,6 @@ enum Piece<'a> {
     File(&'a FileRow, Part),
     /// All puts of a shard, some with new timestamps.
     Shard(&'a ShardRow),
-}
-
-/// What was sent of a file.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct FileSent {
-    /// As the backup holds it.
-    pub tally: Tally,
-    /// Cells that were written with a new timestamp.
-    pub new_timestamps: u64,
 }
 
 /// Sends the cells of the table that no earlier run has sent.
@@ -200,7 +179,8 @@ impl SendJob<'_, '_> {
             Part::Markers => cell.kind != kind::PUT,
         };
         cells_of(bytes, file.kind, file.rows, &self.scene.contents.manifest.layouts(), &mut |block| {
-            block.iter().filter(wanted).try_for_each(|cell| writer.write(&cell))?;
+            let mut cells = block.iter().filter(wanted);
+            cells.try_for_each(|cell| Unchanged.cell(&cell, &mut |cell| writer.write(cell)))?;
             writer.count();
             Ok(())
         })?;
@@ -230,7 +210,7 @@ impl SendJob<'_, '_> {
                     of_file.tally.add_cell(cell, hasher.whole(cell));
                     of_file.new_timestamps += u64::from(timestamp != cell.timestamp);
                 }
-                writer.write(&Cell { timestamp, ..*cell })?;
+                new.cell(cell, &mut |cell| writer.write(cell))?;
                 writer.count();
                 Ok(())
             })?;

@@ -23,7 +23,7 @@ use crate::model::{Cell, CellBlock, FileKind, FileRow, KeyLayout, KeyRange, RawR
 use crate::parquet_file::{CellReader, read_series};
 use crate::scan::{ScanOptions, ShardScan};
 
-use super::markers::Scene;
+use super::scene::Scene;
 use super::target::{Target, in_new_namespace, shows_rows};
 
 /// Conflicts, and UIDs without a name, that are named.

@@ -6,8 +6,8 @@ use crate::flow::compare::read_options;
 use crate::model::{FamilyDescriptor, OwnedCell, TableDescriptor};
 use crate::scan::ScanOptions;
 
-use super::contain::split;
 use super::target::{Target, saved_descriptor};
+use super::visible::split;
 
 /// How a target is read back.
 pub enum View {

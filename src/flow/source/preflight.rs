@@ -3,7 +3,7 @@
 
 use std::num::NonZero;
 
-use crate::cluster::{Api, ClusterError, GatewayInfo, Gateways};
+use crate::cluster::{Api, ClusterError, Framing, GatewayInfo, Gateways};
 use crate::flow::engine::threads::Threads;
 use crate::flow::open::nothing_yet;
 use crate::flow::source::section::Section;
@@ -77,7 +77,7 @@ impl ClusterSection {
             Api::Thrift1 => self.thrift1.push(address.clone()),
             Api::Thrift2 => {}
         }
-        if info.transport.framed {
+        if info.transport.framing == Framing::Framed {
             self.section.warnings.push(format!("{address} is framed: tables cannot be created through it on restore"));
         }
     }

@@ -1,0 +1,50 @@
+//! What the steps of a restore need to know.
+
+use crate::flow::engine::budget::ByteBudget;
+use crate::flow::engine::pace::Pace;
+use crate::flow::engine::threads::Threads;
+use crate::flow::stored::backup_files::BackupContents;
+use crate::flow::stored::contents::ContentsReader;
+use crate::flow::{FlowError, Progress, RestorePlan};
+use crate::model::{Cell, FileRow, KeyRange, ShardRow};
+
+/// What the steps of a restore need to know.
+pub struct Scene<'a> {
+    /// What is asked for.
+    pub plan: &'a RestorePlan,
+    /// Bridge to the store.
+    pub threads: &'a Threads,
+    /// The backup.
+    pub contents: &'a BackupContents,
+    /// How fast to go.
+    pub pace: &'a Pace,
+    /// Counters.
+    pub progress: &'a Progress,
+    /// Bytes of files that are decoded at once.
+    pub memory: ByteBudget,
+}
+
+/// Hands on the cells of a shard's rows inside a range, with the file that each comes from.
+///
+/// # Errors
+/// The store's, or what `each` returns.
+pub fn each_cell(
+    scene: &Scene<'_>,
+    shard: &ShardRow,
+    range: &KeyRange,
+    each: &mut dyn FnMut(&FileRow, &Cell<'_>) -> Result<(), FlowError>,
+) -> Result<(), FlowError> {
+    let Scene { plan, threads, contents, progress, ref memory, pace } = *scene;
+    let reader = ContentsReader { threads, store: &plan.store, contents, memory, cancel: pace.cancel(), progress };
+    reader.each_block(shard, &|file| may_meet(file, range), &mut |file, block| {
+        let mut rows = block.rows().filter(|row| range.contains(row.key));
+        rows.try_for_each(|row| row.iter().try_for_each(|cell| each(file, &cell)))
+    })
+}
+
+fn may_meet(file: &FileRow, range: &KeyRange) -> bool {
+    match (&file.first_row, &file.last_row) {
+        (Some(first), Some(last)) => range.is_before_stop(first) && *last >= range.start,
+        _ => true,
+    }
+}
