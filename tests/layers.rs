@@ -83,7 +83,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("source", &["engine"]),
     ("stored", &["engine", "locking"]),
     ("compare", &["engine", "source", "stored"]),
-    ("backup", &["engine", "locking", "source", "stored"]),
+    // From cells of anywhere to files: it knows neither a cluster nor who plans.
+    ("encode", &["engine", "stored"]),
+    ("backup", &["engine", "locking", "source", "stored", "encode"]),
     // Both look at a cluster too: restore at its target, verify at what was backed up.
     ("restore", &["engine", "locking", "source", "stored", "compare"]),
     ("verify", &["engine", "locking", "source", "stored", "compare"]),

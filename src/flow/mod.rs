@@ -8,6 +8,7 @@
 
 mod backup;
 mod compare;
+mod encode;
 mod engine;
 mod error;
 mod locking;

@@ -13,7 +13,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128};
 
-use crate::model::Cell;
+use crate::model::{Cell, CellBlock};
 
 /// What a set of cells adds up to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -96,6 +96,20 @@ impl CellHasher {
     #[inline]
     pub fn row(&mut self, key: &[u8]) {
         self.seed = xxh3_64(key);
+    }
+
+    /// The tally of a block of cells; points are not counted.
+    pub fn block(&mut self, block: &CellBlock) -> Tally {
+        let mut tally = Tally::default();
+        for row in block.rows() {
+            tally.rows += 1;
+            self.row(row.key);
+            for cell in row.iter() {
+                let hash = self.cell(cell.family, cell.qualifier, cell.timestamp, cell.kind, cell.value);
+                tally.add_cell(&cell, hash);
+            }
+        }
+        tally
     }
 
     /// The hash of a cell of the row set before.

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::flow::backup::asked::another_source;
 use crate::flow::backup::commit::Committer;
-use crate::flow::backup::export::{Attempts, ReadBack};
 use crate::flow::backup::plan::{self, Begun};
 use crate::flow::backup::records::{Records, State};
 use crate::flow::backup::worker::Worker;
 use crate::flow::backup::{WEAK_COMMIT, add_commit, is_uid, new_report};
+use crate::flow::encode::{Attempts, ReadBack};
 use crate::flow::engine::old_gateways::considerate;
 use crate::flow::engine::pace::Pace;
 use crate::flow::engine::rss::peak_rss_bytes;

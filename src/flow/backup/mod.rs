@@ -23,10 +23,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::flow::backup::commit::{Committed, Committer};
-use crate::flow::backup::export::{Attempts, ReadBack};
 use crate::flow::backup::plan::Begun;
 use crate::flow::backup::records::{Records, TableState};
 use crate::flow::backup::worker::Worker;
+use crate::flow::encode::{Attempts, ReadBack};
 use crate::flow::engine::old_gateways::considerate;
 use crate::flow::engine::pace::Pace;
 use crate::flow::engine::rss::peak_rss_bytes;

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::flow::FlowError;
-use crate::flow::backup::export::first_number;
+use crate::flow::encode::first_number;
 use crate::flow::engine::threads::Threads;
 use crate::flow::stored::backup_files::Listing;
 use crate::manifest::{BackupWriter, BasisRecord, PlanRecord, PlannedTable, Repository, ShardRecord};

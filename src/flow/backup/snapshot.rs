@@ -1,7 +1,7 @@
 //! The names of UIDs beside the plan: read from the cluster once, by whoever plans, for all workers.
 
 use crate::flow::FlowError;
-use crate::flow::backup::export::ChunkBuffer;
+use crate::flow::encode::ChunkBuffer;
 use crate::flow::engine::threads::Threads;
 use crate::flow::source::names::Names;
 use crate::flow::stored::backup_files::read_or_problem;

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use crate::cluster::Client;
 use crate::columnar::TableRows;
-use crate::flow::backup::export::{Attempts, ExportContext, Exported, ReadBack, ShardOutcome, ShardTask, export_shard};
+use crate::flow::backup::export::{ExportContext, Exported, ShardOutcome, ShardTask, export_shard};
+use crate::flow::encode::{Attempts, EncodeContext, Labels, MetricTally, ReadBack};
 use crate::flow::engine::budget::ByteBudget;
 use crate::flow::engine::pace::Pace;
 use crate::flow::engine::queue::WorkQueue;
@@ -14,6 +15,7 @@ use crate::flow::engine::threads::Threads;
 use crate::flow::engine::workers::work_through;
 use crate::flow::plan::{BYTES_PER_POINT, LEAST_BATCH};
 use crate::flow::source::gaps::{self, AtDamage};
+use crate::flow::source::names::Names;
 use crate::flow::source::survey::Survey;
 use crate::flow::source::table::SourceTable;
 use crate::flow::{BackupPlan, Cancel, FlowError, Progress, Resources};
@@ -117,16 +119,27 @@ impl Worker<'_> {
         let share = (max_memory / connections as u64).saturating_sub(pages);
         let batch_points = (share / (3 * BYTES_PER_POINT)).clamp(LEAST_BATCH, 1_000_000);
         let filling = connections as u64 * (pages + batch_points * BYTES_PER_POINT);
-        ExportContext {
+        let names: Arc<dyn Labels> = Arc::<Names>::clone(&self.survey.names);
+        let files = EncodeContext {
             threads: self.threads.clone(),
             store: self.writer.store().clone(),
             paths: self.writer.paths().clone(),
             table: table.name.clone(),
+            layouts: self.survey.detection.layouts.clone(),
+            names,
+            footer: vec![
+                ("tsdb-ark.format".into(), FORMAT.to_string()),
+                ("tsdb-ark.version".into(), env!("CARGO_PKG_VERSION").into()),
+                ("tsdb-ark.backup".into(), self.writer.id().into()),
+                ("tsdb-ark.cluster".into(), self.survey.server.cluster_id.clone().unwrap_or_default()),
+            ],
+            read_back: Arc::clone(&self.read_back),
+        };
+        ExportContext {
+            files: Arc::new(files),
             kind: table.kind,
             rollups: table.rollups.clone(),
-            layouts: self.survey.detection.layouts.clone(),
             charset: self.survey.charset,
-            names: Arc::clone(&self.survey.names),
             scan: self.pace.pages(ScanOptions {
                 max_versions: self.survey.versions(self.plan, table),
                 raw: self.survey.raw,
@@ -136,14 +149,7 @@ impl Worker<'_> {
             batch_points: batch_points as usize,
             spare_batches: Mutex::default(),
             encode_budget: ByteBudget::new(max_memory.saturating_sub(filling).max(2 * batch_points * BYTES_PER_POINT)),
-            footer: vec![
-                ("tsdb-ark.format".into(), FORMAT.to_string()),
-                ("tsdb-ark.version".into(), env!("CARGO_PKG_VERSION").into()),
-                ("tsdb-ark.backup".into(), self.writer.id().into()),
-                ("tsdb-ark.cluster".into(), self.survey.server.cluster_id.clone().unwrap_or_default()),
-            ],
             attempts: Arc::clone(&self.attempts),
-            read_back: Arc::clone(&self.read_back),
             regions: table.regions.clone(),
             pace: self.pace.clone(),
             progress: self.progress.clone(),
@@ -217,7 +223,7 @@ impl Worker<'_> {
     }
 
     fn metrics(&self, outcome: &ShardOutcome) -> Vec<MetricCount> {
-        let count = |(uid, tally): (&Vec<u8>, &crate::flow::backup::export::MetricTally)| MetricCount {
+        let count = |(uid, tally): (&Vec<u8>, &MetricTally)| MetricCount {
             uid: uid.clone().into(),
             metric: self.survey.names.metric(uid),
             points: tally.points,

@@ -15,7 +15,6 @@ use crate::flow::engine::pace::Pace;
 use crate::flow::engine::queue::WorkQueue;
 use crate::flow::engine::threads::Threads;
 use crate::flow::engine::workers::work_through;
-use crate::flow::source::tally_scan::tally_block;
 use crate::flow::stored::backup_files::BackupContents;
 use crate::flow::stored::contents::ContentsReader;
 use crate::flow::{CellDifference, DifferenceKind, FlowError, Progress};
@@ -236,7 +235,7 @@ impl Comparison<'_> {
         let mut hasher = CellHasher::new();
         self.scan(client, range.clone(), &self.options, &mut |page| {
             if let Some(first) = page.row(0) {
-                ranges.add_page(first.key, &tally_block(page, &mut hasher));
+                ranges.add_page(first.key, &hasher.block(page));
             }
         })?;
         Ok(ranges)

@@ -87,24 +87,10 @@ pub fn tally_range(
     let mut hasher = CellHasher::new();
     let mut total = Tally::default();
     while let Some(bytes) = pace.next_page(&mut scan, &mut page)? {
-        let sum = tally_block(&page, &mut hasher);
+        let sum = hasher.block(&page);
         progress.read(bytes);
         progress.counted(sum.cells, 0);
         total.add(&sum);
     }
     Ok(total)
-}
-
-/// The tally of a block of cells; points are not counted.
-pub fn tally_block(block: &CellBlock, hasher: &mut CellHasher) -> Tally {
-    let mut tally = Tally::default();
-    for row in block.rows() {
-        tally.rows += 1;
-        hasher.row(row.key);
-        for cell in row.iter() {
-            let hash = hasher.cell(cell.family, cell.qualifier, cell.timestamp, cell.kind, cell.value);
-            tally.add_cell(&cell, hash);
-        }
-    }
-    tally
 }

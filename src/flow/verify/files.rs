@@ -8,7 +8,6 @@ use crate::flow::engine::budget::ByteBudget;
 use crate::flow::engine::queue::WorkQueue;
 use crate::flow::engine::threads::Threads;
 use crate::flow::engine::workers::work_through;
-use crate::flow::source::tally_scan::tally_block;
 use crate::flow::stored::backup_files::{BackupContents, read_catalogue, read_or_problem};
 use crate::flow::stored::contents::cells_of;
 use crate::flow::stored::strays;
@@ -230,7 +229,7 @@ fn check_file(
     let mut hasher = CellHasher::new();
     let mut tally = Tally::default();
     let read = cells_of(bytes, file.kind, file.rows, layouts, &mut |block| {
-        tally.add(&tally_block(block, &mut hasher));
+        tally.add(&hasher.block(block));
         progress.counted(block.cell_count() as u64, 0);
         if cancel.is_set() { Err(FlowError::Interrupted) } else { Ok(()) }
     });

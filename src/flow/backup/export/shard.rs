@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::cluster::Client;
 use crate::codec::Decoder;
 use crate::flow::FlowError;
+use crate::flow::encode::{Encoded, MetricMap, ShardDecoder, ShardEncoder};
 use crate::flow::engine::threads::Pending;
 use crate::flow::source::gaps::{AtDamage, SECOND_CHANCES, behind, could_be_skipped, gap_at};
 use crate::model::{CellBlock, FileRow, Gap, KeyRange, RawReason, Tally};
@@ -14,9 +15,6 @@ use crate::scan::ShardScan;
 use crate::shard::{host_of, last_row, split_rest};
 
 use super::context::ExportContext;
-use super::decode::ShardDecoder;
-use super::encode::ShardEncoder;
-use super::metrics::MetricMap;
 
 /// Wire bytes after which a shard ends, so that an interruption loses minutes at most.
 const SHARD_BYTES: u64 = 1 << 30;
@@ -78,7 +76,7 @@ pub fn export_shard(
     let (attempt, first_series) = context.attempts.next();
     let mut stages = Stages::new(context, (attempt.clone(), first_series));
     client.go_near(host_of(&context.regions, &task.range.start));
-    let mut scan = ShardScan::new(client, &context.table, task.range.clone(), context.scan.clone());
+    let mut scan = ShardScan::new(client, &context.files.table, task.range.clone(), context.scan.clone());
     let mut read = 0;
     let (mut position, mut pieces) = (None, 1);
     let mut page = CellBlock::new();
@@ -137,7 +135,7 @@ fn split(
     left: KeyRange,
     pieces: usize,
 ) -> Result<Vec<KeyRange>, FlowError> {
-    let last = match last_row(client, &context.table, &left).map_err(FlowError::from) {
+    let last = match last_row(client, &context.files.table, &left).map_err(FlowError::from) {
         // Without the last row the rest is one piece.
         Err(error) if context.at_damage == AtDamage::Skip && could_be_skipped(&error) => None,
         last => last?,
@@ -221,13 +219,13 @@ const GONE: &str = "a CPU thread died; this is a defect, please report it";
 
 impl<'a> Stages<'a> {
     fn new(context: &'a Arc<ExportContext>, attempt: (String, i64)) -> Self {
-        let decoder = Decoder::new(context.kind, context.layouts.clone(), context.rollups.clone());
+        let decoder = Decoder::new(context.kind, context.files.layouts.clone(), context.rollups.clone());
         let decoder = decoder.with_charset(context.charset);
         Self {
             context,
             decoder: Some(ShardDecoder::new(decoder, context.batch_points, context.spare_batch())),
             decoding: None,
-            encoder: Some(ShardEncoder::new(Arc::clone(context), attempt, context.spare_batch())),
+            encoder: Some(ShardEncoder::new(Arc::clone(&context.files), attempt, context.spare_batch())),
             encoding: None,
             counted: Tally::default(),
             rows: None,
@@ -256,7 +254,7 @@ impl<'a> Stages<'a> {
         if let Some((first, last)) = key(0).zip(page.row_count().checked_sub(1).and_then(key)) {
             self.rows = Some((self.rows.take().map_or(first, |(first, _)| first), last));
         }
-        self.decoding = Some(self.context.threads.compute(move || {
+        self.decoding = Some(self.context.files.threads.compute(move || {
             let whole = decoder.page(&page);
             (decoder, page, whole)
         }));
@@ -292,7 +290,7 @@ impl<'a> Stages<'a> {
         // Sorting copies points once; other rows are copied into columns, from there into pages, and wait for the store.
         let memory = 2 * batch.points.memory() + 4 * batch.other_bytes;
         let reservation = self.context.encode_budget.reserve(memory as u64);
-        self.encoding = Some(self.context.threads.compute(move || {
+        self.encoding = Some(self.context.files.threads.compute(move || {
             let result = encoder.encode(batch, rows);
             drop(reservation);
             result.map(|()| encoder)
@@ -309,7 +307,7 @@ impl<'a> Stages<'a> {
         }
     }
 
-    fn finish(mut self) -> Result<(Tally, super::encode::Encoded), FlowError> {
+    fn finish(mut self) -> Result<(Tally, Encoded), FlowError> {
         let (mut decoder, _) = self.decoder()?;
         self.encode(&mut decoder)?;
         let mut encoder = self.encoder()?;

@@ -14,7 +14,7 @@ use crate::parquet_file::{PointsWriter, TableWriter};
 
 use super::attempts::next_number;
 use super::chunk_buffer::ChunkBuffer;
-use super::context::ExportContext;
+use super::context::EncodeContext;
 use super::decode::{Batch, ROW_BYTES};
 use super::metrics::{MetricMap, count_metrics};
 use super::open_file::{Growing, OpenFile};
@@ -31,7 +31,7 @@ const FILE_SERIES: usize = 300_000;
 
 /// The files of one shard in the making.
 pub struct ShardEncoder {
-    context: Arc<ExportContext>,
+    context: Arc<EncodeContext>,
     attempt: String,
     points: Option<Growing<PointsWriter<ChunkBuffer>>>,
     tables: BTreeMap<FileKind, Growing<TableWriter<ChunkBuffer>>>,
@@ -67,7 +67,7 @@ pub struct Encoded {
 
 impl ShardEncoder {
     /// An encoder without files.
-    pub fn new(context: Arc<ExportContext>, (attempt, first_series): (String, i64), spare: PointBatch) -> Self {
+    pub fn new(context: Arc<EncodeContext>, (attempt, first_series): (String, i64), spare: PointBatch) -> Self {
         Self {
             context,
             attempt,

@@ -8,7 +8,7 @@ use crate::model::{FileKind, FileRow, Tally};
 use crate::parquet_file::FileSummary;
 
 use super::chunk_buffer::ChunkBuffer;
-use super::context::ExportContext;
+use super::context::EncodeContext;
 use super::read_back::Expected;
 
 /// A Parquet writer with the file that its bytes go to.
@@ -34,7 +34,7 @@ pub struct OpenFile {
 
 impl OpenFile {
     /// Starts the upload.
-    pub fn new(path: String, kind: FileKind, attempt: &str, sink: ChunkBuffer, context: &ExportContext) -> Self {
+    pub fn new(path: String, kind: FileKind, attempt: &str, sink: ChunkBuffer, context: &EncodeContext) -> Self {
         let upload = context.threads.upload(&context.store, path);
         let copy = context.read_back.chooses(&context.table, kind).then(Vec::new);
         let attempt = attempt.to_string();
@@ -80,7 +80,7 @@ impl OpenFile {
     ///
     /// # Errors
     /// The store's; [`FlowError::Damaged`] for a file that does not read back.
-    pub fn finish(mut self, summary: FileSummary, context: &ExportContext) -> Result<FileRow, FlowError> {
+    pub fn finish(mut self, summary: FileSummary, context: &EncodeContext) -> Result<FileRow, FlowError> {
         self.send();
         let copy = self.copy.take();
         let stored = self.upload.finish()?;

@@ -12,7 +12,6 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 
 use crate::flow::FlowError;
-use crate::flow::source::tally_scan::tally_block;
 use crate::flow::stored::contents::cells_of;
 use crate::model::{CellHasher, FileKind, KeyLayouts, Tally};
 use crate::parquet_file::read_series;
@@ -96,7 +95,7 @@ fn decode(file: Bytes, layouts: &KeyLayouts, expected: &Expected<'_>) -> Result<
     }
     let mut hasher = CellHasher::new();
     cells_of(file, expected.kind, expected.rows, layouts, &mut |block| {
-        tally.add(&tally_block(block, &mut hasher));
+        tally.add(&hasher.block(block));
         Ok(())
     })?;
     Ok(tally)
@@ -107,7 +106,7 @@ mod tests {
     use super::*;
     use crate::codec::Decoder;
     use crate::columnar::sort_points;
-    use crate::flow::backup::export::points_tally::tally_of_points;
+    use crate::flow::encode::points_tally::tally_of_points;
     use crate::model::{CellBlock, KeyLayout, PointBatch, SeriesLabel, TableKind, TypedRows};
     use crate::parquet_file::{PointsReader, PointsWriter};
 
