@@ -147,7 +147,7 @@ fn history(corpus: &mut Corpus) {
     for version in 1..=4 {
         corpus.put(key(950), "t", "0010", 1_600_000_000_000 + version, &format!("{version:02x}"));
     }
-    for hour in [951, 952, 953, 954] {
+    for hour in [951, 952, 953, 954, 955] {
         for timestamp in [10, 20, 30] {
             corpus.put(key(hour), "t", "0010", timestamp, "05");
             corpus.put(key(hour), "t", "0020", timestamp, "06");
@@ -157,6 +157,15 @@ fn history(corpus: &mut Corpus) {
     corpus.mark(key(952), "t", "0010", 20, kind::DELETE_COLUMN, "");
     corpus.mark(key(953), "t", "", 20, kind::DELETE_FAMILY, "");
     corpus.mark(key(954), "t", "", 20, kind::DELETE_FAMILY_VERSION, "");
+    // Several of a family in one row, which no single call can write.
+    for (timestamp, kind) in [
+        (5, kind::DELETE_FAMILY),
+        (15, kind::DELETE_FAMILY),
+        (20, kind::DELETE_FAMILY_VERSION),
+        (25, kind::DELETE_FAMILY),
+    ] {
+        corpus.mark(key(955), "t", "", timestamp, kind, "");
+    }
 }
 
 fn load(bed: &Bed, table: &str, cells: &[OwnedCell]) {

@@ -271,11 +271,14 @@ impl Client {
     /// Only the attribute and configuration maps are sent, never the typed fields, which know fewer codecs. Thrift1 can
     /// create a table without splits whose other settings are HBase's defaults.
     ///
+    /// True when the gateway answered that it made the table; false when a table of this name was there after an attempt
+    /// whose answer was lost.
+    ///
     /// # Errors
     /// [`ClusterError::FramedCreate`] on a framed gateway, [`ClusterError::TableExists`],
     /// [`ClusterError::NotInThrift1`] naming what would be lost, [`ClusterError::NotBefore22`] from a gateway that
     /// cannot, any other of a call. Gateways of HBase 1.7 do nothing and say that all is well.
-    pub fn create_table(&mut self, table: &TableDescriptor, splits: &[Vec<u8>]) -> Result<(), ClusterError> {
+    pub fn create_table(&mut self, table: &TableDescriptor, splits: &[Vec<u8>]) -> Result<bool, ClusterError> {
         let exists = |error: &ClusterError| matches!(error, ClusterError::TableExists { .. });
         self.retried(|client, failures| {
             let connection = client.connection()?;
@@ -289,12 +292,12 @@ impl Client {
                 }),
             };
             match created {
-                Err(error) if failures > 0 && exists(&error) => Ok(()),
+                Err(error) if failures > 0 && exists(&error) => Ok(false),
                 Err(ClusterError::Application { kind: UNKNOWN_METHOD, .. }) => {
                     let gateway = client.connection()?.gateway.to_string();
                     Err(ClusterError::NotBefore22 { gateway, what: format!("create table {}", table.name).into() })
                 }
-                other => other,
+                other => other.map(|()| true),
             }
         })
     }

@@ -21,6 +21,7 @@ pub const RESTORES: &str = "restores";
 const MANIFEST: &str = "manifest.json";
 const PLAN: &str = "plan.json";
 const BASIS: &str = "basis-";
+const SHARDS: &str = "shards";
 
 /// The name parts of a shard's file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -82,12 +83,12 @@ impl BackupPaths {
 
     /// The folder of the shard records.
     pub fn shards(&self) -> String {
-        format!("{}/shards", self.folder)
+        format!("{}/{SHARDS}", self.folder)
     }
 
     /// The record of a shard.
     pub fn shard(&self, table: &str, attempt: &str) -> String {
-        format!("{}/shards/{}-{attempt}.json", self.folder, escape_table(table))
+        format!("{}/{SHARDS}/{}-{attempt}.json", self.folder, escape_table(table))
     }
 
     /// The metrics of a shard whose record has no room for all of them.
@@ -187,7 +188,10 @@ impl RestorePaths {
 
 /// Table and attempt of a shard by the name of its record, or `None` when it is no such name.
 pub fn parse_shard_record(path: &str) -> Option<(String, String)> {
-    let name = path.rsplit('/').next()?.strip_suffix(".json")?;
+    let (folder, name) = path.rsplit_once('/')?;
+    // A basis beside the folder has a name of the same form.
+    (folder.rsplit('/').next() == Some(SHARDS)).then_some(())?;
+    let name = name.strip_suffix(".json")?;
     let (table, attempt) = name.rsplit_once('-')?;
     is_attempt(attempt).then_some(())?;
     Some((unescape_table(table)?, attempt.to_owned()))
@@ -281,6 +285,7 @@ mod tests {
         for bad in ["x.json", "t-00001.json", "t-0A1B2C3D4E5F.json", "t-0a1b2c3d4e5f-metrics.parquet"] {
             assert_eq!(parse_shard_record(&format!("backups/b/shards/{bad}")), None, "{bad}");
         }
+        assert_eq!(parse_shard_record(&backup.basis("0a1b2c3d4e5f")), None);
         assert_eq!(backup.parse_basis(&backup.basis("aa")), Some("aa"));
         assert_eq!(backup.parse_basis("backups/b/plan.json"), None);
         let paths = RestorePaths::new("r");

@@ -287,3 +287,18 @@ fn a_difference_names_the_table_of_the_source() {
     let text = crate::support::ark::run(&[&words[..], &["--rename-table", &rename]].concat()).expect(3).out;
     assert!(text.contains(&format!("deleted: {copy} row ")), "{text}");
 }
+
+/// Older versions that a raised VERSIONS shows again are not in the backup, and nobody may think that they were compared.
+#[test]
+fn versions_that_are_kept_since_are_announced() {
+    let bed = Bed::shared();
+    let small = Synthetic::default();
+    let tables = small.load(bed, &[]);
+    let repository = Repository::default();
+    repository.backup(bed, &tables, &[]).expect(0);
+    let warned = |report: &Value| report["warnings"].to_string().contains("now keeps 3 versions");
+    assert!(!warned(&verify(bed, &repository, 0)));
+    bed.must(&format!("alter {} t VERSIONS=3", tables.data()));
+    let report = verify(bed, &repository, 0);
+    assert!(warned(&report), "{report}");
+}

@@ -249,6 +249,12 @@ fn assert_refusals(planned: &Planned<'_>, uid: &str) {
     let other = planned.work(&[]).expect(2);
     assert!(other.err.contains("of another source") && other.err.contains("cluster another"), "{}", other.err);
     std::fs::write(&path, text).unwrap();
+    // A table that shows more than was planned.
+    let data = planned.jobs[0].rsplit_once('/').unwrap().0;
+    planned.bed.must(&format!("alter {data} t VERSIONS=3"));
+    let altered = planned.work(&[&planned.jobs[0]]).expect(1);
+    assert!(altered.err.contains("was altered") && altered.err.contains("VERSIONS=3"), "{}", altered.err);
+    planned.bed.must(&format!("alter {data} t VERSIONS=1"));
 }
 
 fn hex_of(bytes: &[u8]) -> String {
