@@ -11,11 +11,13 @@ use tsdb_ark::flow::{
 };
 use tsdb_ark::model::{KeyLayout, NameCharset, RawReason, TableDescriptor, TableKind};
 
-use crate::cli::args::{ExpectedRaw, GatewayArgs, OpentsdbArgs, RepositoryArgs, ResourceArgs};
+use crate::cli::args::{GatewayArgs, ResourceArgs};
 use crate::cli::columns::{Columns, Side};
 use crate::cli::exit::{EXIT_CODES, usage};
 use crate::cli::limits::{self, MannersArgs};
+use crate::cli::opentsdb_args::{ExpectedRaw, OpentsdbArgs};
 use crate::cli::outcome::{Outcome, gaps_text, remarks};
+use crate::cli::repository_args::RepositoryArgs;
 use crate::cli::running::Running;
 use crate::cli::{units, worker};
 

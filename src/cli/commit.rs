@@ -3,10 +3,11 @@
 use clap::Args;
 use tsdb_ark::flow::{self, CommitPlan};
 
-use crate::cli::args::{ExpectedRaw, RepositoryArgs};
 use crate::cli::backup;
 use crate::cli::exit::EXIT_CODES;
+use crate::cli::opentsdb_args::ExpectedRaw;
 use crate::cli::outcome::Outcome;
+use crate::cli::repository_args::RepositoryArgs;
 use crate::cli::running::Running;
 
 /// What is typed.

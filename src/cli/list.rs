@@ -4,10 +4,10 @@ use clap::Args;
 use serde::Serialize;
 use tsdb_ark::flow::{self, Listed, ListedBackup, UnfinishedBackup};
 
-use crate::cli::args::RepositoryArgs;
 use crate::cli::columns::{Columns, Side};
 use crate::cli::exit::EXIT_CODES;
 use crate::cli::outcome::{Outcome, gaps_text};
+use crate::cli::repository_args::RepositoryArgs;
 use crate::cli::units;
 
 /// What is asked for.

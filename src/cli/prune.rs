@@ -7,10 +7,10 @@ use clap::{Args, ValueEnum};
 use jiff::tz::TimeZone;
 use tsdb_ark::flow::{self, Decision, FolderState, Group, PrunePlan, PruneReport, PrunedFolder, Retention};
 
-use crate::cli::args::RepositoryArgs;
 use crate::cli::columns::{Columns, Side};
 use crate::cli::exit::{EXIT_CODES, usage};
 use crate::cli::outcome::{Outcome, remarks};
+use crate::cli::repository_args::RepositoryArgs;
 use crate::cli::running::Running;
 use crate::cli::units;
 

@@ -8,11 +8,12 @@ use tsdb_ark::flow::{
     RestorePlan, RestoreReport, RestoredTable, TtlChoice,
 };
 
-use crate::cli::args::{GatewayArgs, RepositoryArgs, ResourceArgs, check_renames, parse_rename};
+use crate::cli::args::{GatewayArgs, ResourceArgs, check_renames, parse_rename};
 use crate::cli::columns::{Columns, Side};
 use crate::cli::exit::{EXIT_CODES, Usage, usage};
 use crate::cli::limits::{self, MannersArgs};
 use crate::cli::outcome::{Outcome, difference_text, remarks, word};
+use crate::cli::repository_args::RepositoryArgs;
 use crate::cli::running::Running;
 use crate::cli::units;
 

@@ -5,10 +5,11 @@ use tsdb_ark::flow::{
     self, GatewaySettings, Manners, RepositorySettings, Resources, VerifyLevel, VerifyPlan, VerifyReport,
 };
 
-use crate::cli::args::{GatewayArgs, RepositoryArgs, ResourceArgs, check_renames, parse_rename};
+use crate::cli::args::{GatewayArgs, ResourceArgs, check_renames, parse_rename};
 use crate::cli::exit::{EXIT_CODES, Usage, usage};
 use crate::cli::limits::{self, MannersArgs};
 use crate::cli::outcome::{Outcome, difference_text, gaps_text, remarks, word};
+use crate::cli::repository_args::RepositoryArgs;
 use crate::cli::running::Running;
 use crate::cli::units;
 

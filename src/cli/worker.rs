@@ -6,11 +6,12 @@ use tsdb_ark::flow::{
     Source, TableNames, WorkPlan, WorkReport,
 };
 
-use crate::cli::args::{GatewayArgs, RepositoryArgs, ResourceArgs};
+use crate::cli::args::{GatewayArgs, ResourceArgs};
 use crate::cli::columns::{Columns, Side};
 use crate::cli::exit::EXIT_CODES;
 use crate::cli::limits::{self, MannersArgs};
 use crate::cli::outcome::{Outcome, remarks};
+use crate::cli::repository_args::RepositoryArgs;
 use crate::cli::running::Running;
 use crate::cli::units;
 

@@ -238,6 +238,7 @@
 //! A series number is 64 bits: 0, the first 37 bits of the attempt's name, 26 bits that count from 0 in the attempt.
 //! Attempts of a backup differ in these 37 bits (of two that do not, one counts), so `series_id` is unique in a backup.
 
+mod backup_writer;
 mod begun;
 mod delta;
 mod error;
@@ -249,7 +250,9 @@ mod plan;
 mod record;
 mod repository;
 mod sealed;
+mod shard_records;
 
+pub use backup_writer::BackupWriter;
 pub use begun::{RestorePlanRecord, RestoreProgress, RestoreTarget, RestoredFile};
 pub use delta::{DeltaFile, DeltaState, DeltaTable};
 pub use error::{RepositoryError, RepositoryErrorKind};
@@ -262,7 +265,7 @@ pub use record::{
     BackupSummary, BasisRecord, CommitRule, DescriptorRecord, FamilyRecord, GapRecord, HashedFile, LayoutSource,
     METRICS_PER_RECORD, Manifest, MetricCount, RepositoryRecord, ServerFacts, ShardRecord, TableRecord, Totals,
 };
-pub use repository::{BackupWriter, Repository};
+pub use repository::Repository;
 
 /// The format that this program writes, and the only one that it reads.
 pub const FORMAT: u32 = 3;

@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::error::RepositoryError;
 use super::id;
-use super::layout::{BACKUPS, BackupPaths, REPOSITORY, parse_shard_record};
-use super::plan::PlanRecord;
-use super::record::{BackupSummary, BasisRecord, CommitRule, Manifest, RepositoryRecord, ShardRecord};
+use super::layout::{BACKUPS, BackupPaths, REPOSITORY};
+use super::record::{BackupSummary, CommitRule, Manifest, RepositoryRecord};
 use super::sealed::{is_json, parse, seal, unseal};
 use super::{FORMAT, TOOL_VERSION, WHAT};
 use crate::model::time::now_ms;
@@ -22,9 +20,9 @@ pub(super) const READS_AT_ONCE: usize = 16;
 
 /// [`CommitRule::ReadBack`]: from the put of a manifest to the look at what became of it. Long against the time between
 /// the look that nothing is there and the arrival of a put of a few KiB.
-const MANIFEST_WAIT: Duration = Duration::from_secs(3);
+pub(super) const MANIFEST_WAIT: Duration = Duration::from_secs(3);
 /// The same for a plan, a Delta log, and what else two processes may write at the same time.
-const RECORD_WAIT: Duration = Duration::from_millis(250);
+pub(super) const RECORD_WAIT: Duration = Duration::from_millis(250);
 
 /// A store that holds backups. Clones are cheap.
 #[derive(Debug, Clone)]
@@ -163,32 +161,6 @@ impl Repository {
         &self.id
     }
 
-    /// Starts a backup under a new id. Nothing is written until its first file.
-    pub fn begin_backup(&self) -> BackupWriter {
-        self.writer(id::new_backup())
-    }
-
-    /// Resumes a backup that has no manifest yet.
-    ///
-    /// # Errors
-    /// [`RepositoryError::NoBackup`] when nothing of it exists, [`RepositoryError::AlreadyCommitted`], and whatever the
-    /// store says.
-    pub async fn resume_backup(&self, backup: &str) -> Result<BackupWriter, RepositoryError> {
-        if !self.store.folders(BACKUPS).await?.iter().any(|id| id == backup) {
-            return Err(self.no_backup(backup));
-        }
-        let writer = self.writer(backup.to_owned());
-        if self.store.size(&writer.paths.manifest()).await?.is_some() {
-            return Err(RepositoryError::AlreadyCommitted { backup: backup.to_owned() });
-        }
-        Ok(writer)
-    }
-
-    fn writer(&self, backup: String) -> BackupWriter {
-        let paths = BackupPaths::new(&backup);
-        BackupWriter { repository: self.clone(), paths, backup, attempt: id::new_attempt() }
-    }
-
     /// All committed backups, oldest first, and the errors of those whose manifest is damaged.
     ///
     /// # Errors
@@ -270,7 +242,7 @@ impl Repository {
         })
     }
 
-    fn no_backup(&self, wanted: &str) -> RepositoryError {
+    pub(super) fn no_backup(&self, wanted: &str) -> RepositoryError {
         RepositoryError::NoBackup { place: self.store.place().to_owned(), wanted: wanted.to_owned() }
     }
 
@@ -304,84 +276,6 @@ impl Repository {
         };
         Ok(parse::<Child>(&text, &path).ok().and_then(|child| child.parent))
     }
-
-    /// The records of all finished shards of a backup, committed or not, by table and attempt.
-    ///
-    /// # Errors
-    /// [`RepositoryError::Edited`], [`RepositoryError::NewerFormat`], [`RepositoryError::Damaged`], and whatever the
-    /// store says.
-    pub async fn shard_records(&self, backup: &str) -> Result<Vec<ShardRecord>, RepositoryError> {
-        let entries = self.store.list(&BackupPaths::new(backup).shards()).await?;
-        let paths = entries.into_iter().map(|entry| entry.path).filter(|path| parse_shard_record(path).is_some());
-        let reads = stream::iter(paths.map(|path| self.shard_record(path))).buffer_unordered(READS_AT_ONCE);
-        let mut records: Vec<ShardRecord> = reads.try_collect().await?;
-        records.sort_by(|a, b| (&a.shard.table, &a.shard.attempt).cmp(&(&b.shard.table, &b.shard.attempt)));
-        Ok(records)
-    }
-
-    /// Every shard record of a backup, by path, or what is wrong with it. Files under other names are none.
-    ///
-    /// # Errors
-    /// Whatever the store says.
-    pub async fn check_shard_records(
-        &self,
-        backup: &str,
-    ) -> Result<Vec<(String, Result<ShardRecord, String>)>, RepositoryError> {
-        let entries = self.store.list(&BackupPaths::new(backup).shards()).await?;
-        self.check_records(backup, entries.into_iter().map(|entry| entry.path)).await
-    }
-
-    /// The same of these paths alone; those that are no names of shard records are left out.
-    ///
-    /// # Errors
-    /// Whatever the store says.
-    pub async fn check_records(
-        &self,
-        backup: &str,
-        paths: impl Iterator<Item = String>,
-    ) -> Result<Vec<(String, Result<ShardRecord, String>)>, RepositoryError> {
-        let backup_paths = BackupPaths::new(backup);
-        let check = |path: String| {
-            let paths = &backup_paths;
-            async move {
-                let record = match self.shard_record(path.clone()).await {
-                    Err(RepositoryError::Store(error)) if error.is_not_found() => Err("is missing".to_owned()),
-                    Err(RepositoryError::Store(error)) => return Err(RepositoryError::from(error)),
-                    Err(error) => Err(error.to_string()),
-                    Ok(ShardRecord { shard, backup: of, .. })
-                        if paths.shard(&shard.table, &shard.attempt) != path || of != backup =>
-                    {
-                        Err(format!("it is the record of attempt {} at table {}", shard.attempt, shard.table))
-                    }
-                    Ok(record) => Ok(record),
-                };
-                Ok((path, record))
-            }
-        };
-        let named = paths.filter(|path| parse_shard_record(path).is_some());
-        let checks = stream::iter(named.map(check));
-        checks.buffered(READS_AT_ONCE).try_collect().await
-    }
-
-    /// What a read of the UID table was based on; `None` when the record is missing or damaged.
-    ///
-    /// # Errors
-    /// Whatever the store says.
-    pub async fn basis(&self, backup: &str, id: &str) -> Result<Option<BasisRecord>, RepositoryError> {
-        let path = BackupPaths::new(backup).basis(id);
-        let text = match read_small(&self.store, &path).await {
-            Err(RepositoryError::Store(error)) if error.is_not_found() => return Ok(None),
-            Err(RepositoryError::Store(error)) => return Err(error.into()),
-            Err(_) => return Ok(None),
-            Ok(text) => text,
-        };
-        let sound = |basis: &BasisRecord| basis.backup == backup && basis.basis == id;
-        Ok(unseal::<BasisRecord>(&text, &path).ok().filter(sound))
-    }
-
-    async fn shard_record(&self, path: String) -> Result<ShardRecord, RepositoryError> {
-        unseal(&read_small(&self.store, &path).await?, &path)
-    }
 }
 
 /// At once, because a backup takes hours: whoever mistyped the place wants to know before that.
@@ -405,124 +299,4 @@ fn serde_what(text: &[u8]) -> Option<String> {
         what: String,
     }
     is_json(text).then(|| parse::<What>(text, REPOSITORY).ok().map(|what| what.what)).flatten()
-}
-
-/// A backup that is being written.
-#[derive(Debug, Clone)]
-pub struct BackupWriter {
-    repository: Repository,
-    paths: BackupPaths,
-    backup: String,
-    attempt: String,
-}
-
-impl BackupWriter {
-    /// The backup's id.
-    pub fn id(&self) -> &str {
-        &self.backup
-    }
-
-    /// Where its files go.
-    pub fn paths(&self) -> &BackupPaths {
-        &self.paths
-    }
-
-    /// The store to write them to.
-    pub fn store(&self) -> &Store {
-        &self.repository.store
-    }
-
-    /// This process's try at the backup; clones of the writer share it.
-    pub fn attempt(&self) -> &str {
-        &self.attempt
-    }
-
-    /// Writes down what is asked for, before the first shard, and returns it whole.
-    ///
-    /// # Errors
-    /// Whatever the store says.
-    pub async fn put_plan(&self, mut plan: PlanRecord) -> Result<PlanRecord, RepositoryError> {
-        plan.format = FORMAT;
-        plan.backup.clone_from(&self.backup);
-        plan.tool_version = TOOL_VERSION.to_owned();
-        plan.started = id::rfc3339(plan.started_ms);
-        plan.self_blake3.clear();
-        let path = self.paths.plan();
-        // The id is this process's own: whatever lies there comes from an earlier try of this very put.
-        self.put_once(&path, seal(&plan, &path)?, RECORD_WAIT).await?;
-        Ok(plan)
-    }
-
-    /// Records a finished shard under the name of its attempt, which nobody else gives; all its files must be stored. Safe
-    /// to call again after an error.
-    ///
-    /// # Errors
-    /// Whatever the store says.
-    pub async fn put_shard_record(&self, mut record: ShardRecord) -> Result<(), RepositoryError> {
-        record.format = FORMAT;
-        record.backup.clone_from(&self.backup);
-        record.self_blake3.clear();
-        let path = self.paths.shard(&record.shard.table, &record.shard.attempt);
-        self.repository.put_own(&path, seal(&record, &path)?).await
-    }
-
-    /// Writes down which shards a read of the UID table is based on, and returns the id of that. The id stands for the
-    /// content, so several processes may write the same one.
-    ///
-    /// # Errors
-    /// Whatever the store says.
-    pub async fn put_basis(&self, shards: Vec<String>) -> Result<String, RepositoryError> {
-        let basis = BasisRecord::id_of(&shards);
-        let backup = self.backup.clone();
-        let record = BasisRecord { format: FORMAT, backup, basis: basis.clone(), shards, self_blake3: String::new() };
-        let path = self.paths.basis(&basis);
-        self.repository.put_own(&path, seal(&record, &path)?).await?;
-        Ok(basis)
-    }
-
-    /// Commits the backup. Fills in the fields that the manifest's documentation says so of, and returns it whole.
-    /// Safe to call again after an error.
-    ///
-    /// # Errors
-    /// [`RepositoryError::AlreadyCommitted`] when another attempt committed, and whatever the store says.
-    pub async fn commit(&self, mut manifest: Manifest) -> Result<Manifest, RepositoryError> {
-        manifest.format = FORMAT;
-        manifest.repository.clone_from(&self.repository.id);
-        manifest.backup.clone_from(&self.backup);
-        manifest.attempt.clone_from(&self.attempt);
-        manifest.tool_version = TOOL_VERSION.to_owned();
-        manifest.kind = "full".to_owned();
-        manifest.commit_rule = self.repository.rule;
-        manifest.started = id::rfc3339(manifest.started_ms);
-        manifest.finished = id::rfc3339(manifest.finished_ms);
-        manifest.self_blake3.clear();
-        let path = self.paths.manifest();
-        let text = seal(&manifest, &path)?;
-        let stored = self.put_once(&path, text.clone(), MANIFEST_WAIT).await?.unwrap_or(text);
-        let stored: Manifest = unseal(&stored, &path)?;
-        if stored.attempt != self.attempt {
-            return Err(RepositoryError::AlreadyCommitted { backup: self.backup.clone() });
-        }
-        Ok(stored)
-    }
-
-    /// Creates a small file that may be the work of another process as well. `None`: created, or there already with this
-    /// content. Otherwise what is there instead.
-    ///
-    /// # Errors
-    /// Whatever the store says.
-    pub async fn create(&self, path: &str, text: Bytes) -> Result<Option<Bytes>, RepositoryError> {
-        Ok(self.put_once(path, text, RECORD_WAIT).await?)
-    }
-
-    /// Creates a file. `None`: created. Otherwise what is there instead.
-    async fn put_once(&self, path: &str, text: Bytes, wait: Duration) -> Result<Option<Bytes>, StoreError> {
-        match self.repository.rule {
-            CommitRule::CreateOnly => self.store().put_settled(path, text).await,
-            CommitRule::ReadBack => {
-                let stored = self.store().put_read_back(path, text.clone(), wait).await?;
-                Ok((stored != text).then_some(stored))
-            }
-        }
-    }
 }

@@ -7,11 +7,11 @@ use crate::flow::plan::Source;
 use crate::flow::source::descriptions::{few_attributes, unknown_attributes};
 use crate::flow::source::detect::{decide, sample_keys};
 use crate::flow::source::gaps::AtDamage;
-use crate::flow::source::names::{name_warnings, read_names, uid_warnings};
 use crate::flow::source::preflight::{self, ClusterSection};
 use crate::flow::source::section::Section;
 use crate::flow::source::table::SourceTable;
 use crate::flow::source::tables::SourceTables;
+use crate::flow::source::uid_read::{name_warnings, read_names, uid_warnings};
 use crate::flow::{Cancel, CheckReport, CheckedFamily, CheckedTable, FlowError, Progress, RepositorySettings};
 use crate::model::Gap;
 

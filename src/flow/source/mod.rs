@@ -14,3 +14,4 @@ pub mod survey;
 pub mod table;
 pub mod tables;
 pub mod tally_scan;
+pub mod uid_read;

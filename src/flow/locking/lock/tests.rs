@@ -2,6 +2,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::flow::locking::process::tests::own_record;
+use crate::manifest::{LockName, LockRecord};
 use crate::store::Store;
 
 fn repository() -> (Threads, Repository) {
