@@ -25,26 +25,21 @@ fn bits(number: u64) -> u32 {
     u64::BITS - number.leading_zeros()
 }
 
-/// Appends the numbers in `width` bits each, the lowest bit first; the last byte is filled up with zeros.
+/// Appends the numbers in `width` bits each, at most 64, the lowest bit first; the last byte is filled up with zeros.
 fn pack(numbers: impl ExactSizeIterator<Item = u64>, width: u32, out: &mut Vec<u8>) {
-    let at = out.len();
-    let bytes = (numbers.len() * width as usize).div_ceil(8);
-    // Whole words are written, so there is one more.
-    out.resize(at + bytes + 9, 0);
-    let room = out.get_mut(at..).unwrap_or_default();
-    let mut bit = 0;
+    out.reserve((numbers.len() * width as usize).div_ceil(8) + 8);
+    let (mut word, mut filled) = (0, 0);
     for number in numbers {
-        let (byte, shift) = (bit / 8, bit as u32 % 8);
-        if let Some([word @ .., rest]) = room.get_mut(byte..).and_then(<[u8]>::first_chunk_mut::<9>) {
-            let before = u64::from_le_bytes(*word);
-            *word = (before | number << shift).to_le_bytes();
-            if width + shift > u64::BITS {
-                *rest = (number >> (u64::BITS - shift)) as u8;
-            }
+        word |= number << filled;
+        filled += width;
+        if filled >= u64::BITS {
+            out.extend_from_slice(&word.to_le_bytes());
+            filled -= u64::BITS;
+            // What of the number did not fit; a shift by all 64 bits would leave it as it is.
+            word = if filled == 0 { 0 } else { number >> (width - filled) };
         }
-        bit += width as usize;
     }
-    out.truncate(at + bytes);
+    out.extend(word.to_le_bytes().iter().take(filled.div_ceil(8) as usize));
 }
 
 /// `DELTA_BINARY_PACKED` with blocks of 256 values in miniblocks of 64.
@@ -67,6 +62,13 @@ pub(super) fn delta(values: &[i64], out: &mut Vec<u8>) {
 }
 
 fn delta_block(deltas: &[i64], out: &mut Vec<u8>) {
+    // Points come evenly spaced: one look at all of them, which a compiler makes with wide registers.
+    let first = deltas.first().copied().unwrap_or(0);
+    if deltas.iter().fold(0, |all, delta| all | (delta ^ first)) == 0 {
+        push_zigzag(first, out);
+        out.extend_from_slice(&[0; BLOCK / MINIBLOCK]);
+        return;
+    }
     let least = deltas.iter().copied().min().unwrap_or(0);
     push_zigzag(least, out);
     let widths = out.len();

@@ -72,8 +72,10 @@ impl Value for i64 {
 
     fn range(values: &[Self]) -> Range<Self> {
         let Some(first) = values.first() else { return Range { bounds: None, nans: 0 } };
-        let wider = |(least, most): (i64, i64), value: &i64| (least.min(*value), most.max(*value));
-        Range { bounds: Some(values.iter().fold((*first, *first), wider)), nans: 0 }
+        // Times and counters mostly grow: only the ends of each rise count.
+        let rises = values.chunk_by(|a, b| a <= b).filter_map(|rise| Some((*rise.first()?, *rise.last()?)));
+        let wider = |(least, most): (i64, i64), (low, high): (i64, i64)| (least.min(low), most.max(high));
+        Range { bounds: Some(rises.fold((*first, *first), wider)), nans: 0 }
     }
 
     fn statistics(range: Range<Self>, nulls: u64) -> Statistics {
@@ -112,33 +114,50 @@ impl Value for f64 {
     }
 }
 
+/// Values that a dictionary finds without its table.
+const RECENT: usize = 1024;
+
 /// The distinct values of a chunk.
 #[derive(Default)]
 struct Dictionary {
     entries: Vec<u64>,
     places: HashTable<u32>,
     keys: Vec<u32>,
+    /// Values that came lately and their keys, by their hashes.
+    recent: Vec<(u64, u32)>,
 }
 
 impl Dictionary {
     /// Distinct values in the order of their first appearance, and the key of every value.
     fn fill(&mut self, values: impl Iterator<Item = u64>) {
-        let Self { entries, places, keys } = self;
+        let Self { entries, places, keys, recent } = self;
         entries.clear();
         places.clear();
         keys.clear();
+        recent.clear();
+        // No entry has this key.
+        recent.resize(RECENT, (0, u32::MAX));
         let mut last = None;
         for value in values {
             let key = match last {
                 Some((before, key)) if before == value => key,
-                _ => *places
-                    .entry(
-                        hash(value),
-                        |key| entries.get(*key as usize) == Some(&value),
-                        |key| entries.get(*key as usize).map_or(0, |entry| hash(*entry)),
-                    )
-                    .or_insert(entries.len() as u32)
-                    .get(),
+                _ => {
+                    let hash_of_value = hash(value);
+                    let mut unseen = (value, u32::MAX);
+                    let place = recent.get_mut(hash_of_value as usize % RECENT).unwrap_or(&mut unseen);
+                    if place.0 != value || place.1 == u32::MAX {
+                        let key = *places
+                            .entry(
+                                hash_of_value,
+                                |key| entries.get(*key as usize) == Some(&value),
+                                |key| entries.get(*key as usize).map_or(0, |entry| hash(*entry)),
+                            )
+                            .or_insert(entries.len() as u32)
+                            .get();
+                        *place = (value, key);
+                    }
+                    place.1
+                }
             };
             if key as usize == entries.len() {
                 entries.push(value);
