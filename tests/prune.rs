@@ -534,3 +534,34 @@ fn a_hostile_repository_is_read_with_care() {
         assert!(![101, -1].contains(&run.code), "{verb}: {} {}", run.code, run.err);
     }
 }
+
+/// Every run says how much memory it held, and none may hold more than it should, however many backups there are.
+#[test]
+fn thousands_of_backups_take_no_more_memory() {
+    const BACKUPS: usize = 5_000;
+    let (made, ids) = daily(1);
+    let folder = made.folder(&ids[0]);
+    let texts = ["plan.json", "manifest.json"].map(|name| (name, std::fs::read(folder.join(name)).unwrap()));
+    for number in 1..BACKUPS {
+        let id = format!(
+            "2020{:02}{:02}T{:02}{:02}00Z-{number:08x}",
+            number % 12 + 1,
+            number % 28 + 1,
+            number % 24,
+            number % 60
+        );
+        let of_it = made.folder(&id);
+        std::fs::create_dir(&of_it).unwrap();
+        for (name, text) in &texts {
+            let text = String::from_utf8(text.clone()).unwrap().replace(&ids[0], &id);
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            std::fs::write(of_it.join(name), sealed(&value)).unwrap();
+        }
+    }
+    let list = made.repository.run("list", &[]).expect(0).json;
+    assert_eq!(list["backups"].as_array().unwrap().len(), BACKUPS);
+    let prune = made.prune(&["--keep-last", "10", "--dry-run"]).json;
+    assert_eq!(prune["folders"].as_array().unwrap().len(), BACKUPS);
+    assert!(prune["peak_rss_bytes"].as_u64().is_some_and(|peak| peak > 0), "{}", prune["peak_rss_bytes"]);
+    println!("prune held {} bytes", prune["peak_rss_bytes"]);
+}

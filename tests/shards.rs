@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use serde_json::Value;
 use support::ark::{Repository, Run};
 use support::bed::Bed;
+use support::faults::plan::{Fault, Plan, Scripted};
+use support::faults::thrift::ThriftProxy;
 use support::golden;
 use support::synthetic::{Dice, Synthetic, assert_tally, load, table_of, tally};
 use support::tsd::Tables;
@@ -209,4 +211,55 @@ fn regions_that_change_during_a_backup_lose_nothing() {
         }
     });
     assert_eq!(tally(&golden::dump(bed, &table, false)), wanted, "the cells of HBase itself");
+}
+
+/// What a gateway says of so many regions, in the binary protocol: each begins with another 7 bytes of a row key.
+fn regions_reply(count: u64) -> &'static [u8] {
+    fn text(field: u8, bytes: &[u8], out: &mut Vec<u8>) {
+        out.extend([11, 0, field]);
+        out.extend((bytes.len() as u32).to_be_bytes());
+        out.extend(bytes);
+    }
+    let begin =
+        |number: u64| if number == 0 || number == count { vec![] } else { (number * 40).to_be_bytes()[1..].to_vec() };
+    let mut body = vec![15, 0, 0, 12];
+    body.extend((count as u32).to_be_bytes());
+    for number in 0..count {
+        // The server: name, port, start code.
+        body.extend([12, 0, 1]);
+        text(1, b"localhost", &mut body);
+        body.extend([8, 0, 2, 0, 0, 0, 1, 10, 0, 3, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+        // The region: id, table, keys, not offline, not split, the first replica.
+        body.extend([12, 0, 2, 10, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]);
+        text(2, b"table", &mut body);
+        text(3, &begin(number), &mut body);
+        text(4, &begin(number + 1), &mut body);
+        body.extend([2, 0, 5, 0, 2, 0, 6, 0, 8, 0, 7, 0, 0, 0, 0, 0, 0]);
+    }
+    body.push(0);
+    body.leak()
+}
+
+/// Ten thousand regions and 64 connections: all cells once, and within the memory that any run may hold. By hand, with
+/// `--ignored --nocapture`.
+#[test]
+#[ignore = "takes two minutes"]
+fn ten_thousand_regions_are_one_table() {
+    const REGIONS: u64 = 10_000;
+    let bed = Bed::shared();
+    let shape = Synthetic { metrics: 3, series: 30, hours: 20, points: 4, ..Synthetic::default() };
+    let tables = shape.load(bed, &[]);
+    let calls =
+        Scripted { method: "getAllRegionLocations", calls: 1..u64::MAX, fault: Fault::Body(regions_reply(REGIONS)) };
+    let proxy = ThriftProxy::start(&bed.thrift2_address(), Plan { scripted: vec![calls], ..Plan::default() });
+    let repository = Repository::default();
+    let mut words = vec!["--gateway".to_owned(), proxy.address(), "--connections".into(), "64".into()];
+    words.extend(support::ark::table_flags(&tables));
+    let run = repository.run("backup", &words.iter().map(String::as_str).collect::<Vec<_>>()).expect(0);
+    assert_tally(&run.json, &tables.data(), &tally(&shape.data()));
+    assert_eq!(table_of(&run.json, &tables.data())["regions"].as_u64().unwrap_or(REGIONS), REGIONS);
+    assert!(proxy.calls("getAllRegionLocations") > 0);
+    println!("peak {}, {} s", run.json["peak_rss_bytes"], run.json["seconds"]);
+    let verified = repository.verify("source", &["--gateway", &bed.thrift2_address()]).expect(0).json;
+    assert_eq!(verified["differences"], 0);
 }

@@ -327,4 +327,18 @@ mod tests {
         assert_eq!(NameCharset::Utf8.decode(b"caf\xe9"), "café");
         assert_eq!(NameCharset::Latin1.decode("é".as_bytes()), "Ã©");
     }
+
+    #[test]
+    #[ignore = "takes half a GiB: by hand, with --ignored"]
+    fn sixteen_million_names_fit_the_default_memory() {
+        let mut names = UidNames::new();
+        for uid in 0..16_000_000_u32 {
+            names.insert(UidKind::Tagv, &uid.to_be_bytes()[1..], &format!("host-{uid:08}.example"));
+        }
+        assert_eq!(names.get(UidKind::Tagv, &[0, 0, 7]), Some("host-00000007.example"));
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let peak = status.lines().find(|line| line.starts_with("VmHWM"));
+        eprintln!("16 M names of 21 bytes: {} MiB, {}", names.memory() >> 20, peak.unwrap());
+        assert!(names.memory() <= 512 << 20);
+    }
 }

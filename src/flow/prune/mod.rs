@@ -16,6 +16,7 @@ mod sweep;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use crate::flow::engine::rss::peak_rss_bytes;
 use crate::flow::engine::threads::Threads;
 use crate::flow::locking::lock::{RepositoryLock, owner_text};
 use crate::flow::locking::process::ProcessIdentity;
@@ -85,6 +86,7 @@ pub fn prune(plan: &PrunePlan, progress: &Progress, cancel: &Cancel) -> Result<P
     report.keeps_versions = observed.keeps_versions;
     report.warnings.extend(observed.symlinks.iter().map(|path| symlink_text(path)));
     report.seconds = begun.elapsed().as_secs_f64();
+    report.peak_rss_bytes = peak_rss_bytes();
     Ok(report)
 }
 

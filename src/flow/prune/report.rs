@@ -94,6 +94,8 @@ pub struct PruneReport {
     pub warnings: Vec<String>,
     /// Wall time.
     pub seconds: f64,
+    /// Most memory held at any time, in bytes.
+    pub peak_rss_bytes: u64,
 }
 
 impl PruneReport {
