@@ -13,8 +13,13 @@ export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
 
 step() { printf '\n== %s (%s s)\n' "$*" "$SECONDS"; }
 own_bed=
+installing=
 # One that somebody else started is not ours to stop.
 stop_bed() { if [ -n "$own_bed" ]; then scripts/bed.sh stop || true; fi; }
+clean_up() {
+  stop_bed
+  if [ -n "$installing" ]; then kill "$installing" 2>/dev/null || true; fi
+}
 # Not within eval: there a bed that does not start would go unnoticed.
 start_bed() {
   local exports
@@ -48,10 +53,6 @@ if [ $# -eq 0 ]; then
   scripts/generate-thrift.sh --check
   step "lints"
   cargo clippy --locked --all-targets -- -D warnings
-  step "licences, bans, sources"
-  # Without optimisation it builds in half the time.
-  command -v cargo-deny >/dev/null || cargo install --locked --quiet --debug cargo-deny@0.20.2
-  cargo deny --config .config/deny.toml check bans licenses sources
 fi
 
 step "build"
@@ -60,14 +61,23 @@ step "servers and readers"
 if [ $# -eq 0 ]; then wait "$fetching"; else tests/testbed/s3/versitygw.sh; fi
 
 step "HBase 2.6"
-trap stop_bed EXIT
+trap clean_up EXIT
 start_bed
 if [ $# -gt 0 ]; then
   cargo test --locked "$@"
   exit
 fi
+# It is built while tests wait for their servers; without optimisation that takes half the time.
+if ! command -v cargo-deny >/dev/null; then
+  nice cargo install --locked --quiet --debug cargo-deny@0.20.2 &
+  installing=$!
+fi
 cargo test --locked --no-fail-fast
 stop_bed
+
+step "licences, bans, sources"
+if [ -n "$installing" ]; then wait "$installing"; installing=; fi
+cargo deny --config .config/deny.toml check bans licenses sources
 
 step "HBase 2.5"
 export TSDB_ARK_HBASE=2.5
