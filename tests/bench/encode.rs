@@ -4,13 +4,13 @@
 use bytes::Bytes;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use tsdb_ark::cluster::parse_page;
-use tsdb_ark::codec::{Decoder, SeriesNamer, prove};
+use tsdb_ark::codec::{Decoder, Scratch, SeriesNamer, prove, rebuild_segment};
 use tsdb_ark::columnar::{TableRows, sort_points};
 use tsdb_ark::model::{
-    CellBlock, FileKind, KeyLayout, LabelTable, PointBatch, SeriesRows, SeriesTable, TableKind, Tally, TypedRows,
+    Cell, CellBlock, FileKind, KeyLayout, LabelTable, PointBatch, SeriesRows, SeriesTable, TableKind, Tally, TypedRows,
     UidNames,
 };
-use tsdb_ark::parquet_file::{PointsWriter, TableWriter};
+use tsdb_ark::parquet_file::{PointsReader, PointsWriter, TableWriter};
 
 use crate::mix::{Mix, Row, uid_names};
 use crate::wire::PageReply;
@@ -137,6 +137,11 @@ impl<'a> Run<'a> {
         labels
     }
 
+    /// The points file.
+    pub fn into_points(self) -> Vec<u8> {
+        self.points
+    }
+
     /// Adds the CPU time since the last lap to a stage.
     fn lap(&mut self, stage: usize) {
         let now = cpu_seconds();
@@ -164,6 +169,29 @@ impl<'a> Run<'a> {
             .sum();
         (self.points.len() as u64 + summary.bytes, write_times)
     }
+}
+
+/// Reads a points file back into cells, as restore and verify do. Returns how many there are.
+pub fn read(points: Vec<u8>) -> u64 {
+    let (mut block, mut scratch, mut cells) = (CellBlock::new(), Scratch::default(), 0);
+    let mut reader = PointsReader::open(Bytes::from(points)).expect("a points file");
+    while let Some(batch) = reader.next_group().expect("a points file") {
+        for segment in &batch.segments {
+            let mut begun = false;
+            let collect = &mut |cell: Cell<'_>| {
+                if !std::mem::replace(&mut begun, true) {
+                    block.push_row(cell.row).expect("there is room");
+                }
+                block.push_cell(cell.family, cell.qualifier, cell.timestamp, cell.kind, cell.value).expect("room");
+                cells += 1;
+            };
+            rebuild_segment(&batch, segment, &KeyLayout::default().into(), &mut scratch, collect).expect("it rebuilds");
+            if block.bytes().len() >= PAGE_BYTES {
+                block.clear();
+            }
+        }
+    }
+    cells
 }
 
 /// Seconds for which this thread had a core.

@@ -1,17 +1,19 @@
-//! Instructions that an encode executes, which unlike times are the same at every run: this program runs itself under
+//! Instructions that an encode, or the reading of its file, executes, which unlike times are the same at every run: this program runs itself under
 //! callgrind, which counts only inside [`callgrind_counts_this`].
 
 use std::process::Command;
 
-use crate::encode::{Pages, Run};
+use crate::encode::{Pages, Run, read};
 use crate::mix::{Form, Mix};
 
 /// What is counted, by the name of the figure.
-pub const COUNTED: [&str; 3] = ["compacted", "single", "cardinality"];
+pub const COUNTED: [&str; 5] = ["compacted", "single", "cardinality", "compacted_read", "single_read"];
+/// Ends the names of what reads a file.
+const READ: &str = "_read";
 
 /// The table behind a name: small, because callgrind takes fifty times as long.
 fn mix(name: &str) -> Option<Mix> {
-    match name {
+    match name.trim_end_matches(READ) {
         "compacted" => Some(Mix::new(Form::Compacted, 720_000)),
         "single" => Some(Mix::new(Form::Single, 720_000)),
         "cardinality" => Some(Mix::of_series(100_000)),
@@ -39,10 +41,15 @@ pub fn per_point(name: &str) -> Option<f64> {
 pub fn count(name: &str) {
     let mix = mix(name).unwrap_or_else(|| panic!("nothing is counted under the name {name}"));
     let mut pages = Pages::of(&mix);
-    callgrind_counts_this(&mut pages, &mix);
+    if name.ends_with(READ) {
+        let points = Run::of(&mut pages, &mix).into_points();
+        callgrind_counts_this(|| read(points));
+    } else {
+        callgrind_counts_this(|| Run::of(&mut pages, &mix).into_points());
+    }
 }
 
 #[inline(never)]
-fn callgrind_counts_this(pages: &mut Pages, mix: &Mix) {
-    std::hint::black_box(Run::of(pages, mix));
+fn callgrind_counts_this<T>(work: impl FnOnce() -> T) {
+    std::hint::black_box(work());
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `drain_ratio_*` | wall time of `tsdb-ark backup` over that of a loop on as many connections which skips through the same tables; medians of alternating runs |
 //! | `encode_*` | million points per CPU second of one thread from the bytes of a reply to a points file, proof included |
-//! | `instructions_per_point_*` | with `--instructions` and valgrind: the same in instructions, as callgrind counts them; `cardinality`: a series has 3 rows of 2 points |
+//! | `instructions_per_point_*` | with `--instructions` and valgrind: the same in instructions, as callgrind counts them; `cardinality`: a series has 3 rows of 2 points; `*_read`: from the points file to cells |
 //! | `bytes_per_point_*` | points file and series table; `without`: of compacted rows, less the columns of write times |
 //! | `peak_rss_mib` | the most that any backup, restore or verify held |
 //! | `verify_written_cpu_ratio_*` | CPU time of a backup with `--verify-written`, which decodes every file that it wrote, over that of one which decodes one in 16 |
