@@ -14,7 +14,7 @@ pub use catalogue::{read_files, read_metrics, read_series, read_shards};
 pub use describe::{columns_of, widen};
 pub use error::ColumnError;
 pub use names::{NamesTable, each_name};
-pub use regroup::{PointRow, PointValue, Regroup, Written};
+pub use regroup::{PointRun, PointValues, Regroup, Written};
 pub use sort::{sort_points, sort_points_into};
 pub use tables::{TableRows, empty_table};
 

@@ -9,6 +9,7 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::RowGroupReader;
 
 use super::FileError;
+use crate::columnar::ColumnError;
 
 /// The library checks most of what it reads but promises no more than that; should it panic on damaged pages, that is an
 /// error of this file like the rest.
@@ -63,6 +64,35 @@ impl<T: DataType> Column<T> {
         let levels = self.optional.then_some(&mut self.levels);
         let (read, ..) = self.reader.read_records(rows, levels, None, &mut self.values).map_err(FileError::Damaged)?;
         if read == rows { Ok(()) } else { Err(ended_early()) }
+    }
+
+    /// True when rows may have no value.
+    pub(super) fn is_optional(&self) -> bool {
+        self.optional
+    }
+
+    /// The values of the next rows of an optional column, of which all have one or none has. Empty: none has.
+    ///
+    /// # Errors
+    /// [`FileError`] when the step has fewer rows, or some have a value and some have none.
+    pub(super) fn take(&mut self, rows: usize) -> Result<&[T::T], FileError> {
+        let levels = self.levels.get(self.level..self.level + rows).ok_or_else(ended_early)?;
+        let set = levels.iter().filter(|level| **level > 0).count();
+        self.level += rows;
+        if set > 0 && set < rows {
+            return Err(ColumnError::Contradiction("rows of one kind need all a value, or none").into());
+        }
+        self.take_required(set)
+    }
+
+    /// The values of the next rows.
+    ///
+    /// # Errors
+    /// [`FileError`] when the step has fewer.
+    pub(super) fn take_required(&mut self, rows: usize) -> Result<&[T::T], FileError> {
+        let values = self.values.get(self.value..self.value + rows).ok_or_else(ended_early)?;
+        self.value += rows;
+        Ok(values)
     }
 
     /// The next row of an optional column.

@@ -80,6 +80,7 @@ mod points_reader;
 mod points_schema;
 mod points_writer;
 mod run_column;
+mod run_reader;
 mod sink;
 mod table_reader;
 mod table_writer;

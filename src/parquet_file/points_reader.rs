@@ -1,6 +1,7 @@
 //! Points out of a file.
 
-use parquet::data_type::{BoolType, ByteArrayType, DoubleType, Int32Type, Int64Type};
+use bytes::Bytes;
+use parquet::data_type::{DoubleType, Int64Type};
 use parquet::file::reader::{ChunkReader, FileReader, RowGroupReader, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
 
@@ -8,7 +9,8 @@ use super::FileError;
 use super::column::{Column, check_rows, ended_early, guarded};
 use super::pages::check_pages;
 use super::points_schema::{at, schema};
-use crate::columnar::{ColumnError, PointRow, PointValue, Regroup, Written};
+use super::run_reader::Runs;
+use crate::columnar::{ColumnError, PointRun, PointValues, Regroup, Written};
 use crate::model::{FileKind, PointBatch};
 
 /// Rows that are decoded at once: small enough for the cache, large enough to forget the calls.
@@ -90,86 +92,95 @@ fn check_schema(found: &SchemaDescriptor) -> Result<(), FileError> {
 }
 
 fn read_group(group: &dyn RowGroupReader) -> Result<PointBatch, FileError> {
-    let mut columns = PointColumns::open(group)?;
     let rows = usize::try_from(group.metadata().num_rows()).map_err(|_| ended_early())?;
+    let mut columns = PointColumns::open(group, rows)?;
     let mut regroup = Regroup::new();
     let mut done = 0;
     while done < rows {
         let step = STEP.min(rows - done);
         columns.fill(step)?;
-        for _ in 0..step {
-            regroup.push(&columns.row()?)?;
+        let mut left = step;
+        while left > 0 {
+            let count = columns.alike().min(left);
+            regroup.push(&columns.take(count)?)?;
+            left -= count;
         }
         done += step;
     }
     Ok(regroup.finish())
 }
 
-/// The columns that rebuild cells, a step of rows at a time.
+/// The columns that rebuild cells: those of few values run by run, the others a step of rows at a time.
 struct PointColumns {
-    tsuid: Column<ByteArrayType>,
-    form: Column<Int32Type>,
+    tsuid: Runs<Bytes>,
+    form: Runs<i32>,
+    flags: Runs<i32>,
+    exact: Runs<bool>,
+    superseded: Runs<bool>,
+    written: Runs<i64>,
     timestamp: Column<Int64Type>,
     value_int: Column<Int64Type>,
     value_float: Column<DoubleType>,
-    flags: Column<Int32Type>,
-    exact: Column<BoolType>,
-    superseded: Column<BoolType>,
-    written: Column<Int64Type>,
     write_delay: Column<Int64Type>,
 }
 
 impl PointColumns {
-    fn open(group: &dyn RowGroupReader) -> Result<Self, FileError> {
+    fn open(group: &dyn RowGroupReader, rows: usize) -> Result<Self, FileError> {
         Ok(Self {
-            tsuid: Column::open(group, at::TSUID)?,
-            form: Column::open(group, at::FORM)?,
+            tsuid: Runs::read(group, at::TSUID, rows)?,
+            form: Runs::read(group, at::FORM, rows)?,
+            flags: Runs::read(group, at::FLAGS, rows)?,
+            exact: Runs::read_bits(group, at::EXACT, rows)?,
+            superseded: Runs::read_bits(group, at::SUPERSEDED, rows)?,
+            written: Runs::read(group, at::WRITTEN, rows)?,
             timestamp: Column::open(group, at::TIMESTAMP)?,
             value_int: Column::open(group, at::VALUE_INT)?,
             value_float: Column::open(group, at::VALUE_FLOAT)?,
-            flags: Column::open(group, at::FLAGS)?,
-            exact: Column::open(group, at::EXACT)?,
-            superseded: Column::open(group, at::SUPERSEDED)?,
-            written: Column::open(group, at::WRITTEN)?,
             write_delay: Column::open(group, at::WRITE_DELAY)?,
         })
     }
 
     fn fill(&mut self, rows: usize) -> Result<(), FileError> {
-        self.tsuid.fill(rows)?;
-        self.form.fill(rows)?;
         self.timestamp.fill(rows)?;
         self.value_int.fill(rows)?;
         self.value_float.fill(rows)?;
-        self.flags.fill(rows)?;
-        self.exact.fill(rows)?;
-        self.superseded.fill(rows)?;
-        self.written.fill(rows)?;
         self.write_delay.fill(rows)
     }
 
-    /// The next row of the step.
+    /// Rows from here on that differ in time, value and delay alone.
     #[inline]
-    fn row(&mut self) -> Result<PointRow<'_>, FileError> {
-        let value = match (self.value_int.next()?.copied(), self.value_float.next()?.copied()) {
-            (Some(int), None) => PointValue::Int(int),
-            (None, Some(float)) => PointValue::Float(float),
+    fn alike(&self) -> usize {
+        let runs = [&self.form, &self.flags]
+            .map(Runs::left)
+            .into_iter()
+            .chain([&self.exact, &self.superseded].map(Runs::left));
+        runs.fold(self.tsuid.left().min(self.written.left()), usize::min)
+    }
+
+    /// The next rows, which are alike.
+    fn take(&mut self, rows: usize) -> Result<PointRun<'_>, FileError> {
+        if rows == 0 {
+            return Err(ended_early());
+        }
+        let values = match (self.value_int.take(rows)?, self.value_float.take(rows)?) {
+            (ints, []) if !ints.is_empty() => PointValues::Ints(ints),
+            ([], floats) if !floats.is_empty() => PointValues::Floats(floats),
             _ => return Err(ColumnError::Contradiction("a point needs one of value_int and value_float").into()),
         };
-        let written = match (self.written.next()?.copied(), self.write_delay.next()?.copied()) {
-            (Some(at), None) => Written::At(at),
-            (None, Some(delay)) => Written::After(delay),
+        let written = match (self.written.take(rows).copied(), self.write_delay.take(rows)?) {
+            (Some(at), []) => Written::At(at),
+            (None, delays) if !delays.is_empty() => Written::After(delays),
             _ => return Err(ColumnError::Contradiction("a point needs one of written and write_delay").into()),
         };
-        Ok(PointRow {
-            form: *self.form.required()?,
-            timestamp: *self.timestamp.required()?,
-            value,
-            flags: *self.flags.required()?,
-            exact: *self.exact.required()?,
-            superseded: *self.superseded.required()?,
+        Ok(PointRun {
+            tsuid: self.tsuid.take(rows).ok_or_else(ended_early)?,
+            form: *self.form.take(rows).ok_or_else(ended_early)?,
+            flags: *self.flags.take(rows).ok_or_else(ended_early)?,
+            exact: *self.exact.take(rows).ok_or_else(ended_early)?,
+            superseded: *self.superseded.take(rows).ok_or_else(ended_early)?,
+            timestamps: self.timestamp.take_required(rows)?,
+            values,
             written,
-            tsuid: self.tsuid.required()?.data(),
         })
     }
 }
