@@ -79,8 +79,18 @@ fn delta_block(deltas: &[i64], out: &mut Vec<u8>) {
         if let Some(byte) = out.get_mut(widths + number) {
             *byte = width as u8;
         }
-        if width > 0 {
-            let filled = out.len() + MINIBLOCK * width as usize / 8;
+        if width == 0 {
+            continue;
+        }
+        let filled = out.len() + MINIBLOCK * width as usize / 8;
+        // Beside a jump between two series the other differences are even, and eight of them fill whole bytes.
+        let (begin, first) = (out.len(), miniblock.first().copied().unwrap_or(0));
+        if miniblock.len() == MINIBLOCK && miniblock.iter().fold(0, |all, delta| all | (delta ^ first)) == 0 {
+            pack(miniblock.iter().take(8).map(above), width, out);
+            while out.len() < filled {
+                out.extend_from_within(begin..begin + width as usize);
+            }
+        } else {
             pack(miniblock.iter().map(above), width, out);
             out.resize(filled, 0);
         }
