@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # test.sh [CARGO TEST ARGUMENTS...]     everything that has to pass, on real servers that it starts and stops itself
 #
-# Installs what is missing (Debian or Ubuntu), checks format, lints, licences and the generated code, then runs all tests
-# on HBase 2.6 (those of old clusters start an HBase 1.4 of their own), a smoke test on HBase 2.5, the demonstration, and the benchmark in small. A server that does not start fails the run.
+# Installs what is missing (Debian or Ubuntu), checks format, lints and the generated code, runs all tests on HBase 2.6
+# (those of old clusters start an HBase 1.4 of their own), checks licences, then runs a smoke test on HBase 2.5, the
+# demonstration and a small benchmark. A server that does not start fails the run.
 # With arguments only those tests run, on HBase 2.6: scripts/test.sh --test roundtrip
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -13,13 +14,15 @@ export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
 
 step() { printf '\n== %s (%s s)\n' "$*" "$SECONDS"; }
 own_bed=
+fetching=
 installing=
 # One that somebody else started is not ours to stop.
 stop_bed() { if [ -n "$own_bed" ]; then scripts/bed.sh stop || true; fi; }
 clean_up() {
   stop_bed
-  if [ -n "$installing" ]; then kill "$installing" 2>/dev/null || true; fi
+  for job in $fetching $installing; do kill "$job" 2>/dev/null || true; done
 }
+trap clean_up EXIT
 # Not within eval: there a bed that does not start would go unnoticed.
 start_bed() {
   local exports
@@ -58,10 +61,9 @@ fi
 step "build"
 cargo test --locked --no-run
 step "servers and readers"
-if [ $# -eq 0 ]; then wait "$fetching"; else tests/testbed/s3/versitygw.sh; fi
+if [ $# -eq 0 ]; then wait "$fetching"; fetching=; else tests/testbed/s3/versitygw.sh; fi
 
 step "HBase 2.6"
-trap clean_up EXIT
 start_bed
 if [ $# -gt 0 ]; then
   cargo test --locked "$@"

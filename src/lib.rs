@@ -2,7 +2,7 @@
 //!
 //! # Data flow
 //!
-//! Read downwards it is a backup, upwards a restore. Each arrow carries a plain value from [`model`] and its tally
+//! Left to right it is a backup, right to left a restore. Each arrow carries a plain value from [`model`] and its tally
 //! (rows, cells, points, bytes and an order-independent checksum), so that every number is carried from the scan to the
 //! manifest and compared on the way back, never recomputed.
 //!
@@ -38,13 +38,14 @@
 //! | a question about | is answered in |
 //! | --- | --- |
 //! | a byte of a row key, qualifier or value | [`codec`]: `row_key`, `qualifier`, `value`, and a file for each kind of cell or table |
-//! | a byte on the wire | [`cluster`]: `request`, `reply`; `thrift1` for gateways of HBase 1.x |
+//! | a byte on the wire | [`cluster`]: `request`, `reply`; its frame and socket in `wire`; `thrift1` for gateways of HBase 1.x |
 //! | an error of a gateway, and whether it is retried | [`cluster`]: `error`, `retry` |
 //! | a column of a Parquet file | [`columnar`] and, for points, [`parquet_file`]: `points_schema`; its bytes in `encodings` |
 //! | a JSON file, a path or a lock of a repository | [`manifest`] |
 //! | disk, S3, create-only puts | [`store`] |
 //! | what a backup, restore, verification or prune does next | [`flow`]: the room of that name |
 //! | what the source looks like: tables, layout, names | [`flow`]: `source` |
+//! | cells on their way into files | [`flow`]: `encode` |
 //! | threads, memory, pace, progress | [`flow`]: `engine` |
 //! | a flag, an exit code, a line of output | `cli` |
 //!

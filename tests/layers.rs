@@ -27,12 +27,12 @@ const LAYERS: &[Layer] = &[
     layer("model", &[], &[]),
     // Annotations, UIDMeta, TSMeta and trees are JSON inside cells, so the codec reads JSON as well.
     layer("codec", &["model"], &["serde_json"]),
-    layer("cluster", &["model"], &["thrift", "thrift1_runtime", "hbase_thrift", "rustls", "gssapi", "thread::sleep"]),
+    layer("cluster", &["model"], &["thrift", "thrift1_runtime", "hbase_thrift", "thread::sleep"]),
     // tokio: the parts of an upload are tasks, so that they travel while the caller waits for the cluster.
     layer("store", &["model"], &["object_store", "tokio"]),
     layer("shard", &["model", "cluster"], &[]),
-    layer("scan", &["model", "cluster"], &["thread::sleep"]),
-    layer("put", &["model", "cluster"], &["thread::sleep"]),
+    layer("scan", &["model", "cluster"], &[]),
+    layer("put", &["model", "cluster"], &[]),
     layer("columnar", &["model"], &["arrow"]),
     // The Parquet writer takes and gives Arrow batches; what is in them stays with `columnar`.
     layer("parquet_file", &["model", "columnar"], &["parquet", "arrow"]),
@@ -59,8 +59,6 @@ const GUARDED: &[&str] = &[
     "thrift",
     "thrift1_runtime",
     "hbase_thrift",
-    "rustls",
-    "gssapi",
     "object_store",
     "arrow",
     "parquet",

@@ -220,12 +220,14 @@ impl Gateways {
         };
         let mut found = of(&|slot| slot.address.host.trim_end_matches('.').eq_ignore_ascii_case(host));
         if found.is_empty() {
-            let ips: Vec<IpAddr> = self
-                .0
-                .options
-                .resolver
-                .resolve(host, 0)
-                .map_or(Vec::new(), |ips| ips.iter().map(SocketAddr::ip).collect());
+            let ips: Vec<IpAddr> = match self.0.options.resolver.resolve(host, 0) {
+                Ok(ips) => ips.iter().map(SocketAddr::ip).collect(),
+                // Asked for again the next time.
+                Err(error) => {
+                    tracing::debug!(%error, host, "cannot resolve the name of a region server");
+                    return Arc::default();
+                }
+            };
             found = of(&|slot| slot.ips().iter().any(|ip| ips.contains(ip)));
         }
         let found: Arc<[usize]> = found.into();

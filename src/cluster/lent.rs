@@ -68,7 +68,7 @@ impl MessageReader<'_> {
         }
         let count = self.read_piece(buffer)?;
         self.seen.taken.set(self.seen.taken.get() + count);
-        self.seen.behind.set(self.stream.buffer().len());
+        self.seen.behind.set(self.stream.buffer().len().max(self.left));
         Ok(count)
     }
 

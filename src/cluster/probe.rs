@@ -38,7 +38,7 @@ impl Gateways {
         let known = entry.state().info.clone();
         let is_new = known.is_none();
         let (mut connection, mut info) = match known {
-            Some(info) => self.open_known(entry, info)?,
+            Some(info) => self.open_known(slot, entry, info)?,
             None => self.probe(entry).map_err(|error| entry.in_its_light(error))?,
         };
         // What a gateway without an id can be held against has to be known of the others.
@@ -58,12 +58,17 @@ impl Gateways {
         Ok((connection, info))
     }
 
-    fn open_known(&self, entry: &Entry, info: GatewayInfo) -> Result<(Connection, GatewayInfo), ClusterError> {
+    fn open_known(
+        &self,
+        slot: usize,
+        entry: &Entry,
+        info: GatewayInfo,
+    ) -> Result<(Connection, GatewayInfo), ClusterError> {
         match Connection::open(&entry.slot, info.transport, self.options()) {
             Ok((connection, _)) => Ok((connection, info)),
             Err(opening) => {
                 if !matches!(opening, Opening::Failed(_) | Opening::Silent) {
-                    entry.state().info = None;
+                    self.forget(slot);
                 }
                 let gateway = entry.slot.to_string();
                 Err(match opening {

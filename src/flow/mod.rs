@@ -1,6 +1,6 @@
 //! The spine: the only place that sees every stage, starts threads and decides the order of things.
 //!
-//! Read downwards it is a backup, upwards a restore:
+//! Left to right it is a backup, right to left a restore:
 //! ```text
 //!  cluster ─► shard ─► scan ─► codec ─► columnar ─► parquet_file ─► store ─► manifest     backup
 //!  cluster ◄─────────── put ◄─ codec ◄─ columnar ◄─ parquet_file ◄─ store ◄─ manifest     restore

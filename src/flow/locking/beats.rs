@@ -108,8 +108,10 @@ impl Beats {
                 Ok(Attempt::Blocked(Box::new(lock)))
             }
             Err(error) => {
-                // The error above is the news; a lock that stays behind expires.
-                let _ = beats.release().await;
+                // The first error is the one to report.
+                if let Err(release) = beats.release().await {
+                    tracing::debug!(%release, "the lock stays until it expires");
+                }
                 Err(error.into())
             }
         }

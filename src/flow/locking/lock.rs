@@ -1,4 +1,5 @@
-//! Holding a lock of a repository while a command runs: a task writes a beat every half minute.
+//! Holds a lock of a repository while a command runs: a task refreshes it every 30 s, every 100 s where nothing may be
+//! deleted.
 //!
 //! What a lock promises is only as good as its last beat. A process that was stopped for longer than a lock lives (a
 //! suspended machine, a store out of reach) may find that a prune has run meanwhile. Each beat after such a gap therefore
@@ -14,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::flow::FlowError;
 use crate::flow::engine::threads::Threads;
 use crate::flow::locking::beats::{Attempt, Beats, Request, keep_beating, live_others};
-use crate::manifest::{Lock, LockKind, Repository};
+use crate::manifest::{EXPIRY_MS, Lock, LockKind, Repository};
 use crate::model::time;
 use crate::model::time::now_ms;
 
@@ -202,9 +203,16 @@ impl Drop for RepositoryLock {
             })
             .await
         });
-        if !matches!(released, Ok(Ok(()))) {
-            tracing::warn!("the lock of this process could not be taken back; it expires by itself in 5 minutes");
-        }
+        let reason = match released {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", RELEASE.as_secs()),
+        };
+        tracing::warn!(
+            reason,
+            "the lock of the repository was not released; it expires {} minutes after its last refresh",
+            EXPIRY_MS / 60_000
+        );
     }
 }
 

@@ -105,13 +105,21 @@ impl Target<'_> {
             Err(error) => {
                 let certain = error.retry() == Retry::Permanent || error.is_interrupted() || is_answer(&error);
                 // Where the answer was lost, the table may be there all the same.
-                if certain || !client.table_exists(name).unwrap_or(false) {
+                if certain || !self.may_exist(client) {
                     return Err(self.refusal(error));
                 }
                 false
             }
         };
         self.look_at_made(client, ours, warnings)
+    }
+
+    /// Whether the table is there, as far as the cluster says. The first error is the one to report.
+    fn may_exist(&self, client: &mut Client) -> bool {
+        client.table_exists(&self.name).unwrap_or_else(|error| {
+            tracing::debug!(%error, "cannot tell whether the table exists");
+            false
+        })
     }
 
     /// The error of a table that was not created, with what to do.

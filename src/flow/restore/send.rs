@@ -14,7 +14,7 @@ use crate::flow::engine::pace::{Moved, Turn};
 use crate::flow::engine::queue::WorkQueue;
 use crate::flow::engine::workers::work_through;
 use crate::flow::source::descriptions::describe;
-use crate::flow::stored::backup_files::fetch;
+use crate::flow::stored::backup_files::{fetch, saved_descriptor};
 use crate::flow::stored::contents::cells_of;
 use crate::model::{Cell, CellHasher, FileKind, FileRow, Region, ShardRow, TableDescriptor, Tally, kind, value_hash};
 use crate::put::{BatchStats, CellWriter, PutError, PutOptions, Refused};
@@ -26,7 +26,7 @@ use super::markers::Coverage;
 use super::new_timestamps::NewTimestamps;
 use super::scene::{Scene, each_cell};
 use super::sent::{FileSent, Sent};
-use super::target::{Target, saved_descriptor};
+use super::target::Target;
 use super::transform::{Transform, Unchanged};
 
 /// Which cells of a file.
@@ -202,15 +202,16 @@ impl SendJob<'_, '_> {
                 if scene.contents.manifest.raw && file.kind == FileKind::Cells && cell.kind != kind::PUT {
                     return Ok(());
                 }
-                let timestamp = new.of(cell);
                 if !sent.contains_key(&file.path) {
                     sent.insert(file.path.clone(), FileSent::default());
                 }
                 if let Some(of_file) = sent.get_mut(&file.path) {
                     of_file.tally.add_cell(cell, hasher.whole(cell));
-                    of_file.new_timestamps += u64::from(timestamp != cell.timestamp);
+                    new.cell(cell, &mut |changed| {
+                        of_file.new_timestamps += u64::from(changed.timestamp != cell.timestamp);
+                        writer.write(changed)
+                    })?;
                 }
-                new.cell(cell, &mut |cell| writer.write(cell))?;
                 writer.count();
                 Ok(())
             })?;

@@ -6,7 +6,7 @@ use crate::cluster::Client;
 use crate::flow::stored::backup_files::BackupContents;
 use crate::flow::{FlowError, PlannedRestore, RestorePlan};
 use crate::manifest::TableRecord;
-use crate::model::{CellBlock, KeyRange, TableDescriptor};
+use crate::model::{CellBlock, KeyRange};
 use crate::scan::{ScanOptions, ShardScan};
 
 use super::descriptors::Wanted;
@@ -98,11 +98,4 @@ pub fn shows_rows(client: &mut Client, table: &str) -> Result<bool, FlowError> {
     let mut page = CellBlock::new();
     let plain = ScanOptions { max_versions: 1, ..ScanOptions::default() };
     Ok(ShardScan::new(client, table, KeyRange::all(), plain).next_page(&mut page)?.is_some())
-}
-
-/// The descriptor that the manifest holds.
-pub fn saved_descriptor(table: &TableRecord) -> Result<TableDescriptor, FlowError> {
-    let descriptor = table.descriptor.descriptor(&table.name);
-    descriptor
-        .ok_or_else(|| FlowError::damaged(format!("the manifest's descriptor of table {} cannot be read", table.name)))
 }

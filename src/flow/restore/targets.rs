@@ -7,13 +7,14 @@ use crate::flow::FlowError;
 use crate::flow::restore::attributes;
 use crate::flow::source::descriptions::describe;
 use crate::flow::source::tables::hidden;
+use crate::flow::stored::backup_files::saved_descriptor;
 use crate::model::TableDescriptor;
 
 use super::by_hand::{refuse_markers, refuse_missing_tables};
 use super::descriptors::Wanted;
 use super::fit::Fit;
 use super::log::Earlier;
-use super::target::{Target, saved_descriptor, shows_rows, target_names};
+use super::target::{Target, shows_rows, target_names};
 
 /// Looks at every target and refuses before anything is written.
 ///

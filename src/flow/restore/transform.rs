@@ -1,7 +1,8 @@
 //! The stage between the decoded cells of a backup and the put: what becomes of a cell on its way into a table.
 //!
-//! A transform sees every cell as the backup holds it, in the order of its file, and hands on what is to be written. What
-//! was sent is counted on this side of it, so that a restore adds up to the backup whatever a transform does.
+//! A transform sees every cell as the backup holds it, in the order of its file, and passes on what is to be written. Cells
+//! are counted before it changes them, so that a restore adds up to the backup; behind [`Unchanged`] the count of what was
+//! written is the same.
 
 use crate::flow::FlowError;
 use crate::model::Cell;
@@ -11,7 +12,7 @@ pub type Take<'a> = dyn FnMut(&Cell<'_>) -> Result<(), FlowError> + 'a;
 
 /// Changes cells.
 pub trait Transform {
-    /// Hands on what becomes of a cell: itself, others, or nothing.
+    /// Passes on what becomes of a cell: itself, others, or nothing.
     ///
     /// # Errors
     /// For a cell that cannot be carried; those of `take`.

@@ -3,10 +3,11 @@
 use crate::cluster::{Api, Client, ClusterError};
 use crate::flow::FlowError;
 use crate::flow::compare::read_options;
+use crate::flow::stored::backup_files::saved_descriptor;
 use crate::model::{FamilyDescriptor, OwnedCell, TableDescriptor};
 use crate::scan::ScanOptions;
 
-use super::target::{Target, saved_descriptor};
+use super::target::Target;
 use super::visible::split;
 
 /// How a target is read back.

@@ -180,6 +180,8 @@ pub fn read_names(
     let mut chances = SECOND_CHANCES;
     while let Some(range) = left.pop() {
         let mut scan = ShardScan::new(client, &table.name, range.clone(), options.clone());
+        // Each further gap lies in front of the one before.
+        let mut stop = range.stop;
         loop {
             match pace.next_page(&mut scan, &mut page) {
                 Ok(Some(_)) => {
@@ -187,14 +189,24 @@ pub fn read_names(
                     check_memory(&collector.names, most)?;
                 }
                 Ok(None) => break,
-                Err(error) => match gap_at(&mut scan, error, at_damage)? {
-                    Some(gap) => {
-                        left.extend(behind(&gap.range, &range.stop));
-                        scan.end_at(&gap.range.start);
+                Err(error) => {
+                    let what = error.to_string();
+                    match gap_at(&mut scan, error, at_damage)? {
+                        Some(gap) => {
+                            left.extend(behind(&gap.range, &stop));
+                            scan.end_at(&gap.range.start);
+                            stop = gap.range.start;
+                        }
+                        None if chances > 0 => chances -= 1,
+                        None => {
+                            let place = format!("table {}", table.name);
+                            return Err(FlowError::damaged(format!(
+                                "rows fail at some reads and not at others: {what}"
+                            ))
+                            .at(place));
+                        }
                     }
-                    None if chances > 0 => chances -= 1,
-                    None => return Err(FlowError::damaged(format!("{} cannot be read reliably", table.name))),
-                },
+                }
             }
         }
     }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use crate::flow::FlowError;
 use crate::flow::engine::threads::Threads;
-use crate::manifest::{BackupPaths, HashedFile, Manifest, Repository};
-use crate::model::{FileKind, FileRow, MetricRow, ShardRow};
+use crate::manifest::{BackupPaths, HashedFile, Manifest, Repository, TableRecord};
+use crate::model::{FileKind, FileRow, MetricRow, ShardRow, TableDescriptor};
 use crate::parquet_file::{read_files, read_metrics, read_shards};
 use crate::store::{Store, StoreEntry, StoreError};
 
@@ -210,4 +210,14 @@ pub fn metric_rows(threads: &Threads, store: &Store, contents: &BackupContents) 
         rows.extend(read_metrics(read_checked(threads, store, file)?)?);
     }
     Ok(rows)
+}
+
+/// The descriptor that the manifest holds.
+///
+/// # Errors
+/// [`FlowError::Damaged`] when it cannot be read.
+pub fn saved_descriptor(table: &TableRecord) -> Result<TableDescriptor, FlowError> {
+    let descriptor = table.descriptor.descriptor(&table.name);
+    descriptor
+        .ok_or_else(|| FlowError::damaged(format!("the manifest's descriptor of table {} cannot be read", table.name)))
 }

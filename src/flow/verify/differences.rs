@@ -2,8 +2,9 @@
 
 use std::cmp::Ordering;
 
-use crate::flow::DifferenceKind;
 use crate::flow::compare::{Found, Judge, Sides, difference};
+use crate::flow::stored::backup_files::saved_descriptor;
+use crate::flow::{DifferenceKind, FlowError};
 use crate::manifest::TableRecord;
 use crate::model::{DescriptorSource, FamilyDescriptor, OwnedCell, ShardRow, kind, time};
 
@@ -15,22 +16,27 @@ pub struct SourceJudge {
     asked: usize,
     /// The families are known by name alone.
     by_name: bool,
+    /// All versions are compared, hidden ones too.
+    raw: bool,
     started_ms: i64,
     now_ms: i64,
 }
 
 impl SourceJudge {
     /// For a table of a backup that began at `started_ms`.
-    pub fn new(table: &TableRecord, started_ms: i64) -> Self {
-        let families = table.descriptor.descriptor(&table.name).unwrap_or_default().families;
-        Self {
+    ///
+    /// # Errors
+    /// [`FlowError::Damaged`] for a saved descriptor that cannot be read.
+    pub fn new(table: &TableRecord, started_ms: i64, raw: bool) -> Result<Self, FlowError> {
+        Ok(Self {
             table: table.name.clone(),
-            families,
+            families: saved_descriptor(table)?.families,
             asked: usize::try_from(table.versions).unwrap_or(1),
             by_name: table.described_by == DescriptorSource::Unknown,
+            raw,
             started_ms,
             now_ms: time::now_ms(),
-        }
+        })
     }
 
     /// Versions of the cell's column that a scan shows. Where nobody said how many its family keeps, they are at least as
@@ -53,6 +59,15 @@ impl SourceJudge {
             true => DifferenceKind::Overwritten,
             false => DifferenceKind::Deleted,
         }
+    }
+
+    /// True for a cell behind as many newer ones as its family kept when it was backed up.
+    fn was_hidden(&self, cell: &OwnedCell, live: &[OwnedCell]) -> bool {
+        let newer = |other: &&OwnedCell| {
+            other.kind == kind::PUT && other.timestamp > cell.timestamp && other.timestamp < self.started_ms
+        };
+        let plain = !self.raw && !self.by_name && cell.kind == kind::PUT;
+        plain && of_column(live, cell).iter().filter(newer).count() >= self.versions(cell, &[])
     }
 
     fn only_in_source(&self, cell: &OwnedCell) -> DifferenceKind {
@@ -82,6 +97,8 @@ impl Judge for SourceJudge {
             let shown = right.next_if(|_| order != Ordering::Less);
             match (backed_up, shown) {
                 (Some(cell), None) => record(self.only_in_backup(cell, &saved, &live), Some(cell), None),
+                // An older version that is shown since the table keeps more: no backup could hold it.
+                (None, Some(cell)) if self.was_hidden(cell, &live) => {}
                 (None, Some(cell)) => record(self.only_in_source(cell), None, Some(cell)),
                 (Some(a), Some(b)) if a.value != b.value => record(DifferenceKind::Damaged, Some(a), Some(b)),
                 _ => {}
@@ -127,7 +144,15 @@ mod tests {
         let family =
             FamilyDescriptor { name: b"t".to_vec(), attributes: attributes.collect(), configuration: Vec::new() };
         let (table, families) = ("tsdb".into(), vec![family]);
-        SourceJudge { table, families, asked: usize::MAX, by_name: false, started_ms: 1_000, now_ms: 100_000 }
+        SourceJudge {
+            table,
+            families,
+            asked: usize::MAX,
+            by_name: false,
+            raw: false,
+            started_ms: 1_000,
+            now_ms: 100_000,
+        }
     }
 
     fn compared(judge: &SourceJudge, saved: Vec<OwnedCell>, live: Vec<OwnedCell>) -> Vec<(String, DifferenceKind)> {

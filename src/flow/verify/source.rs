@@ -7,10 +7,10 @@ use crate::flow::engine::pace::Pace;
 use crate::flow::engine::threads::Threads;
 use crate::flow::source::descriptions::describe;
 use crate::flow::source::tables;
-use crate::flow::stored::backup_files::BackupContents;
+use crate::flow::stored::backup_files::{BackupContents, saved_descriptor};
 use crate::flow::{FlowError, Progress, VerifyPlan, VerifyReport};
 use crate::manifest::TableRecord;
-use crate::model::FamilyDescriptor;
+use crate::model::{DescriptorSource, FamilyDescriptor};
 
 use super::differences::SourceJudge;
 
@@ -29,7 +29,8 @@ pub fn compare(
 ) -> Result<(), FlowError> {
     let mut all = Found::new(plan.max_named);
     let mut client = gateways.client();
-    for table in &contents.manifest.tables {
+    let compared = contents.manifest.tables.iter().filter(|_| !contents.manifest.raw);
+    for table in compared {
         report.warnings.extend(keeps_more(&mut client, table, &name_there(plan, table))?);
     }
     client.disconnect();
@@ -46,7 +47,7 @@ pub fn compare(
             memory: ByteBudget::new(plan.resources.max_memory),
             pace,
             progress,
-            judge: &SourceJudge::new(table, contents.manifest.started_ms),
+            judge: &SourceJudge::new(table, contents.manifest.started_ms, contents.manifest.raw)?,
             max_named: plan.max_named,
         };
         all.add(comparison.run()?);
@@ -62,22 +63,25 @@ pub fn compare(
 ///
 /// # Errors
 /// The gateway's.
-fn keeps_more(client: &mut Client, table: &TableRecord, name: &str) -> Result<Option<String>, FlowError> {
+fn keeps_more(client: &mut Client, table: &TableRecord, name: &str) -> Result<Vec<String>, FlowError> {
+    if table.described_by == DescriptorSource::Unknown {
+        return Ok(Vec::new());
+    }
     let (there, _) = describe(client, name, &[])?;
-    let saved = table.descriptor.descriptor(&table.name).unwrap_or_default();
-    let raised = |family: &&FamilyDescriptor| {
-        let before = saved.families.iter().find(|saved| saved.name == family.name);
-        before.is_some_and(|before| before.versions() < family.versions()) && family.versions() > table.versions
-    };
-    Ok(there.families.iter().find(raised).map(|family| {
-        format!(
+    let saved = saved_descriptor(table)?;
+    let mut raised = Vec::new();
+    for family in &there.families {
+        let before = saved.families.iter().find(|saved| saved.name == family.name).map(FamilyDescriptor::versions);
+        let Some(before) = before.filter(|before| *before < family.versions()) else { continue };
+        raised.push(format!(
             "table {name} now keeps {} versions of a cell in family {}; the newest {} were backed up and are compared, older \
              ones that it shows again are not in the backup: a new backup takes them",
             family.versions(),
             String::from_utf8_lossy(&family.name),
-            table.versions
-        )
-    }))
+            before.min(table.versions)
+        ));
+    }
+    Ok(raised)
 }
 
 /// Refuses a comparison that would take every older version of a backup for a lost one.

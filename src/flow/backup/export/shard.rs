@@ -184,7 +184,7 @@ impl Damage {
                 self.chances -= 1;
                 Ok(())
             }
-            None => Err(FlowError::damaged(format!("rows fail to be read and can be read by turns: {what}"))),
+            None => Err(FlowError::damaged(format!("rows fail at some reads and not at others: {what}"))),
         }
     }
 }
