@@ -4,13 +4,13 @@ use clap::Args;
 use tsdb_ark::flow::{self, CheckReport, CheckedFamily, Source};
 
 use crate::cli::args::GatewayArgs;
-use crate::cli::backup::layout_text;
 use crate::cli::columns::{Columns, Side};
 use crate::cli::exit::EXIT_CODES;
 use crate::cli::opentsdb_args::OpentsdbArgs;
 use crate::cli::outcome::{Outcome, remarks};
 use crate::cli::repository_args::RepositoryArgs;
 use crate::cli::running::Running;
+use crate::cli::tables_text::layout_text;
 use crate::cli::units;
 
 /// What is asked for.

@@ -24,6 +24,7 @@ mod restore;
 mod running;
 mod show;
 mod signals;
+mod tables_text;
 mod units;
 mod verify;
 mod worker;

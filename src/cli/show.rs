@@ -6,11 +6,11 @@ use clap::Args;
 use serde::Serialize;
 use tsdb_ark::flow::{self, ShowReport, StoredFileReport};
 
-use crate::cli::backup::{gap_lines, layout_text, table_columns};
 use crate::cli::columns::{Columns, Side};
 use crate::cli::exit::EXIT_CODES;
 use crate::cli::outcome::Outcome;
 use crate::cli::repository_args::RepositoryArgs;
+use crate::cli::tables_text::{gap_lines, layout_text, table_columns};
 use crate::cli::units;
 
 /// What is asked for.

@@ -13,13 +13,13 @@ use thrift::{TConfiguration, TThriftClient};
 use crate::cluster::error::Call;
 use crate::cluster::generated::hbase2::{THBaseServiceSyncClient, TIOError};
 use crate::cluster::greeting::{Opening, greet};
-use crate::cluster::lent::{MessageReader, MessageWriter, Seen};
 use crate::cluster::reply::Fault;
 use crate::cluster::reply::simple::{Expected, ServerType};
 use crate::cluster::request::{Writer, message};
+use crate::cluster::runtime_io::{MessageReader, MessageWriter, Seen};
 use crate::cluster::slot::Slot;
 use crate::cluster::transport::Framing;
-use crate::cluster::wire::{Broken, Sink, Wire};
+use crate::cluster::wire::{ReceiveError, Sink, Wire};
 use crate::cluster::{ClusterError, GatewayOptions, Transport};
 
 /// Sequence ids go from 1 to this. Only neighbours have to differ, and the generated client counts up to each.
@@ -92,7 +92,7 @@ impl Connection {
         let expected = Expected { method: call.method, sequence: self.next_sequence() };
         message(&mut self.out, self.transport.compact, call.method, expected.sequence, arguments);
         let trouble = Trouble { call, timeout, oversize: self.oversize(self.out.len()) };
-        self.wire.bear_silence(timeout).map_err(|error| trouble.sending(&error))?;
+        self.wire.set_read_timeout(timeout).map_err(|error| trouble.sending(&error))?;
         self.wire.send(&mut self.out).map_err(|error| trouble.sending(&error))?;
         let mut sink = sink(expected);
         let bytes = self.wire.receive(&mut sink).map_err(|broken| self.broken(broken, trouble))?;
@@ -105,7 +105,7 @@ impl Connection {
 
     /// The longest reply that is read, in bytes.
     pub fn max_reply(&self) -> usize {
-        self.wire.most
+        self.wire.max_reply
     }
 
     fn too_long(&self, call: &Call<'_>) -> ClusterError {
@@ -113,12 +113,12 @@ impl Connection {
     }
 
     /// The error of a reply that was not received.
-    fn broken(&self, broken: Broken, trouble: Trouble<'_>) -> ClusterError {
+    fn broken(&self, broken: ReceiveError, trouble: Trouble<'_>) -> ClusterError {
         match broken {
-            Broken::Io(error, bytes) => trouble.reading(&error, bytes),
-            Broken::TooLong => self.too_long(trouble.call),
-            Broken::Frame(what) => trouble.call.unreadable(what),
-            Broken::Parse(fault) => unreadable(trouble.call, fault),
+            ReceiveError::Io(error, bytes) => trouble.reading(&error, bytes),
+            ReceiveError::TooLong => self.too_long(trouble.call),
+            ReceiveError::Frame(what) => trouble.call.unreadable(what),
+            ReceiveError::Parse(fault) => unreadable(trouble.call, fault),
         }
     }
 
@@ -152,7 +152,7 @@ impl Connection {
         fault: impl FnOnce(&Call<'_>, E) -> ClusterError,
     ) -> Result<(T, usize), ClusterError> {
         let unsent = |error| Trouble { call, timeout, oversize: None }.sending(&error);
-        self.wire.bear_silence(timeout).map_err(unsent)?;
+        self.wire.set_read_timeout(timeout).map_err(unsent)?;
         let seen = Seen::default();
         let (reader, writer) = self.wire.lend(&mut self.out, &seen);
         match talk(reader, writer) {

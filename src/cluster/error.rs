@@ -5,6 +5,7 @@
 //! is an error whose whole text is the name of the table. So both are looked at.
 
 mod judgement;
+mod stack;
 mod texts;
 mod unreadable;
 
@@ -426,7 +427,7 @@ impl Call<'_> {
     /// another call (2, 3, 4), and of one without a result (5).
     pub fn application(&self, kind: i32, message: &str) -> ClusterError {
         if kind == 5 {
-            let (gateway, reason) = (self.gateway.into(), first_line(message));
+            let (gateway, reason) = (self.gateway.into(), stack::first_line(message));
             return ClusterError::NoResult { gateway, method: self.method, reason };
         }
         if (2..=4).contains(&kind) {
@@ -436,14 +437,14 @@ impl Call<'_> {
             gateway: self.gateway.into(),
             method: self.method,
             table: self.table.into(),
-            message: first_line(message),
+            message: stack::first_line(message),
             kind,
         }
     }
 
     /// The error for a `TIOError`.
     pub fn io_error(&self, text: &str, can_retry: Option<bool>) -> ClusterError {
-        let (table, message) = (self.table.to_owned(), first_line(text));
+        let (table, message) = (self.table.to_owned(), stack::first_line(text));
         let has = |needle: &str| text.contains(needle);
         if text == self.table
             || has("TableNotFoundException")
@@ -467,11 +468,11 @@ impl Call<'_> {
             ClusterError::Overloaded { method: self.method, table, message, wait: throttle::wait(text) }
         } else if has("SpaceLimitingException") || has("QuotaExceededException") {
             ClusterError::QuotaExceeded { method: self.method, table, message }
-        } else if let Some(retry) = unreadable::retry(text) {
-            let (gateway, message) = (self.gateway.into(), unreadable::reason_line(text));
+        } else if let Some(retry) = stack::unreadable(text) {
+            let (gateway, message) = (self.gateway.into(), stack::reason_line(text));
             ClusterError::Unreadable { gateway, method: self.method, table, message, retry }
         } else {
-            let message = unreadable::reason_line(text);
+            let message = stack::reason_line(text);
             let retry = match can_retry {
                 _ if texts::is_passing(text) => Retry::Transient,
                 Some(false) => Retry::Permanent,
@@ -496,13 +497,6 @@ impl Call<'_> {
                 .and_then(|rest| rest.split_once(": "))
                 .is_some_and(|(_, rest)| rest.strip_prefix(self.table).is_some_and(|rest| rest.starts_with(": ")))
     }
-}
-
-/// The first line, without the Java stack, and of bearable length.
-pub(super) fn first_line(text: &str) -> String {
-    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no text");
-    let line: String = line.chars().take(500).collect();
-    line.trim_end().to_owned()
 }
 
 /// Bytes as lower-case hex, for messages; long ones are cut.

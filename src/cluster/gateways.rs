@@ -74,9 +74,8 @@ impl Entry {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The failure of a probe, when the gateway is known to be one: it is worth more patience than a port that never
-    /// answered.
-    pub fn in_its_light(&self, error: ClusterError) -> ClusterError {
+    /// The error of a failed probe. A gateway that has answered before is busy or restarting, not of the wrong kind.
+    pub fn if_known(&self, error: ClusterError) -> ClusterError {
         match error {
             ClusterError::Silent { gateway } if self.state().answered => ClusterError::Busy { gateway },
             ClusterError::NoTransport { gateway } | ClusterError::NotThrift { gateway, .. }
@@ -258,11 +257,11 @@ impl Gateways {
         &self.0.entries
     }
 
-    /// Holds what a gateway says of its cluster against the others.
+    /// Checks that a gateway serves the same cluster as the others.
     ///
     /// # Errors
     /// [`ClusterError::OtherCluster`].
-    pub(super) fn meet(&self, info: &GatewayInfo) -> Result<(), ClusterError> {
+    pub(super) fn check_cluster(&self, info: &GatewayInfo) -> Result<(), ClusterError> {
         let cluster = &self.0.cluster;
         cluster.lock().unwrap_or_else(PoisonError::into_inner).meet(&info.address, &info.cluster)
     }

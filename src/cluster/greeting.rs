@@ -72,11 +72,11 @@ pub(crate) fn greet(wire: &Wire, compact: bool, timeout: Duration) -> Result<Ser
     let expected = Expected { method: METHOD, sequence: SEQUENCE };
     let mut request = Vec::new();
     message(&mut request, compact, METHOD, expected.sequence, |_| ());
-    wire.bear_silence(timeout).map_err(opening)?;
+    wire.set_read_timeout(timeout).map_err(opening)?;
     wire.send(&mut request).map_err(opening)?;
     let (mut reply, mut piece) = (Vec::new(), [0; 4096]);
     loop {
-        let count = wire.read_bare(&mut piece).map_err(opening)?;
+        let count = wire.read_raw(&mut piece).map_err(opening)?;
         reply.extend_from_slice(piece.get(..count).unwrap_or_default());
         if let Some(foreign) = foreign(&reply, count == 0) {
             return Err(Opening::Foreign(foreign));
@@ -124,15 +124,15 @@ fn sasl_text(reply: &[u8]) -> Option<(&[u8], usize)> {
     (SASL_STATUS.contains(&status) && length < LONGEST).then(|| (text.get(..length).unwrap_or(text), length))
 }
 
-/// Asks a port that left the greeting unanswered whether it waits for SASL or TLS, each on a connection of its own. Some
-/// seconds at most; `None` when neither is answered.
+/// Sends `question` over a new connection to a port that did not answer the greeting, and says which protocol answers.
+/// Waits 2 s at most for each read; `None` also for any error.
 pub(crate) fn ask_aside(slot: &Slot, options: &GatewayOptions, question: &[u8]) -> Option<Foreign> {
     let wire = Wire::open(slot, Framing::Unframed, options).ok()?;
-    wire.bear_silence(options.probe_timeout.min(ASIDE_TIMEOUT)).ok()?;
-    wire.send_bare(question).ok()?;
+    wire.set_read_timeout(options.probe_timeout.min(ASIDE_TIMEOUT)).ok()?;
+    wire.send_raw(question).ok()?;
     let (mut reply, mut piece) = (Vec::new(), [0; 4096]);
     loop {
-        let count = wire.read_bare(&mut piece).unwrap_or(0);
+        let count = wire.read_raw(&mut piece).unwrap_or(0);
         reply.extend_from_slice(piece.get(..count).unwrap_or_default());
         let found = foreign(&reply, count == 0);
         if found.is_some() || count == 0 || reply.len() > LONGEST {
@@ -146,7 +146,7 @@ pub(crate) fn ask_aside(slot: &Slot, options: &GatewayOptions, question: &[u8]) 
 pub(crate) fn waits_to_be_asked(slot: &Slot, options: &GatewayOptions) -> bool {
     let Ok(wire) = Wire::open(slot, Framing::Unframed, options) else { return false };
     let timeout = options.probe_timeout.min(ASIDE_TIMEOUT);
-    let read = wire.bear_silence(timeout).and_then(|()| wire.read_bare(&mut [0]));
+    let read = wire.set_read_timeout(timeout).and_then(|()| wire.read_raw(&mut [0]));
     read.is_err_and(|error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
 }
 

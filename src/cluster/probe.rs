@@ -39,12 +39,12 @@ impl Gateways {
         let is_new = known.is_none();
         let (mut connection, mut info) = match known {
             Some(info) => self.open_known(slot, entry, info)?,
-            None => self.probe(entry).map_err(|error| entry.in_its_light(error))?,
+            None => self.probe(entry).map_err(|error| entry.if_known(error))?,
         };
-        // What a gateway without an id can be held against has to be known of the others.
+        // A gateway without a cluster id is compared by its namespace region, so with several gateways that is asked for too.
         let thorough = is_new && self.len() > 1;
         info.cluster = identity::ask(&mut connection, info.api, self.options().call_timeout, thorough)?;
-        self.meet(&info)?;
+        self.check_cluster(&info)?;
         if is_new {
             tracing::info!(gateway = %info, "found");
             if info.api == Api::Thrift2 {

@@ -1,7 +1,7 @@
-//! The way to a gateway: messages out and in, cut as its transport cuts them, and how long its silence is borne.
+//! A connection to a gateway at the level of messages: framing and read timeout.
 //!
 //! What carries the bytes ([`Socket`]) and how messages are told apart ([`Framing`]) are chosen here and nowhere else; the
-//! protocol inside a message is the caller's. A message that goes out begins behind [`HEAD`] bytes of room, so that what a
+//! protocol inside a message is the caller's. A message that goes out begins behind [`FRAME_HEADER`] bytes of room, so that what a
 //! transport puts in front of it costs no copy.
 
 use std::io::{self, Read, Write};
@@ -14,7 +14,7 @@ use crate::cluster::slot::Slot;
 use crate::cluster::transport::Framing;
 
 /// Room in front of a message that goes out.
-pub(crate) const HEAD: usize = 4;
+pub(crate) const FRAME_HEADER: usize = 4;
 /// What is read at once when the length of a reply is unknown.
 const PIECE: usize = 256 << 10;
 /// How far the buffer of a framed reply grows ahead of the bytes that have come.
@@ -37,7 +37,7 @@ pub(crate) trait Sink {
 
 /// Why a reply was not received.
 #[derive(Debug)]
-pub(crate) enum Broken {
+pub(crate) enum ReceiveError {
     /// The connection failed behind so many bytes of the reply.
     Io(io::Error, usize),
     /// Longer than is read.
@@ -74,13 +74,13 @@ pub(crate) struct Wire {
     socket: Socket,
     framing: Framing,
     /// The longest reply that is read, in bytes.
-    pub most: usize,
+    pub max_reply: usize,
 }
 
 impl Wire {
     /// Connects.
     pub fn open(slot: &Slot, framing: Framing, options: &GatewayOptions) -> io::Result<Self> {
-        Ok(Self { socket: Socket(slot.connect(options)?), framing, most: options.max_reply_bytes })
+        Ok(Self { socket: Socket(slot.connect(options)?), framing, max_reply: options.max_reply_bytes })
     }
 
     /// How messages are told apart.
@@ -88,18 +88,18 @@ impl Wire {
         self.framing
     }
 
-    /// How long a read waits while nothing comes.
-    pub fn bear_silence(&self, limit: Duration) -> io::Result<()> {
+    /// The longest that a read may block.
+    pub fn set_read_timeout(&self, limit: Duration) -> io::Result<()> {
         self.socket.0.set_read_timeout(Some(limit))
     }
 
-    /// Sends a message that begins behind [`HEAD`] bytes of room.
+    /// Sends a message that begins behind [`FRAME_HEADER`] bytes of room.
     pub fn send(&self, message: &mut [u8]) -> io::Result<()> {
         let bytes = match self.framing {
-            Framing::Unframed => message.get(HEAD..).unwrap_or_default(),
+            Framing::Unframed => message.get(FRAME_HEADER..).unwrap_or_default(),
             Framing::Framed => {
-                let length = u32::try_from(message.len().saturating_sub(HEAD)).map_err(io::Error::other)?;
-                if let Some(head) = message.first_chunk_mut::<HEAD>() {
+                let length = u32::try_from(message.len().saturating_sub(FRAME_HEADER)).map_err(io::Error::other)?;
+                if let Some(head) = message.first_chunk_mut::<FRAME_HEADER>() {
                     *head = length.to_be_bytes();
                 }
                 message
@@ -109,12 +109,12 @@ impl Wire {
     }
 
     /// Sends bytes that are no message.
-    pub fn send_bare(&self, bytes: &[u8]) -> io::Result<()> {
+    pub fn send_raw(&self, bytes: &[u8]) -> io::Result<()> {
         (&self.socket).write_all(bytes)
     }
 
     /// Reads what has come, as it is on the wire.
-    pub fn read_bare(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub fn read_raw(&self, buffer: &mut [u8]) -> io::Result<usize> {
         (&self.socket).read(buffer)
     }
 
@@ -122,12 +122,12 @@ impl Wire {
     pub fn body<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         match self.framing {
             Framing::Unframed => bytes,
-            Framing::Framed => bytes.get(HEAD..).unwrap_or_default(),
+            Framing::Framed => bytes.get(FRAME_HEADER..).unwrap_or_default(),
         }
     }
 
     /// Receives one reply. Returns its bytes, its frame included.
-    pub fn receive(&self, sink: &mut impl Sink) -> Result<usize, Broken> {
+    pub fn receive(&self, sink: &mut impl Sink) -> Result<usize, ReceiveError> {
         sink.buffer().clear();
         match self.framing {
             Framing::Unframed => self.receive_stream(sink),
@@ -135,38 +135,38 @@ impl Wire {
         }
     }
 
-    fn receive_frame(&self, sink: &mut impl Sink) -> Result<usize, Broken> {
-        let mut head = [0; HEAD];
-        (&self.socket).read_exact(&mut head).map_err(|error| Broken::Io(error, 0))?;
+    fn receive_frame(&self, sink: &mut impl Sink) -> Result<usize, ReceiveError> {
+        let mut head = [0; FRAME_HEADER];
+        (&self.socket).read_exact(&mut head).map_err(|error| ReceiveError::Io(error, 0))?;
         let length = u32::from_be_bytes(head) as usize;
-        if length > self.most {
-            return Err(Broken::TooLong);
+        if length > self.max_reply {
+            return Err(ReceiveError::TooLong);
         }
         while sink.buffer().len() < length {
             let buffer = sink.buffer();
             let from = buffer.len();
             buffer.resize(length.min(from + STEP), 0);
             let free = buffer.get_mut(from..).unwrap_or_default();
-            (&self.socket).read_exact(free).map_err(|error| Broken::Io(error, HEAD))?;
+            (&self.socket).read_exact(free).map_err(|error| ReceiveError::Io(error, FRAME_HEADER))?;
             let filled = buffer.len();
             if filled < length {
                 match sink.advance(filled) {
                     Err(Fault::Short) if sink.enough(filled) => return Ok(filled),
                     Err(Fault::Short) => {}
-                    Ok(()) => return Err(Broken::Frame("a frame longer than its message")),
-                    Err(fault) => return Err(Broken::Parse(fault)),
+                    Ok(()) => return Err(ReceiveError::Frame("a frame longer than its message")),
+                    Err(fault) => return Err(ReceiveError::Parse(fault)),
                 }
             }
         }
         match sink.advance(length) {
-            Ok(()) if sink.end() == length => Ok(length + HEAD),
-            Ok(()) => Err(Broken::Frame("a frame longer than its message")),
-            Err(Fault::Short) => Err(Broken::Frame("a frame shorter than its message")),
-            Err(fault) => Err(Broken::Parse(fault)),
+            Ok(()) if sink.end() == length => Ok(length + FRAME_HEADER),
+            Ok(()) => Err(ReceiveError::Frame("a frame longer than its message")),
+            Err(Fault::Short) => Err(ReceiveError::Frame("a frame shorter than its message")),
+            Err(fault) => Err(ReceiveError::Parse(fault)),
         }
     }
 
-    fn receive_stream(&self, sink: &mut impl Sink) -> Result<usize, Broken> {
+    fn receive_stream(&self, sink: &mut impl Sink) -> Result<usize, ReceiveError> {
         let mut filled = 0;
         loop {
             let buffer = sink.buffer();
@@ -174,27 +174,27 @@ impl Wire {
                 buffer.resize(filled + PIECE.max(filled / 4), 0);
             }
             let count = match (&self.socket).read(buffer.get_mut(filled..).unwrap_or_default()) {
-                Ok(0) => return Err(Broken::Io(io::ErrorKind::UnexpectedEof.into(), filled)),
+                Ok(0) => return Err(ReceiveError::Io(io::ErrorKind::UnexpectedEof.into(), filled)),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Broken::Io(error, filled)),
+                Err(error) => return Err(ReceiveError::Io(error, filled)),
             };
             filled += count;
-            if filled > self.most {
-                return Err(Broken::TooLong);
+            if filled > self.max_reply {
+                return Err(ReceiveError::TooLong);
             }
             match sink.advance(filled) {
                 Ok(()) if sink.end() == filled => {
                     sink.buffer().truncate(filled);
                     return Ok(filled);
                 }
-                Ok(()) => return Err(Broken::Frame("bytes behind the message")),
+                Ok(()) => return Err(ReceiveError::Frame("bytes behind the message")),
                 Err(Fault::Short) if sink.enough(filled) => {
                     sink.buffer().truncate(filled);
                     return Ok(filled);
                 }
                 Err(Fault::Short) => {}
-                Err(fault) => return Err(Broken::Parse(fault)),
+                Err(fault) => return Err(ReceiveError::Parse(fault)),
             }
         }
     }
@@ -202,6 +202,6 @@ impl Wire {
 
 impl Read for &Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.read_bare(buffer)
+        self.read_raw(buffer)
     }
 }

@@ -62,7 +62,7 @@ pub(super) fn delta(values: &[i64], out: &mut Vec<u8>) {
 }
 
 fn delta_block(deltas: &[i64], out: &mut Vec<u8>) {
-    // Points come evenly spaced: one look at all of them, which a compiler makes with wide registers.
+    // Evenly spaced timestamps have equal differences; this check vectorises.
     let first = deltas.first().copied().unwrap_or(0);
     if deltas.iter().fold(0, |all, delta| all | (delta ^ first)) == 0 {
         push_zigzag(first, out);

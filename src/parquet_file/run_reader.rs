@@ -270,7 +270,7 @@ fn undecodable() -> FileError {
     FileError::Damaged(ParquetError::General("a page is not what its header says".into()))
 }
 
-/// Hands on the runs of the hybrid of runs and bit packing: numbers of `width` bits, at most 32, until there are `count`.
+/// Calls `each` with the runs of the hybrid of runs and bit packing: numbers of `width` bits, at most 32, until there are `count`.
 /// `None` when the bytes end before.
 fn hybrid(bytes: &[u8], width: u32, count: usize, each: &mut dyn FnMut(u32, usize)) -> Option<()> {
     let (mut rest, mut left) = (bytes, count);
@@ -281,7 +281,7 @@ fn hybrid(bytes: &[u8], width: u32, count: usize, each: &mut dyn FnMut(u32, usiz
             rest = behind;
             let key = key.iter().rev().fold(0u64, |key, byte| key << 8 | u64::from(*byte));
             let run = usize::try_from(header >> 1).ok()?.min(left);
-            // A run of nothing makes no headway.
+            // An empty run would loop for ever.
             (run > 0).then_some(())?;
             each(u32::try_from(key).ok()?, run);
             left -= run;

@@ -71,7 +71,7 @@ impl Value for i64 {
 
     fn range(values: &[Self]) -> Range<Self> {
         let Some(first) = values.first() else { return Range { bounds: None, nans: 0 } };
-        // Times and counters mostly grow: only the ends of each rise count.
+        // Timestamps and counters mostly grow, so only the ends of each ascending run are compared.
         let rises = values.chunk_by(|a, b| a <= b).filter_map(|rise| Some((*rise.first()?, *rise.last()?)));
         let wider = |(least, most): (i64, i64), (low, high): (i64, i64)| (least.min(low), most.max(high));
         Range { bounds: Some(rises.fold((*first, *first), wider)), nans: 0 }

@@ -3,14 +3,18 @@
 //!
 //! The last row of a page is handed out only when it is known what follows it; [`seam`] says why.
 
+mod error;
 mod gap;
+mod options;
 mod order;
 mod seam;
 
+pub use error::ScanError;
 pub use gap::Blame;
+pub use options::ScanOptions;
 
 use crate::cluster::{Client, ClusterError, PageRequest, PageStats, hex};
-use crate::model::{CellBlock, GapReason, KeyRange, Retry, successor};
+use crate::model::{CellBlock, GapReason, KeyRange, successor};
 
 /// Reads of the same page that may arrive in disorder before the shard is given up.
 const DISORDER_LIMIT: u32 = 5;
@@ -20,96 +24,6 @@ const SHORT_PAGE: usize = 32;
 const GROWTH: u32 = 2;
 /// A page of more than this many times its size ends early: the rows became longer all of a sudden.
 const OVERSIZE: usize = 2;
-
-/// How a shard is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScanOptions {
-    /// Versions of each column; `i32::MAX` for all of them.
-    pub max_versions: i32,
-    /// Delete markers and deleted cells too.
-    pub raw: bool,
-    /// Bytes of a reply to aim at.
-    pub page_bytes: usize,
-    /// Rows of the first page, before their size is known.
-    pub first_rows: u32,
-    /// Rows of a page at most.
-    pub max_rows: u32,
-    /// Only these families; empty is all.
-    pub families: Vec<Vec<u8>>,
-    /// Row keys only: the first cell of each row, without its value.
-    pub keys_only: bool,
-    /// All cells, without their values.
-    pub no_values: bool,
-    /// Only cells with this timestamp in ms or a later one; a Thrift1 gateway cannot, and returns all.
-    pub written_since: Option<i64>,
-}
-
-impl ScanOptions {
-    /// Row keys, `rows` of them in the first page.
-    pub fn keys_only(rows: u32) -> Self {
-        Self { first_rows: rows, keys_only: true, ..Self::default() }
-    }
-}
-
-impl Default for ScanOptions {
-    fn default() -> Self {
-        Self {
-            max_versions: 1,
-            raw: false,
-            page_bytes: 4 << 20,
-            first_rows: 200,
-            max_rows: 20_000,
-            families: Vec::new(),
-            keys_only: false,
-            no_values: false,
-            written_since: None,
-        }
-    }
-}
-
-/// Why a shard could not be read on.
-#[derive(Debug, thiserror::Error)]
-pub enum ScanError {
-    /// The gateway or HBase.
-    #[error(transparent)]
-    Cluster(#[from] ClusterError),
-    /// HBase fails at a row: it has a negative timestamp, or its file is damaged.
-    #[error("table {table}: HBase cannot read the rows from {row} on: {source}")]
-    Unreadable {
-        /// Table.
-        table: String,
-        /// Where they begin, in hex, or `the beginning of the table`.
-        row: String,
-        /// The gateway's error.
-        source: Box<ClusterError>,
-    },
-    /// A page that HBase cannot have meant: rows outside the range or out of order, again and again.
-    #[error("table {table}, range {range}: {what}; the region may be damaged, or the gateway mixes up answers")]
-    Disorder {
-        /// Table.
-        table: String,
-        /// What was left of the range.
-        range: KeyRange,
-        /// What is wrong, with the row in hex.
-        what: String,
-    },
-}
-
-impl ScanError {
-    /// True when the stop flag ended the scan.
-    pub fn is_interrupted(&self) -> bool {
-        matches!(self, Self::Cluster(error) if error.is_interrupted())
-    }
-
-    /// Whether another try may succeed.
-    pub fn retry(&self) -> Retry {
-        match self {
-            Self::Cluster(error) => error.retry(),
-            Self::Disorder { .. } => Retry::Transient,
-            Self::Unreadable { .. } => Retry::Permanent,
-        }
-    }
-}
 
 /// Reads a key range of a table page by page.
 #[derive(Debug)]

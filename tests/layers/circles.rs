@@ -44,8 +44,9 @@ fn expand(tree: &str) -> Vec<Module> {
     members.flat_map(|member| expand(&format!("{}{}", prefix.trim(), member.trim()))).collect()
 }
 
-/// The path from the crate's root, as it stands in a module; `None` for other crates and plain names.
-fn from_root(module: &Module, path: &[String]) -> Option<Module> {
+/// The path from the crate's root, as it stands in a module; `None` for other crates and plain names. A path may begin with
+/// one of the module's `children`.
+fn from_root(module: &Module, children: &BTreeSet<String>, path: &[String]) -> Option<Module> {
     let (mut base, mut rest) = (module.clone(), path);
     match rest.first().map(String::as_str) {
         Some("crate") => (base, rest) = (Vec::new(), &rest[1..]),
@@ -56,6 +57,7 @@ fn from_root(module: &Module, path: &[String]) -> Option<Module> {
                 rest = &rest[1..];
             }
         }
+        Some(first) if children.contains(first) => {}
         _ => return None,
     }
     Some([base.as_slice(), rest].concat())
@@ -72,6 +74,12 @@ struct File {
 
 fn look_at(source: &Source) -> File {
     let (module, code) = (module(source), &source.code);
+    let name_behind = |at: usize| code[at..].bytes().take_while(|byte| is_word(*byte)).count();
+    let children: BTreeSet<String> = words(code, "mod")
+        .map(|at| at + 4)
+        .filter(|at| code[at + name_behind(*at)..].starts_with(';'))
+        .map(|at| code[at..at + name_behind(at)].to_owned())
+        .collect();
     let mut file = File::default();
     let mut plain = code.clone();
     for at in words(code, "use") {
@@ -79,7 +87,7 @@ fn look_at(source: &Source) -> File {
         let tree = code[at + 3..at + len].split_whitespace().collect::<Vec<_>>().join(" ");
         let public = code[..at].trim_end().ends_with("pub") || code[..at].trim_end().ends_with(')');
         for path in expand(&tree) {
-            let rooted = from_root(&module, &path);
+            let rooted = from_root(&module, &children, &path);
             if public {
                 let name = path.last().cloned().unwrap_or_default();
                 file.hands_on.insert(name, rooted.unwrap_or_else(|| [module.as_slice(), &path].concat()));
@@ -89,17 +97,25 @@ fn look_at(source: &Source) -> File {
         }
         plain.replace_range(at..at + len, &" ".repeat(len));
     }
-    for start in ["crate", "super"] {
+    for start in ["crate", "super"].into_iter().chain(children.iter().map(String::as_str)) {
         for at in words(&plain, start) {
             let end = plain[at..].bytes().take_while(|byte| is_word(*byte) || *byte == b':').count();
             let path: Module = plain[at..at + end].split("::").map(str::to_owned).collect();
             // In a module inside the file `super` is the file.
-            if path.len() > 1 && (start == "crate" || !plain[..at].contains("\nmod ")) {
-                file.needs.extend(from_root(&module, &path));
+            if path.len() > 1 && (start != "super" || !has_inline_module(&plain[..at])) {
+                file.needs.extend(from_root(&module, &children, &path));
             }
         }
     }
     file
+}
+
+/// Whether a module stands in the file itself.
+fn has_inline_module(code: &str) -> bool {
+    words(code, "mod").any(|at| {
+        let name = code[at + 3..].trim_start();
+        name.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_').trim_start().starts_with('{')
+    })
 }
 
 /// The file that a path leads to.

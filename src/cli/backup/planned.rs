@@ -4,9 +4,9 @@ use serde::Serialize;
 use tsdb_ark::flow::{self, BackupReport, GapReport};
 use tsdb_ark::model::{KeyLayout, TableKind};
 
-use super::{gap_lines, layout_text};
 use crate::cli::columns::{Columns, Side};
 use crate::cli::outcome::remarks;
+use crate::cli::tables_text::{gap_lines, layout_text};
 use crate::cli::units;
 
 /// What a script gets.

@@ -3,6 +3,8 @@
 use clap::FromArgMatches;
 use tsdb_ark::model::Tally;
 
+use tsdb_ark::model::KeyLayout;
+
 use super::*;
 use crate::cli::command::{self, Cli, Verb};
 use crate::cli::exit::Usage;

@@ -1,7 +1,6 @@
 //! Rows that HBase cannot read: how its texts tell, and what an error says about them.
 
-use super::{ClusterError, first_line};
-use crate::model::Retry;
+use super::ClusterError;
 
 /// Looks at a list of regions that does not cover the table once: a split or merge is over within seconds.
 pub(super) const LOOKS: u32 = 6;
@@ -49,36 +48,11 @@ impl ClusterError {
     }
 }
 
-/// Whether a text says that HBase fails at the rows themselves, and then whether another try may help. A row with a
-/// negative timestamp fails each time; a file is read once more, because a region may just have been closed.
-pub(super) fn retry(text: &str) -> Option<Retry> {
-    let has = |needles: &[&str]| needles.iter().any(|needle| text.contains(needle));
-    if has(&["OutOfOrderScannerNextException", "Timestamp cannot be negative"]) {
-        return Some(Retry::Permanent);
-    }
-    // Frames of the stack below which only files are read.
-    let files = ["org.apache.hadoop.hbase.io.hfile.", "regionserver.StoreFileScanner.", "CorruptHFileException"];
-    (has(&files) && !text.contains("NotServingRegionException")).then_some(Retry::Transient)
-}
-
-/// The line that says most: where HBase's client gave up, its first line says only that it did.
-pub(super) fn reason_line(text: &str) -> String {
-    let first = first_line(text);
-    if !first.starts_with("Failed after attempts=") {
-        return first;
-    }
-    let lines = || text.lines().map(str::trim);
-    let cause = lines().find_map(|line| line.strip_prefix("Caused by: "));
-    let last_try = || lines().skip(1).find_map(|line| line.split_once(", ").map(|(_, what)| what));
-    cause
-        .or_else(last_try)
-        .map_or_else(|| first.clone(), |cause| format!("{} {cause}", first.trim_end_matches(", exceptions:")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Call;
     use super::*;
+    use crate::model::Retry;
 
     const CALL: Call<'_> = Call { gateway: "g:1", method: "getScannerResults", table: "t" };
 

@@ -6,13 +6,13 @@ use thrift::protocol::{TBinaryInputProtocol, TCompactInputProtocol, TInputProtoc
 
 use crate::cluster::generated::hbase2::{TDelete, TDeleteType, TDurability, TPut, TScan};
 use crate::cluster::request::{deletes, encoded_cell_len, encoded_row_len, message, page, puts};
-use crate::cluster::wire::HEAD;
+use crate::cluster::wire::FRAME_HEADER;
 use crate::cluster::{Durability, PageRequest, Pieces};
 use crate::model::{CellBlock, kind};
 
 /// Reads the head and the first argument, and hands over the rest.
 fn open<'a>(out: &'a [u8], compact: bool, method: &str) -> Box<dyn TInputProtocol + 'a> {
-    let body = &out[HEAD..];
+    let body = &out[FRAME_HEADER..];
     let mut input: Box<dyn TInputProtocol + 'a> = if compact {
         Box::new(TCompactInputProtocol::new(body))
     } else {

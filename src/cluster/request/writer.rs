@@ -1,6 +1,6 @@
 //! Writes Thrift values in either protocol.
 
-use crate::cluster::wire::HEAD;
+use crate::cluster::wire::FRAME_HEADER;
 
 /// Types of values that requests contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,7 +162,7 @@ impl Writer<'_> {
     }
 }
 
-/// Writes a whole call into `out`, behind [`HEAD`] bytes of room, replacing what was there.
+/// Writes a whole call into `out`, behind [`FRAME_HEADER`] bytes of room, replacing what was there.
 pub(crate) fn message(
     out: &mut Vec<u8>,
     compact: bool,
@@ -171,7 +171,7 @@ pub(crate) fn message(
     arguments: impl FnOnce(&mut Writer<'_>),
 ) {
     out.clear();
-    out.extend_from_slice(&[0; HEAD]);
+    out.extend_from_slice(&[0; FRAME_HEADER]);
     let mut writer = Writer { out, compact, last: 0, outer: Vec::new() };
     if compact {
         writer.out.extend_from_slice(&[0x82, 1 << 5 | 1]);

@@ -11,7 +11,7 @@ use thrift1_runtime::protocol::{
 use crate::cluster::ClusterError;
 use crate::cluster::connection::Connection;
 use crate::cluster::error::Call;
-use crate::cluster::lent::{MessageReader, MessageWriter};
+use crate::cluster::runtime_io::{MessageReader, MessageWriter};
 use crate::cluster::thrift1::fault;
 use crate::cluster::thrift1::input::{Checked, Shared};
 

@@ -11,7 +11,7 @@ use crate::store::Store;
 
 use super::read_back::ReadBack;
 
-/// Who knows the names of series.
+/// Looks up the labels of series.
 pub trait Labels: Send + Sync {
     /// The labels of these series, in their order.
     ///

@@ -245,7 +245,7 @@ impl ShardEncoder {
         Ok(self.tables.entry(kind).or_insert(growing))
     }
 
-    /// Hands on what the writer has finished, and closes a file that is long enough.
+    /// Sends what the writer has finished to the store, and closes a file that is large enough.
     fn after_rows(&mut self, kind: FileKind) -> Result<(), FlowError> {
         let Some(growing) = self.tables.get_mut(&kind) else { return Ok(()) };
         growing.file.send();

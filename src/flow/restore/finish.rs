@@ -19,7 +19,7 @@ use super::sent::Sent;
 use super::target::Target;
 use super::view::Reading;
 
-/// Differing cells that a report names at most.
+/// Most differing cells that a report names.
 const MAX_NAMED: usize = 100;
 
 /// A report of nothing yet.
@@ -111,7 +111,7 @@ impl Run<'_, '_> {
         Ok((sent, found))
     }
 
-    /// What the target lacks of the backup; `None` when nobody wants to know.
+    /// What the target lacks of the backup; `None` with `--no-read-back`.
     fn read_back(&self, target: &Target<'_>, sent: &Sent) -> Result<Option<Found>, FlowError> {
         let Scene { plan, threads, contents, pace, progress, .. } = *self.scene;
         if !plan.read_back {
@@ -149,7 +149,7 @@ impl Run<'_, '_> {
     }
 }
 
-/// Whether the target shows all cells of the backup, no other ones than were sent so with new timestamps.
+/// Whether the target shows every cell of the backup, with new timestamps only where the restore wrote them.
 fn agrees(found: &Found, sent: &Sent) -> bool {
     found.by_kind.is_empty() && found.new_timestamps == sent.new_timestamps
 }

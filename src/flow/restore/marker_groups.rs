@@ -89,7 +89,7 @@ pub struct MarkerGroups<'s, 'a> {
 impl<'s, 'a> MarkerGroups<'s, 'a> {
     /// For a shard of the backup; `descriptor` is the target's.
     pub fn new(scene: &'s Scene<'a>, table: &'s str, descriptor: &TableDescriptor, shard: &'s ShardRow) -> Self {
-        let by_order = |name: &str| name.eq_ignore_ascii_case("true");
+        let by_order = |value: &str| value.eq_ignore_ascii_case("true");
         let families = descriptor.families.iter();
         let ignored_families = families.filter(|f| f.attribute("NEW_VERSION_BEHAVIOR").is_some_and(by_order));
         // Values decide where new timestamps go.

@@ -45,7 +45,7 @@ use crate::flow::engine::threads::Threads;
 use crate::flow::{Cancel, FlowError, Progress, RestorePlan, RestoreReport};
 
 use finish::{Run, new_report};
-use plan::Begun;
+use plan::Opened;
 use scene::Scene;
 use target::Target;
 
@@ -59,8 +59,8 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
     let threads = Threads::new(plan.resources.cpu)?;
     let pace = Pace::new(&plan.manners, plan.resources.connections, progress, cancel);
     let mut client = plan.gateways.client();
-    let Begun { contents, earlier, repository, lock: _lock, mut cluster_id, mut warnings } =
-        plan::begin(plan, &threads, &mut client, progress)?;
+    let Opened { contents, earlier, repository, lock: _lock, mut cluster_id, mut warnings } =
+        plan::open(plan, &threads, &mut client, progress)?;
     let memory = ByteBudget::new(plan.resources.max_memory);
     let scene = Scene { plan, threads: &threads, contents: &contents, pace: &pace, progress, memory };
     let planned = plan::plan(&scene, &mut client, earlier.as_ref(), &mut warnings)?;

@@ -19,7 +19,7 @@ use super::targets::plan_targets;
 use super::uids;
 
 /// A restore that has found its backup and its cluster.
-pub struct Begun {
+pub struct Opened {
     /// The backup.
     pub contents: BackupContents,
     /// The run that is resumed.
@@ -50,12 +50,12 @@ pub struct Planned<'a> {
 ///
 /// # Errors
 /// [`FlowError::Input`] where there is no such backup or restore; the store's and the gateway's.
-pub fn begin(
+pub fn open(
     plan: &RestorePlan,
     threads: &Threads,
     client: &mut Client,
     progress: &Progress,
-) -> Result<Begun, FlowError> {
+) -> Result<Opened, FlowError> {
     let repository = threads.wait(Repository::open(plan.store.clone()))?;
     let store = preflight::store_section(threads, &repository, None)?;
     progress.stage("reading the manifest", 0);
@@ -74,7 +74,7 @@ pub fn begin(
     require_files(threads, &plan.store, &contents, &plan.tables)?;
     let mut warnings = [cluster.section.warnings, store.warnings].concat();
     warnings.extend(lock.warning().map(str::to_owned));
-    Ok(Begun { contents, earlier, repository, lock, cluster_id, warnings })
+    Ok(Opened { contents, earlier, repository, lock, cluster_id, warnings })
 }
 
 /// Decides where everything goes.

@@ -24,7 +24,7 @@ pub struct Scene<'a> {
     pub memory: ByteBudget,
 }
 
-/// Hands on the cells of a shard's rows inside a range, with the file that each comes from.
+/// Calls `each` with every cell of the shard's rows inside a range, and the file that holds it.
 ///
 /// # Errors
 /// The store's, or what `each` returns.

@@ -31,7 +31,7 @@ pub struct ContentsReader<'a> {
 }
 
 impl ContentsReader<'_> {
-    /// Hands on the cells of a shard, block by block, of the files that are wanted.
+    /// Calls `each` with the cells of a shard's wanted files, block by block.
     ///
     /// # Errors
     /// The store's; a file that is damaged; [`FlowError::Interrupted`]; what `each` returns.

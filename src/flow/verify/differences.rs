@@ -202,6 +202,19 @@ mod tests {
         assert_eq!(kinds(&unknown, &[2_000, 2_001]), [Overwritten, Overwritten, WrittenLater, WrittenLater]);
     }
 
+    /// VERSIONS was raised after the backup: what the table shows again, no backup could hold.
+    #[test]
+    fn older_versions_that_are_shown_since_are_not_missing() {
+        let saved = vec![cell(1, 60, 2)];
+        let live = vec![cell(1, 60, 2), cell(1, 50, 1)];
+        let one = SourceJudge { asked: 3, ..judge(&[("VERSIONS", "1")]) };
+        assert_eq!(compared(&one, saved.clone(), live.clone()), []);
+        let two = SourceJudge { asked: 3, ..judge(&[("VERSIONS", "2")]) };
+        assert_eq!(compared(&two, saved.clone(), live.clone()), [("01".to_owned(), DifferenceKind::Missing)]);
+        let raw = SourceJudge { raw: true, ..one };
+        assert_eq!(compared(&raw, saved, live), [("01".to_owned(), DifferenceKind::Missing)]);
+    }
+
     #[test]
     fn ordinary_changes_make_room_for_others() {
         let mut found = Found::new(1);

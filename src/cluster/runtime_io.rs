@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 use crate::cluster::transport::Framing;
-use crate::cluster::wire::{HEAD, Wire};
+use crate::cluster::wire::{FRAME_HEADER, Wire};
 
 /// Buffer for what is read.
 const BUFFER: usize = 64 << 10;
@@ -26,7 +26,7 @@ impl Wire {
     /// Lends the wire for one message each way. `out` collects the request.
     pub fn lend<'a>(&'a self, out: &'a mut Vec<u8>, seen: &'a Seen) -> (MessageReader<'a>, MessageWriter<'a>) {
         out.clear();
-        out.extend_from_slice(&[0; HEAD]);
+        out.extend_from_slice(&[0; FRAME_HEADER]);
         let stream = BufReader::with_capacity(BUFFER, self);
         (MessageReader { stream, left: 0, seen }, MessageWriter { wire: self, out, seen })
     }
@@ -48,7 +48,7 @@ impl Write for MessageWriter<'_> {
     fn flush(&mut self) -> io::Result<()> {
         self.seen.sent.set(self.out.len());
         let written = self.wire.send(self.out);
-        self.out.truncate(HEAD);
+        self.out.truncate(FRAME_HEADER);
         written.inspect_err(|error| self.seen.fault.set(Some(error.kind())))
     }
 }
@@ -63,7 +63,7 @@ pub(crate) struct MessageReader<'a> {
 
 impl MessageReader<'_> {
     fn read_on(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.seen.taken.get() > self.stream.get_ref().most {
+        if self.seen.taken.get() > self.stream.get_ref().max_reply {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         let count = self.read_piece(buffer)?;
@@ -77,7 +77,7 @@ impl MessageReader<'_> {
             return self.stream.read(buffer);
         }
         if self.left == 0 {
-            let mut head = [0; HEAD];
+            let mut head = [0; FRAME_HEADER];
             self.stream.read_exact(&mut head)?;
             self.left = u32::from_be_bytes(head) as usize;
         }
