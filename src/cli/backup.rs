@@ -13,8 +13,9 @@ use tsdb_ark::model::{NameCharset, RawReason, TableDescriptor, TableKind};
 
 use crate::cli::args::{GatewayArgs, ResourceArgs};
 use crate::cli::exit::{EXIT_CODES, usage};
+use crate::cli::expected_raw::ExpectedRaw;
 use crate::cli::limits::{self, MannersArgs};
-use crate::cli::opentsdb_args::{ExpectedRaw, OpentsdbArgs};
+use crate::cli::opentsdb_args::OpentsdbArgs;
 use crate::cli::outcome::{Outcome, gaps_text, remarks};
 use crate::cli::repository_args::RepositoryArgs;
 use crate::cli::running::Running;

@@ -5,7 +5,7 @@ use tsdb_ark::flow::{self, CommitPlan};
 
 use crate::cli::backup;
 use crate::cli::exit::EXIT_CODES;
-use crate::cli::opentsdb_args::ExpectedRaw;
+use crate::cli::expected_raw::ExpectedRaw;
 use crate::cli::outcome::Outcome;
 use crate::cli::repository_args::RepositoryArgs;
 use crate::cli::running::Running;

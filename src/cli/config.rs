@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn expected_raw_cells_are_a_switch_or_a_list_of_reasons() {
-        use crate::cli::opentsdb_args::ExpectedRaw;
+        use crate::cli::expected_raw::ExpectedRaw;
         use tsdb_ark::model::RawReason;
         assert_eq!(backup("expect-raw-cells = true\n", &["backup"]).expect_raw_cells, [ExpectedRaw::All]);
         let args = backup("expect-raw-cells = ['wrong_salt', 'bad_row_key']\n", &["backup"]);

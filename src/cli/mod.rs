@@ -12,6 +12,7 @@ mod commit;
 mod completions;
 mod config;
 mod exit;
+mod expected_raw;
 mod limits;
 mod list;
 mod log;

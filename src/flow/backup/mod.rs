@@ -11,6 +11,7 @@ pub mod catalogue;
 mod commit;
 mod delta_logs;
 pub mod export;
+mod labels;
 mod plan;
 mod records;
 mod resume;

@@ -3,13 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::codec::RollupTable;
-use crate::flow::encode::{Attempts, EncodeContext, Labels};
+use crate::flow::encode::{Attempts, EncodeContext};
 use crate::flow::engine::budget::ByteBudget;
 use crate::flow::engine::pace::Pace;
 use crate::flow::source::gaps::AtDamage;
-use crate::flow::source::names::Names;
-use crate::flow::{Cancel, FlowError, Progress};
-use crate::model::{LabelTable, NameCharset, PointBatch, Region, SeriesTable, TableKind};
+use crate::flow::{Cancel, Progress};
+use crate::model::{NameCharset, PointBatch, Region, TableKind};
 use crate::scan::ScanOptions;
 
 /// What all shards of one table have in common.
@@ -50,11 +49,5 @@ impl ExportContext {
     /// Memory for a batch.
     pub fn spare_batch(&self) -> PointBatch {
         self.spare_batches.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
-    }
-}
-
-impl Labels for Names {
-    fn labels(&self, series: &SeriesTable) -> Result<LabelTable, FlowError> {
-        Names::labels(self, series)
     }
 }
