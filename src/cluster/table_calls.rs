@@ -308,6 +308,12 @@ impl Client {
     /// Any [`ClusterError`] of a call.
     pub fn cannot_create(&mut self, table: &TableDescriptor, splits: usize) -> Result<Option<String>, ClusterError> {
         let info = self.gateway()?;
+        if info.transport.framing == Framing::Framed {
+            return Ok(Some(format!(
+                "{} is a framed gateway, through which tables would be created otherwise",
+                info.address
+            )));
+        }
         let lost = match info.api {
             Api::Thrift1 => thrift1::lost(table, splits),
             Api::Thrift2 if self.manages_tables()? => return Ok(None),

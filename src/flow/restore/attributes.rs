@@ -70,9 +70,11 @@ const OF_FAMILIES: [&str; 29] = [
 
 /// Attributes whose values are few. A region whose descriptor holds another one never opens, and HBase's master waits
 /// for it without an end, so that such a value must not be sent.
-const CHOICES: [(&str, &[&str]); 4] = [
+const CHOICES: [(&str, &[&str]); 5] = [
     ("BLOOMFILTER", &["NONE", "ROW", "ROWCOL", "ROWPREFIX_FIXED_LENGTH"]),
     ("DATA_BLOCK_ENCODING", &["NONE", "PREFIX", "DIFF", "FAST_DIFF", "ROW_INDEX_V1"]),
+    // A table whose descriptor holds another value is never made, and the call to make it is not answered.
+    ("DURABILITY", &["USE_DEFAULT", "SKIP_WAL", "ASYNC_WAL", "SYNC_WAL", "FSYNC_WAL"]),
     ("KEEP_DELETED_CELLS", &["FALSE", "TRUE", "TTL"]),
     ("REPLICATION_SCOPE", &["0", "1"]),
 ];

@@ -69,6 +69,12 @@ pub fn target_names<'a>(
             Some(new) => (*new).to_owned(),
             None => in_new_namespace(&table.name, &plan.rename_namespaces),
         };
+        if !is_table_name(&name) {
+            return Err(FlowError::input(format!(
+                "{name:?} is no name of a table: [NAMESPACE:]NAME, of letters, digits and _, and in NAME also - and . but not at \
+                 its beginning"
+            )));
+        }
         if let Some(other) = taken.insert(name.clone(), &table.name) {
             return Err(FlowError::input(format!(
                 "tables {other} and {} would both be restored as {name}",
@@ -78,6 +84,16 @@ pub fn target_names<'a>(
         names.push((table, name));
     }
     Ok(names)
+}
+
+/// Whether HBase takes a name of a table (`TableName.isLegalFullyQualifiedTableName`).
+fn is_table_name(name: &str) -> bool {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let (space, table) = name.split_once(':').unwrap_or(("default", name));
+    !space.is_empty()
+        && space.chars().all(word)
+        && table.starts_with(word)
+        && table.chars().all(|c| word(c) || c == '-' || c == '.')
 }
 
 /// The table's name in the namespace that takes the place of its own.
@@ -98,4 +114,19 @@ pub fn shows_rows(client: &mut Client, table: &str) -> Result<bool, FlowError> {
     let mut page = CellBlock::new();
     let plain = ScanOptions { max_versions: 1, ..ScanOptions::default() };
     Ok(ShardScan::new(client, table, KeyRange::all(), plain).next_page(&mut page)?.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_tables_are_hbases() {
+        for good in ["tsdb", "ns:tsdb", "_x", "tsdb-rollup-1h", "a.b", "n_1:t.2"] {
+            assert!(is_table_name(good), "{good}");
+        }
+        for bad in ["", "a/b", "-a", ".a", ":a", "a:", "a:b:c", "a b", "n-1:t"] {
+            assert!(!is_table_name(bad), "{bad}");
+        }
+    }
 }

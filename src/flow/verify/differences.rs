@@ -6,12 +6,15 @@ use crate::flow::compare::{Found, Judge, Sides, difference};
 use crate::flow::stored::backup_files::saved_descriptor;
 use crate::flow::{DifferenceKind, FlowError};
 use crate::manifest::TableRecord;
-use crate::model::{DescriptorSource, FamilyDescriptor, OwnedCell, ShardRow, kind, time};
+use crate::model::{DescriptorSource, FamilyDescriptor, OwnedCell, ShardRow, TableDescriptor, kind, time};
 
 /// What decides why a cell differs.
 pub struct SourceJudge {
     table: String,
+    /// As the source has them now: they decide what became of its cells.
     families: Vec<FamilyDescriptor>,
+    /// As they were when it was backed up: they decided what a scan showed.
+    saved: Vec<FamilyDescriptor>,
     /// Versions of a column that a scan asks for.
     asked: usize,
     /// The families are known by name alone.
@@ -23,14 +26,21 @@ pub struct SourceJudge {
 }
 
 impl SourceJudge {
-    /// For a table of a backup that began at `started_ms`.
+    /// For a table of a backup that began at `started_ms`, and what the source says of it `there`, where it says so.
     ///
     /// # Errors
     /// [`FlowError::Damaged`] for a saved descriptor that cannot be read.
-    pub fn new(table: &TableRecord, started_ms: i64, raw: bool) -> Result<Self, FlowError> {
+    pub fn new(
+        table: &TableRecord,
+        there: Option<TableDescriptor>,
+        started_ms: i64,
+        raw: bool,
+    ) -> Result<Self, FlowError> {
+        let saved = saved_descriptor(table)?.families;
         Ok(Self {
             table: table.name.clone(),
-            families: saved_descriptor(table)?.families,
+            families: there.map_or_else(|| saved.clone(), |there| there.families),
+            saved,
             asked: usize::try_from(table.versions).unwrap_or(1),
             by_name: table.described_by == DescriptorSource::Unknown,
             raw,
@@ -42,8 +52,7 @@ impl SourceJudge {
     /// Versions of the cell's column that a scan shows. Where nobody said how many its family keeps, they are at least as
     /// many as the backup holds.
     fn versions(&self, cell: &OwnedCell, saved: &[OwnedCell]) -> usize {
-        let family = self.families.iter().find(|family| family.name == cell.family);
-        let kept = family.map_or(1, |family| usize::try_from(family.versions()).unwrap_or(1));
+        let kept = kept(&self.families, cell);
         let seen = if self.by_name { of_column(saved, cell).len() } else { 0 };
         kept.max(seen).min(self.asked)
     }
@@ -67,7 +76,7 @@ impl SourceJudge {
             other.kind == kind::PUT && other.timestamp > cell.timestamp && other.timestamp < self.started_ms
         };
         let plain = !self.raw && !self.by_name && cell.kind == kind::PUT;
-        plain && of_column(live, cell).iter().filter(newer).count() >= self.versions(cell, &[])
+        plain && of_column(live, cell).iter().filter(newer).count() >= kept(&self.saved, cell).min(self.asked)
     }
 
     fn only_in_source(&self, cell: &OwnedCell) -> DifferenceKind {
@@ -107,6 +116,12 @@ impl Judge for SourceJudge {
     }
 }
 
+/// Versions that a family keeps.
+fn kept(families: &[FamilyDescriptor], cell: &OwnedCell) -> usize {
+    let family = families.iter().find(|family| family.name == cell.family);
+    family.map_or(1, |family| usize::try_from(family.versions()).unwrap_or(1))
+}
+
 /// Everything but the value.
 fn place(cell: &OwnedCell) -> (&[u8], &[u8], &[u8], i64, u8) {
     (&cell.row, &cell.family, &cell.qualifier, cell.timestamp, cell.kind)
@@ -143,10 +158,11 @@ mod tests {
         let attributes = attributes.iter().map(|(key, value)| (key.as_bytes().to_vec(), value.as_bytes().to_vec()));
         let family =
             FamilyDescriptor { name: b"t".to_vec(), attributes: attributes.collect(), configuration: Vec::new() };
-        let (table, families) = ("tsdb".into(), vec![family]);
+        let (table, families, saved) = ("tsdb".into(), vec![family.clone()], vec![family]);
         SourceJudge {
             table,
             families,
+            saved,
             asked: usize::MAX,
             by_name: false,
             raw: false,
@@ -200,6 +216,17 @@ mod tests {
         let unknown = SourceJudge { by_name: true, ..judge(&[]) };
         assert_eq!(kinds(&unknown, &[60]), [Deleted]);
         assert_eq!(kinds(&unknown, &[2_000, 2_001]), [Overwritten, Overwritten, WrittenLater, WrittenLater]);
+    }
+
+    /// What became of a cell is for the table to say as it is now: it may live longer, or shorter, than it did.
+    #[test]
+    fn the_time_to_live_is_that_of_the_source() {
+        let kind = |saved: &[(&str, &str)], now: &[(&str, &str)]| {
+            let judge = SourceJudge { saved: judge(saved).saved, ..judge(now) };
+            compared(&judge, vec![cell(1, 10, 1)], Vec::new()).pop().unwrap().1
+        };
+        assert_eq!(kind(&[("TTL", "60")], &[]), DifferenceKind::Deleted);
+        assert_eq!(kind(&[], &[("TTL", "60")]), DifferenceKind::Expired);
     }
 
     /// VERSIONS was raised after the backup: what the table shows again, no backup could hold.

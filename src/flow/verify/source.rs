@@ -1,6 +1,6 @@
 //! The backup against the live cluster.
 
-use crate::cluster::{Api, Client, Gateways};
+use crate::cluster::{Api, Gateways};
 use crate::flow::compare::{Comparison, Found, read_options};
 use crate::flow::engine::budget::ByteBudget;
 use crate::flow::engine::pace::Pace;
@@ -10,7 +10,7 @@ use crate::flow::source::tables;
 use crate::flow::stored::backup_files::{BackupContents, saved_descriptor};
 use crate::flow::{FlowError, Progress, VerifyPlan, VerifyReport};
 use crate::manifest::TableRecord;
-use crate::model::{DescriptorSource, FamilyDescriptor};
+use crate::model::{DescriptorSource, FamilyDescriptor, TableDescriptor};
 
 use super::differences::SourceJudge;
 
@@ -29,25 +29,28 @@ pub fn compare(
 ) -> Result<(), FlowError> {
     let mut all = Found::new(plan.max_named);
     let mut client = gateways.client();
-    let compared = contents.manifest.tables.iter().filter(|_| !contents.manifest.raw);
-    for table in compared {
-        report.warnings.extend(keeps_more(&mut client, table, &name_there(plan, table))?);
-    }
-    client.disconnect();
     for table in &contents.manifest.tables {
+        let (name, raw) = (name_there(plan, table), contents.manifest.raw);
+        let described = describe(&mut client, &name, &[])?;
+        client.disconnect();
+        let there = (described.1 != DescriptorSource::Unknown).then_some(described.0);
+        if let Some(there) = there.as_ref().filter(|_| !raw) {
+            report.warnings.extend(keeps_more(table, &name, there)?);
+        }
+        let judge = SourceJudge::new(table, there, contents.manifest.started_ms, raw)?;
         let comparison = Comparison {
             gateways,
             threads,
             store: &plan.store,
             contents,
             table,
-            name: &name_there(plan, table),
-            options: pace.pages(read_options(table, contents.manifest.raw)),
+            name: &name,
+            options: pace.pages(read_options(table, raw)),
             connections: plan.resources.connections,
             memory: ByteBudget::new(plan.resources.max_memory),
             pace,
             progress,
-            judge: &SourceJudge::new(table, contents.manifest.started_ms, contents.manifest.raw)?,
+            judge: &judge,
             max_named: plan.max_named,
         };
         all.add(comparison.run()?);
@@ -62,12 +65,11 @@ pub fn compare(
 /// has dropped, and the backup cannot hold them.
 ///
 /// # Errors
-/// The gateway's.
-fn keeps_more(client: &mut Client, table: &TableRecord, name: &str) -> Result<Vec<String>, FlowError> {
+/// [`FlowError::Damaged`] for a saved descriptor that cannot be read.
+fn keeps_more(table: &TableRecord, name: &str, there: &TableDescriptor) -> Result<Vec<String>, FlowError> {
     if table.described_by == DescriptorSource::Unknown {
         return Ok(Vec::new());
     }
-    let (there, _) = describe(client, name, &[])?;
     let saved = saved_descriptor(table)?;
     let mut raised = Vec::new();
     for family in &there.families {
