@@ -273,6 +273,8 @@ fn descriptors_and_splits_make_the_same_table() {
     for (transport, address) in flavours().iter().filter(|(transport, _)| transport.framing == Framing::Framed) {
         let refused = self::client(address).create_table(&table, &keys);
         assert!(matches!(refused, Err(ClusterError::FramedCreate { .. })), "{transport}: {refused:?}");
+        let why = self::client(address).cannot_create(&table, keys.len()).unwrap();
+        assert!(why.as_ref().is_some_and(|why| why.contains("framed gateway")), "{transport}: {why:?}");
     }
     client.create_table(&table, &keys).unwrap();
     assert_eq!(client.table_descriptor(&to).unwrap(), table);

@@ -89,6 +89,11 @@ fn namespaces_are_created_and_renamed() {
     says(&restore(&["--rename-namespace", &plain, "--table", &table, "--dry-run"]).expect(0), &[]);
     let nowhere = format!("{new}=x");
     says(&restore(&["--rename-namespace", &nowhere, "--dry-run"]).expect(2), &[&old]);
+    let bad = format!("{table}=bad/name");
+    says(
+        &restore(&["--table", &table, "--rename-table", &bad, "--dry-run"]).expect(2),
+        &["bad/name", "is no name of a table"],
+    );
     for name in tables.names() {
         bed.must(&format!("drop {name}"));
         bed.must(&format!("drop {}", name.replacen(&old, &new, 1)));
@@ -192,6 +197,7 @@ fn a_refused_table_names_the_attribute_and_a_way_on() {
     for (words, hint) in [
         (["--attribute", "TTL=soon"], "FOREVER or whole seconds"),
         (["--attribute", "DATA_BLOCK_ENCODING=PREFIX_TREE"], "HBase knows NONE"),
+        (["--attribute", "DURABILITY=NOPE"], "HBase knows USE_DEFAULT"),
         (["--attribute", "x:TTL=9"], "not a table or family"),
         (["--drop-attribute", "NO_SUCH"], "no table of the backup has"),
     ] {
