@@ -55,6 +55,15 @@ fn the_first_lines_of_help_are_a_first_backup() {
     }
 }
 
+/// What was asked for is done, and a script should not do it again.
+#[test]
+fn a_report_that_cannot_be_written_is_no_failure() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = ark(&["completions", "bash"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(err(&output).contains("the command is done, and its report cannot be written"), "{}", err(&output));
+}
+
 #[test]
 fn every_command_documents_its_exit_codes() {
     for verb in ["check", "backup", "list", "show", "verify", "restore"] {

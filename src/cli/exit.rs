@@ -16,7 +16,8 @@ Exit codes:
     1  failed
     2  usage: flags, configuration file, a table that does not exist, a port without a gateway
     3  done, but something needs attention: differences, gaps, raw cells where none were expected,
-       data that a backup would not hold, what would make a backup fail
+       data that a backup would not hold, what would make a backup fail, a report that could not
+       be written
    10  repository absent or not ours
    11  repository locked
    12  access denied, or a wrong key
@@ -41,8 +42,9 @@ pub fn finished(outcome: &Outcome, json: bool, quiet: bool) -> ExitCode {
         (false, false) => outcome.text.clone(),
     };
     if let Err(error) = print(&text) {
-        complain(&format!("error: cannot write the report: {error}"));
-        return ExitCode::from(1);
+        // What was asked for is done: a script that took this for a failure would do it again.
+        complain(&format!("the command is done, and its report cannot be written to standard output: {error}"));
+        return ExitCode::from(if outcome.code == 0 { 3 } else { outcome.code });
     }
     if let Some(why) = &outcome.why {
         complain(why);

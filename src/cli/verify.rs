@@ -178,7 +178,8 @@ fn text(report: &VerifyReport) -> String {
         );
     }
     match report.differences {
-        0 => text += "no differences\n",
+        0 if report.level == VerifyLevel::Source => text += "no differences\n",
+        0 => text += "no differences; the cluster was not compared (--level source does)\n",
         n => text += &format!("differences: {}\n", units::count(n)),
     }
     text

@@ -145,10 +145,10 @@ fn outcome(report: &WorkReport, all: bool) -> Outcome {
 
 fn text(report: &WorkReport) -> String {
     let mut text = format!(
-        "worker on backup {}: {} jobs taken up, {} shards recorded, {}\n",
+        "worker on backup {}: {}, {} recorded, {}\n",
         report.backup,
-        units::count(report.jobs.len() as u64),
-        units::count(report.shards),
+        units::counted(report.jobs.len() as u64, "job", "jobs"),
+        units::counted(report.shards, "shard", "shards"),
         units::span(report.seconds)
     );
     text += &match report.missing.as_slice() {
