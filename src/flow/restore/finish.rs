@@ -82,6 +82,7 @@ impl Run<'_, '_> {
             let (sent, found) = self.table(target, coverage).map_err(|e| e.at(format!("table {}", target.name)))?;
             let table = restored(target, &sent, found.as_ref());
             report.attention.extend(what_was_refused(target, &sent.refused));
+            report.attention.extend(what_is_hidden(target, &sent));
             report.attention.extend(found.as_ref().and_then(|found| not_shown(target, found)));
             report.warnings.extend(found.as_ref().and_then(|found| not_looked_for(target, found)));
             report.differences += u64::from(!table.sent_agrees || table.target_agrees == Some(false));
@@ -190,6 +191,17 @@ fn not_looked_for(target: &Target<'_>, found: &Found) -> Option<String> {
         format!(
             "table {}: what readers see was read back; {} hidden versions and delete markers were sent and not looked for",
             target.name, found.hidden
+        )
+    })
+}
+
+/// Newer values of the target that lie below what was restored.
+fn what_is_hidden(target: &Target<'_>, sent: &Sent) -> Option<String> {
+    (sent.above_newer > 0).then(|| {
+        format!(
+            "table {}: {} cells got a timestamp above a newer value that the table held, because none was free between it and \
+             the delete marker: where the family keeps one version, the newer value is hidden",
+            target.name, sent.above_newer
         )
     })
 }

@@ -179,7 +179,7 @@ impl RestoreLog {
         *next = attempt.saturating_add(1);
         // Others may write their records at the same time.
         drop(attempts);
-        let FileSent { tally, new_timestamps } = sent;
+        let FileSent { tally, new_timestamps, .. } = sent;
         let record = RestoredFile { path, blake3, tally, new_timestamps, synced, attempt, ..RestoredFile::default() };
         self.note(threads.wait(progress.put(record)));
     }

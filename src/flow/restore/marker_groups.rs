@@ -45,6 +45,13 @@ impl RowMarkers {
         self.masks(family, qualifier).any(|mask| mask.hides(timestamp))
     }
 
+    /// Whether a put of another value, which no marker covers, lies between the two timestamps.
+    pub fn has_between(&self, family: &[u8], qualifier: &[u8], (low, high): (i64, i64), value: u128) -> bool {
+        self.taken.iter().any(|((of_family, of_column, timestamp), there)| {
+            of_family == family && of_column == qualifier && low < *timestamp && *timestamp < high && *there != value
+        })
+    }
+
     /// The lowest timestamp from `least` on at which a put of the column is neither covered nor in the place of another
     /// value. So a run that is resumed or repeated finds the copies of the run before, and writes them over.
     pub fn free(&self, family: &[u8], qualifier: &[u8], least: i64, value: u128) -> i64 {

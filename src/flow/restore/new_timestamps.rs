@@ -62,6 +62,15 @@ impl<'g> NewTimestamps<'g> {
     }
 }
 
+impl NewTimestamps<'_> {
+    /// Whether a cell with this new timestamp comes to lie above a newer value of somebody else's, which it may hide.
+    pub fn is_above_newer(&self, cell: &Cell<'_>, timestamp: i64) -> bool {
+        let between = (cell.timestamp, timestamp);
+        let row = self.group.rows.get(cell.row);
+        row.is_some_and(|row| row.has_between(cell.family, cell.qualifier, between, value_hash(cell.value)))
+    }
+}
+
 impl Transform for NewTimestamps<'_> {
     fn cell(&self, cell: &Cell<'_>, take: &mut Take<'_>) -> Result<(), FlowError> {
         take(&Cell { timestamp: self.of(cell), ..*cell })
@@ -106,6 +115,16 @@ mod tests {
         assert_eq!(assigned(&[version], &[], &[7, 101, 150]), [7, 102, 150], "only what is covered");
         let column = marker(kind::DELETE_COLUMN, b"p", 100);
         assert_eq!(assigned(&[column], &[], &[7]), [7]);
+        let above = |taken: &[(i64, &[u8])]| {
+            let group = group(&[marker(kind::DELETE, b"q", 7)], taken);
+            let put = Cell { row: b"r", family: b"t", qualifier: b"q", timestamp: 7, kind: kind::PUT, value: b"a" };
+            let new = NewTimestamps::single(&group);
+            (new.of(&put), new.is_above_newer(&put, new.of(&put)))
+        };
+        assert_eq!(above(&[]), (8, false));
+        assert_eq!(above(&[(9, b"b")]), (8, false));
+        assert_eq!(above(&[(8, b"b")]), (9, true), "what was newer is hidden");
+        assert_eq!(above(&[(8, b"a")]), (8, false), "a copy of a run before");
         let single = group(&[marker(kind::DELETE_FAMILY, b"", 100)], &[(101, b"x")]);
         let put = Cell { row: b"r", family: b"t", qualifier: b"q", timestamp: 7, kind: kind::PUT, value: b"" };
         let new = NewTimestamps::single(&single);

@@ -105,6 +105,7 @@ pub fn send_table(
         for (path, part) in results {
             sent.tally.add(&part.tally);
             sent.new_timestamps += part.new_timestamps;
+            sent.above_newer += part.above_newer;
             let whole = job.sent.entry(path).or_default();
             whole.tally.add(&part.tally);
             whole.new_timestamps += part.new_timestamps;
@@ -185,7 +186,7 @@ impl SendJob<'_, '_> {
             Ok(())
         })?;
         let (tally, refused) = writer.finish()?;
-        Ok((FileSent { tally, new_timestamps: 0 }, refused))
+        Ok((FileSent { tally, ..FileSent::default() }, refused))
     }
 
     /// Sends the puts of a shard, the covered ones with new timestamps.
@@ -208,7 +209,10 @@ impl SendJob<'_, '_> {
                 if let Some(of_file) = sent.get_mut(&file.path) {
                     of_file.tally.add_cell(cell, hasher.whole(cell));
                     new.cell(cell, &mut |changed| {
-                        of_file.new_timestamps += u64::from(changed.timestamp != cell.timestamp);
+                        if changed.timestamp != cell.timestamp {
+                            of_file.new_timestamps += 1;
+                            of_file.above_newer += u64::from(new.is_above_newer(cell, changed.timestamp));
+                        }
                         writer.write(changed)
                     })?;
                 }

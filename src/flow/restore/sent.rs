@@ -16,6 +16,8 @@ pub struct Sent {
     pub skipped: Tally,
     /// Cells that were written with a new timestamp, by earlier runs too.
     pub new_timestamps: u64,
+    /// Of those written now, the ones that came to lie above a newer value of the target.
+    pub above_newer: u64,
     /// The shards that they are of.
     pub rewritten: BTreeSet<String>,
     /// Cells that the cluster does not take.
@@ -29,4 +31,6 @@ pub struct FileSent {
     pub tally: Tally,
     /// Cells that were written with a new timestamp.
     pub new_timestamps: u64,
+    /// Of these, the ones that came to lie above a newer value of the target.
+    pub above_newer: u64,
 }
