@@ -310,7 +310,7 @@ impl Client {
         let info = self.gateway()?;
         if info.transport.framing == Framing::Framed {
             return Ok(Some(format!(
-                "{} is a framed gateway, through which tables would be created otherwise",
+                "{} is a framed gateway, which would create tables with other settings",
                 info.address
             )));
         }

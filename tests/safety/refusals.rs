@@ -180,7 +180,7 @@ fn a_framed_gateway_restores_into_tables_that_exist() {
         words.extend(["--rename-table".to_owned(), format!("{old}={new}")]);
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    assert_refused(repository.run("restore", &words), 1, &["framed", "creating", &target.prefix]);
+    assert_refused(repository.run("restore", &words), 2, &["framed", "HBase shell", "create '", &target.prefix]);
     assert!(target.names().iter().all(|name| !exists(bed, name)), "nothing was created");
     target.create_in(bed, &["000001000000ff"]);
     assert_eq!(repository.run("restore", &words).expect(0).json["differences"], 0);
