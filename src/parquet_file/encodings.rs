@@ -16,6 +16,20 @@ fn push_varint(mut number: u64, out: &mut Vec<u8>) {
     out.push(number as u8);
 }
 
+/// Reads a number as [`push_varint`] writes it, and passes over it; `None` when the bytes end before.
+pub(super) fn varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, behind) = rest.split_first()?;
+        *rest = behind;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
+
 fn push_zigzag(number: i64, out: &mut Vec<u8>) {
     push_varint((number << 1 ^ number >> 63) as u64, out);
 }

@@ -8,6 +8,7 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::ChunkReader;
 
 use super::FileError;
+use super::encodings::varint;
 
 /// No page of a writer is larger when it is decompressed: a page has one value at least, and no gateway's reply is larger.
 const MOST_BYTES: i64 = 1 << 30;
@@ -99,15 +100,10 @@ impl Compact<'_> {
     }
 
     fn varint(&mut self) -> Option<u64> {
-        let mut number = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-        }
-        None
+        let mut rest = self.bytes.get(self.at..)?;
+        let number = varint(&mut rest)?;
+        self.at = self.bytes.len() - rest.len();
+        Some(number)
     }
 
     fn number(&mut self) -> Option<i64> {

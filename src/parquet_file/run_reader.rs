@@ -12,6 +12,7 @@ use parquet::file::reader::RowGroupReader;
 
 use super::FileError;
 use super::column::{Column, ended_early};
+use super::encodings::varint;
 
 /// The key of rows without a value.
 const NULL: u32 = u32::MAX;
@@ -312,19 +313,6 @@ fn unpack(bytes: &[u8], width: u32, count: usize, each: &mut dyn FnMut(u32, usiz
         word >>= width;
         filled -= width;
     }
-}
-
-fn varint(rest: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, behind) = rest.split_first()?;
-        *rest = behind;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -106,9 +106,7 @@ pub fn send_table(
             sent.tally.add(&part.tally);
             sent.new_timestamps += part.new_timestamps;
             sent.above_newer += part.above_newer;
-            let whole = job.sent.entry(path).or_default();
-            whole.tally.add(&part.tally);
-            whole.new_timestamps += part.new_timestamps;
+            job.sent.entry(path).or_default().add(&part);
         }
     }
     Ok(sent)
@@ -152,8 +150,7 @@ impl SendJob<'_, '_> {
     /// Records a file that is sent as a whole.
     fn record(&self, file: &FileRow, mut sent: FileSent) {
         if let Some(before) = self.sent.get(&file.path) {
-            sent.tally.add(&before.tally);
-            sent.new_timestamps += before.new_timestamps;
+            sent.add(before);
         }
         self.log.sent(self.scene.threads, file, sent, self.scene.plan.sync_wal);
     }
@@ -244,6 +241,7 @@ impl SendJob<'_, '_> {
             {
                 of_file.tally.remove(&refused.add(cell));
                 of_file.new_timestamps -= u64::from(timestamp != cell.timestamp);
+                of_file.above_newer -= u64::from(timestamp != cell.timestamp && new.is_above_newer(cell, timestamp));
             }
             Ok(())
         })?;

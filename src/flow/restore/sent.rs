@@ -34,3 +34,12 @@ pub struct FileSent {
     /// Of these, the ones that came to lie above a newer value of the target.
     pub above_newer: u64,
 }
+
+impl FileSent {
+    /// Adds another part of the file.
+    pub fn add(&mut self, part: &Self) {
+        self.tally.add(&part.tally);
+        self.new_timestamps += part.new_timestamps;
+        self.above_newer += part.above_newer;
+    }
+}
