@@ -373,19 +373,23 @@ impl Client {
         self.change("enableTable", table, enabled, |wire| wire.enable_table(table_name(table)))
     }
 
-    /// Names of all namespaces, HBase's own included; of gateways before HBase 2.3 those alone that hold tables.
+    /// Names of all namespaces, HBase's own included; of gateways before HBase 2.3 and of Thrift1 those alone that hold
+    /// tables.
     ///
     /// # Errors
     /// Any [`ClusterError`] of a call.
     pub fn namespaces(&mut self) -> Result<Vec<String>, ClusterError> {
-        let of_tables = |client: &mut Self| {
-            let names = client.table_names_from_meta()?;
+        let of = |names: Vec<String>| {
             let others = names.iter().filter_map(|name| name.split_once(':')).map(|(namespace, _)| namespace);
             let mut found: Vec<String> = others.chain(["default", "hbase"]).map(str::to_owned).collect();
             found.sort();
             found.dedup();
-            Ok(found)
+            found
         };
+        if self.gateway()?.api == Api::Thrift1 {
+            return self.table_names().map(of);
+        }
+        let of_tables = |client: &mut Self| client.table_names_from_meta().map(of);
         self.retried(|client, _| client.once_or("listNamespaces", "", |wire| wire.list_namespaces(), of_tables))
     }
 

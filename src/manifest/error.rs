@@ -94,7 +94,7 @@ pub enum RepositoryError {
         count: usize,
     },
     /// Another process committed this backup.
-    #[error("backup {backup} is already committed by another attempt; nothing was changed")]
+    #[error("backup {backup} is already committed; nothing was changed")]
     AlreadyCommitted {
         /// Id.
         backup: String,

@@ -42,8 +42,7 @@ pub struct FamilyDescriptor {
 impl FamilyDescriptor {
     /// The attribute as text, when it is there and is text.
     pub fn attribute(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.attributes.iter().find(|(key, _)| key == name.as_bytes())?;
-        std::str::from_utf8(value).ok()
+        text_of(&self.attributes, name)
     }
 
     /// How many versions the family keeps (`VERSIONS`; HBase's default is 1).
@@ -99,7 +98,17 @@ pub struct TableDescriptor {
 /// Name of the table attribute that keeps all writers out.
 const READONLY: &[u8] = b"READONLY";
 
+fn text_of<'a>(attributes: &'a [(Vec<u8>, Vec<u8>)], name: &str) -> Option<&'a str> {
+    let (_, value) = attributes.iter().find(|(key, _)| key == name.as_bytes())?;
+    std::str::from_utf8(value).ok()
+}
+
 impl TableDescriptor {
+    /// The attribute of the table as text, when it is there and is text.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        text_of(&self.attributes, name)
+    }
+
     /// True when the table takes no cells (`READONLY`).
     pub fn is_read_only(&self) -> bool {
         self.attributes.iter().any(|(name, value)| name == READONLY && value.eq_ignore_ascii_case(b"true"))

@@ -226,7 +226,7 @@ fn markers_cover_what_hbase_hides_and_nothing_else() {
     let covered: u64 = markers.iter().map(|(_, count)| count).sum();
     let cells_of_markers: Vec<OwnedCell> = markers.into_iter().map(|(marker, _)| marker).collect();
     load(bed, &tables.data(), &cells_of_markers);
-    assert_refused(restore(bed, &repository, &tables, &[]), &[&format!("{covered} cells of table")]);
+    assert_refused(restore(bed, &repository, &tables, &[]), &[&format!("{covered} cells of table"), "(3)"]);
 
     // Into a target with these markers and nothing else.
     let empty = Tables::named(&format!("{}.", bed.unique("mk")), false);
@@ -243,6 +243,16 @@ fn markers_cover_what_hbase_hides_and_nothing_else() {
     let moved = shown.iter().zip(&before).filter(|(a, b)| a.timestamp != b.timestamp).count();
     assert_eq!((moved as u64, table["new_timestamps"].as_u64()), (covered, Some(covered)));
     assert_eq!(shown.iter().filter(|cell| cell.timestamp == future).count(), 1);
+
+    // No timestamp is left above the highest: that way out is not offered, and refused before anything is written.
+    let highest = Tables::named(&format!("{}.", bed.unique("mk")), false);
+    bed.must(&format!("create {} t VERSIONS=3", highest.data()));
+    load(bed, &highest.data(), &[marker(&of(0, 0), kind::DELETE_FAMILY, i64::MAX - 1)]);
+    for more in [&[][..], &["--new-timestamps"], &["--dry-run", "--new-timestamps"]] {
+        let run = repository.restore(bed, &tables, &highest, &[&["--into-existing"], more].concat());
+        assert_refused(run, &["6 cells of table", "two ways out", "no timestamp is left"]);
+    }
+    assert_eq!(cells(bed, &highest.data(), false), []);
 
     // Where the order of writing decides, what is written after a marker is shown.
     let by_order = Tables::named(&format!("{}.", bed.unique("mk")), false);

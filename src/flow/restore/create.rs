@@ -65,10 +65,7 @@ pub fn make_namespaces(client: &mut Client, names: &[String]) -> Result<(), Flow
             Err(ClusterError::Refused { message, .. }) if message.contains("NamespaceExistException") => {}
             Ok(()) => {}
             Err(error) => {
-                let advice = format!(
-                    "create it in the HBase shell (create_namespace '{name}') and run the restore again, or restore into \
-                     another namespace with --rename-namespace {name}=OTHER"
-                );
+                let advice = no_namespace(name);
                 let error = FlowError::from(error).at(format!("creating namespace {name}"));
                 return Err(match error {
                     FlowError::Interrupted => error,
@@ -78,6 +75,14 @@ pub fn make_namespaces(client: &mut Client, names: &[String]) -> Result<(), Flow
         }
     }
     Ok(())
+}
+
+/// What to do where a namespace cannot be created.
+fn no_namespace(name: &str) -> String {
+    format!(
+        "create it in the HBase shell (create_namespace '{name}') and run the restore again, or restore into another \
+         namespace with --rename-namespace {name}=OTHER"
+    )
 }
 
 impl Target<'_> {
@@ -131,6 +136,9 @@ impl Target<'_> {
         let failed = FlowError::from(error).at(format!("creating {}", self.name));
         let Some(message) = message else { return failed };
         let table = &self.table.name;
+        if let Some(namespace) = namespace(&self.name).filter(|_| message.contains("NamespaceNotFoundException")) {
+            return FlowError::unfinished(no_namespace(namespace), failed);
+        }
         let by_hand = "create the empty table in the HBase shell; then run the restore again";
         FlowError::unfinished(
             match blamed(&self.wanted.descriptor, &message) {

@@ -214,32 +214,49 @@ fn unproven(table: &TableDescriptor) -> Vec<Unproven> {
     table.families.iter().flat_map(|family| names.iter().filter_map(|name| needs_more(family, name))).collect()
 }
 
-/// What a table keeps less of than the saved one, in words: versions, deleted cells.
-pub fn keeps_less(saved: &TableDescriptor, there: &TableDescriptor, raw_backup: bool) -> Vec<String> {
-    let mut less = Vec::new();
-    for family in &saved.families {
-        let Some(found) = there.families.iter().find(|f| f.name == family.name) else { continue };
-        let name = String::from_utf8_lossy(&family.name);
-        if found.versions() < family.versions() {
-            less.push(format!(
-                "family {name} of {} keeps {} versions, the saved one kept {}: older versions will not be shown",
+/// In which families the table keeps fewer versions than the saved one did, in words.
+pub fn keeps_fewer_versions(saved: &TableDescriptor, there: &TableDescriptor) -> Vec<String> {
+    let less = |(family, found): (&FamilyDescriptor, &FamilyDescriptor)| {
+        let fewer = found.versions() < family.versions();
+        fewer.then(|| {
+            format!(
+                "family {} of {} keeps {} versions, the saved one kept {}: older versions will not be shown",
+                String::from_utf8_lossy(&family.name),
                 there.name,
                 found.versions(),
                 family.versions()
-            ));
-        }
-        let kept = |family: &FamilyDescriptor| family.attribute("KEEP_DELETED_CELLS").unwrap_or("FALSE").to_uppercase();
-        if raw_backup && kept(found) != kept(family) && kept(found) != "TRUE" {
-            less.push(format!(
-                "family {name} of {} has KEEP_DELETED_CELLS={}, the saved one {}: deleted cells of the backup go with the \
-                 next compaction",
+            )
+        })
+    };
+    pairs(saved, there).filter_map(less).collect()
+}
+
+/// In which families the table keeps less of the deleted cells of a raw backup.
+pub fn keeps_fewer_deleted(saved: &TableDescriptor, there: &TableDescriptor) -> Vec<String> {
+    let kept = |family: &FamilyDescriptor| family.attribute("KEEP_DELETED_CELLS").unwrap_or("FALSE").to_uppercase();
+    let less = |(family, found): (&FamilyDescriptor, &FamilyDescriptor)| {
+        let fewer = kept(found) != kept(family) && kept(found) != "TRUE";
+        fewer.then(|| {
+            format!(
+                "family {} of {} has KEEP_DELETED_CELLS={}, the saved one {}: deleted cells of the backup go with the next \
+                 compaction",
+                String::from_utf8_lossy(&family.name),
                 there.name,
                 kept(found),
                 kept(family)
-            ));
-        }
-    }
-    less
+            )
+        })
+    };
+    pairs(saved, there).filter_map(less).collect()
+}
+
+/// The families that both tables have.
+fn pairs<'a>(
+    saved: &'a TableDescriptor,
+    there: &'a TableDescriptor,
+) -> impl Iterator<Item = (&'a FamilyDescriptor, &'a FamilyDescriptor)> {
+    let found = |family: &FamilyDescriptor| there.families.iter().find(|f| f.name == family.name);
+    saved.families.iter().filter_map(move |family| found(family).map(|found| (family, found)))
 }
 
 /// Attributes that decide which cells a table takes and shows.
@@ -309,14 +326,15 @@ pub fn blamed(table: &TableDescriptor, message: &str) -> Option<(String, String)
             .find(|(word, name)| text.contains(word) && all().any(|(_, (key, _))| key == name.as_bytes()))?;
         all().find(|(_, (key, _))| key == name.as_bytes())
     };
-    by_value.or_else(by_name).or_else(by_word).map(told)
+    by_value.or_else(by_word).or_else(by_name).map(told)
 }
 
 /// Values that stand for nothing in a message.
 const COMMON: [&str; 7] = ["true", "false", "none", "row", "ttl", "default", "diff"];
 
 /// Words of messages and the attribute that they are about.
-const WORDS: [(&str, &str); 9] = [
+const WORDS: [(&str, &str); 10] = [
+    ("block size", "BLOCKSIZE"),
     ("min versions", "MIN_VERSIONS"),
     ("versions", "VERSIONS"),
     ("ttl", "TTL"),

@@ -9,7 +9,7 @@ use crate::flow::stored::backup_files::BackupContents;
 use crate::flow::{FlowError, Progress, RestorePlan};
 use crate::model::{FamilyDescriptor, TableDescriptor, time};
 
-use super::descriptors::{Unproven, keeps_less, named};
+use super::descriptors::{Unproven, keeps_fewer_deleted, keeps_fewer_versions, named};
 use super::expiry::expired;
 use super::target::Target;
 
@@ -29,7 +29,8 @@ pub struct Fit<'a> {
 }
 
 impl Fit<'_> {
-    /// Compares what the table keeps, or will keep, with what the backup holds.
+    /// Compares what the table keeps, or will keep, with what the backup holds. `less` gets what it may not show in the
+    /// end.
     pub fn look_at(
         &self,
         target: &Target<'_>,
@@ -37,6 +38,7 @@ impl Fit<'_> {
         there: Option<&TableDescriptor>,
         edits: &[Edit],
         warnings: &mut Vec<String>,
+        less: &mut Vec<String>,
     ) -> Result<(), FlowError> {
         let name = &target.name;
         let raw = self.contents.manifest.raw;
@@ -57,7 +59,10 @@ impl Fit<'_> {
         } else {
             warnings.extend(target.wanted.remarks.iter().cloned());
         }
-        warnings.extend(keeps_less(saved, effective, raw));
+        less.extend(keeps_fewer_versions(saved, effective));
+        if raw {
+            warnings.extend(keeps_fewer_deleted(saved, effective));
+        }
         if raw && effective.families.iter().any(|family| family.new_version_behavior()) {
             return Err(FlowError::refused(format!(
                 "a --raw backup cannot be restored into table {name}, which has NEW_VERSION_BEHAVIOR: there it counts \

@@ -52,6 +52,12 @@ impl RowMarkers {
         })
     }
 
+    /// False where a marker reaches so high that no timestamp is left above it: 2^63-1 stands for "now" in a put.
+    pub fn leaves_room(&self, family: &[u8], qualifier: &[u8]) -> bool {
+        let floor = self.masks(family, qualifier).filter_map(|mask| mask.up_to).max();
+        floor.is_none_or(|floor| floor < i64::MAX - 1)
+    }
+
     /// The lowest timestamp from `least` on at which a put of the column is neither covered nor in the place of another
     /// value. So a run that is resumed or repeated finds the copies of the run before, and writes them over.
     pub fn free(&self, family: &[u8], qualifier: &[u8], least: i64, value: u128) -> i64 {
@@ -79,6 +85,11 @@ impl MarkerGroup {
     pub fn covers(&self, cell: &Cell<'_>) -> bool {
         let row = || self.rows.get(cell.row);
         cell.kind == kind::PUT && row().is_some_and(|row| row.covers(cell.family, cell.qualifier, cell.timestamp))
+    }
+
+    /// False for a put that no new timestamp can bring above the markers.
+    pub fn leaves_room(&self, cell: &Cell<'_>) -> bool {
+        self.rows.get(cell.row).is_none_or(|row| row.leaves_room(cell.family, cell.qualifier))
     }
 }
 
@@ -223,6 +234,8 @@ pub(super) mod tests {
         assert_eq!(covered(other), [false; 6]);
         let other = group(&[marker(kind::DELETE_FAMILY, b"", 10)], &[]);
         assert!(!other.covers(&Cell { row: b"s", ..put(b"q", 9) }));
+        let room = |until| group(&[marker(kind::DELETE_FAMILY, b"", until)], &[]).leaves_room(&put(b"q", 9));
+        assert_eq!([i64::MAX, i64::MAX - 1, i64::MAX - 2].map(room), [false, false, true]);
         assert!(!other.covers(&Cell { kind: kind::DELETE, ..put(b"q", 9) }), "a marker hides no marker");
     }
 }

@@ -37,6 +37,8 @@ const NAMED: usize = 3;
 pub struct Coverage {
     /// Covered cells of the backup by shard; shards without any are left out.
     pub shards: BTreeMap<String, u64>,
+    /// Those of them that no new timestamp brings above the markers.
+    no_room: u64,
     /// The first of them in words, in order.
     first: BTreeSet<String>,
     /// Families with covered cells that keep deleted cells, and how (`KEEP_DELETED_CELLS`).
@@ -89,7 +91,7 @@ pub fn survey(
     if covered.is_empty() {
         return Ok(found);
     }
-    if !scene.plan.new_timestamps {
+    if !scene.plan.new_timestamps || covered.iter().any(|(_, coverage)| coverage.no_room > 0) {
         return Err(FlowError::refused(refusal(&covered)));
     }
     for (target, coverage) in covered {
@@ -110,12 +112,20 @@ fn refusal(covered: &[(&Target<'_>, &Coverage)]) -> String {
     };
     let renames: Vec<String> =
         covered.iter().map(|(target, _)| format!("--rename-table {}=NEW", target.table.name)).collect();
+    let no_room: u64 = covered.iter().map(|(_, coverage)| coverage.no_room).sum();
+    let third = match no_room {
+        0 => "(3) Write the covered cells with new timestamps, above the markers: --new-timestamps".to_owned(),
+        cells => format!(
+            "--new-timestamps is none: above the markers of {cells} of these cells no timestamp is left, they have the \
+             highest that HBase takes"
+        ),
+    };
     format!(
         "delete markers cover cells that would be restored: {}. HBase would hide these cells and drop them at its next flush \
-         or compaction. Nothing was written. There are three ways out: (1) remove the markers in the HBase shell, and run the \
-         same command again: {}. (2) Restore into a new table: {}. (3) Write the covered cells with new timestamps, above the \
-         markers: --new-timestamps",
+         or compaction. Nothing was written. There are {} ways out: (1) remove the markers in the HBase shell, and run the \
+         same command again: {}. (2) Restore into a new table: {}. {third}",
         covered.iter().map(table).collect::<Vec<_>>().join(", "),
+        if no_room == 0 { "three" } else { "two" },
         covered.iter().map(shell).collect::<Vec<_>>().join("; "),
         renames.join(" ")
     )
@@ -146,7 +156,7 @@ fn cover(scene: &Scene<'_>, target: &Target<'_>, descriptor: &TableDescriptor) -
     let mut all = Coverage::default();
     let work = |client: &mut Client, shard: &ShardRow| {
         let mut groups = MarkerGroups::new(scene, &target.name, descriptor, shard);
-        let (mut cells, mut first, mut families) = (0, BTreeSet::new(), BTreeSet::new());
+        let (mut cells, mut no_room, mut first, mut families) = (0, 0, BTreeSet::new(), BTreeSet::new());
         while let Some(group) = groups.next(client)? {
             if group.rows.is_empty() {
                 continue;
@@ -154,6 +164,7 @@ fn cover(scene: &Scene<'_>, target: &Target<'_>, descriptor: &TableDescriptor) -
             each_cell(scene, shard, &group.range, &mut |_, cell| {
                 if group.covers(cell) {
                     cells += 1;
+                    no_room += u64::from(!group.leaves_room(cell));
                     if !families.contains(cell.family) {
                         families.insert(cell.family.to_vec());
                     }
@@ -165,12 +176,13 @@ fn cover(scene: &Scene<'_>, target: &Target<'_>, descriptor: &TableDescriptor) -
                 Ok(())
             })?;
         }
-        Ok((shard.attempt.clone(), cells, first, families))
+        Ok((shard.attempt.clone(), (cells, no_room), first, families))
     };
     let mut covered = BTreeSet::new();
     let start = || scene.plan.gateways.client();
     let connections = scene.plan.resources.connections;
-    work_through(connections, &queue, scene.progress, start, work, |(shard, cells, first, families)| {
+    work_through(connections, &queue, scene.progress, start, work, |(shard, (cells, no_room), first, families)| {
+        all.no_room += no_room;
         covered.extend(families);
         if cells > 0 {
             all.shards.insert(shard, cells);

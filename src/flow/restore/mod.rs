@@ -26,6 +26,7 @@ mod marker_groups;
 mod markers;
 mod new_timestamps;
 mod plan;
+mod sanity;
 mod scene;
 mod send;
 mod sent;

@@ -13,6 +13,7 @@ use super::create::missing_namespaces;
 use super::fit::{Fit, unproven};
 use super::log::{self, Earlier};
 use super::markers::{self, Coverage};
+use super::sanity::refused_values;
 use super::scene::Scene;
 use super::target::Target;
 use super::targets::plan_targets;
@@ -90,12 +91,23 @@ pub fn plan<'a>(
 ) -> Result<Planned<'a>, FlowError> {
     let Scene { plan, threads, contents, progress, .. } = *scene;
     let fit = Fit { plan, threads, contents, progress };
-    let targets = plan_targets(client, &fit, earlier, warnings)?;
+    let mut less = Vec::new();
+    let targets = plan_targets(client, &fit, earlier, warnings, &mut less)?;
     uids::check(scene, client, &targets, warnings)?;
     let coverage = markers::survey(scene, client, &targets, warnings)?;
-    let mut attention = if plan.dry_run { unproven(client, &targets)? } else { Vec::new() };
+    let mut attention = Vec::new();
+    if plan.dry_run {
+        // Whether it comes to that shows in the real run.
+        attention.extend(unproven(client, &targets)?);
+        attention.extend(
+            targets.iter().filter(|target| target.create).flat_map(|target| refused_values(&target.wanted.descriptor)),
+        );
+        attention.append(&mut less);
+    }
+    warnings.append(&mut less);
     attention.extend(gaps::not_restored(targets.iter().map(|target| target.table)));
-    let namespaces = missing_namespaces(client, &targets, warnings)?;
+    let unseen = if plan.dry_run { &mut attention } else { &mut *warnings };
+    let namespaces = missing_namespaces(client, &targets, unseen)?;
     warnings.extend(namespaces.iter().map(|name| format!("namespace {name} does not exist and is to be created")));
     Ok(Planned { targets, coverage, namespaces, attention })
 }

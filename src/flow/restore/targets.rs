@@ -16,7 +16,7 @@ use super::fit::Fit;
 use super::log::Earlier;
 use super::target::{Target, shows_rows, target_names};
 
-/// Looks at every target and refuses before anything is written.
+/// Looks at every target and refuses before anything is written. `less` gets what targets may not show in the end.
 ///
 /// # Errors
 /// [`FlowError::Input`] for names that do not fit the backup, [`FlowError::Refused`] for targets that must not be
@@ -26,6 +26,7 @@ pub fn plan_targets<'a>(
     fit: &Fit<'a>,
     earlier: Option<&Earlier>,
     warnings: &mut Vec<String>,
+    less: &mut Vec<String>,
 ) -> Result<Vec<Target<'a>>, FlowError> {
     let Fit { plan, threads, contents, .. } = *fit;
     let names = target_names(plan, contents)?;
@@ -58,7 +59,7 @@ pub fn plan_targets<'a>(
             target.had_rows &= begun.had_rows || left_unmade;
             target.in_the_making = begun.create;
         }
-        fit.look_at(&target, saved, there.as_ref(), edits, warnings)?;
+        fit.look_at(&target, saved, there.as_ref(), edits, warnings, less)?;
         targets.push(target);
     }
     refuse_missing_tables(client, &targets)?;
