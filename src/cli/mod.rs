@@ -23,6 +23,7 @@ mod prune;
 mod repository_args;
 mod restore;
 mod running;
+mod selection_args;
 mod show;
 mod signals;
 mod tables_text;

@@ -17,6 +17,7 @@ mod plan;
 mod prune;
 mod report;
 mod restore;
+mod selection;
 mod source;
 mod stored;
 mod verify;
@@ -39,6 +40,7 @@ pub use report::{
 };
 pub use restore::attributes::{AttributeEdit, TtlChoice};
 pub use restore::restore;
+pub use selection::{NamePattern, Selection};
 pub use source::check::check;
 pub use source::descriptions::read_descriptions;
 pub use source::opentsdb_conf::OpentsdbConf;
