@@ -103,8 +103,17 @@ fn text(listing: &Listing) -> String {
 }
 
 fn kind_text(backup: &ListedBackup) -> String {
-    let kind = if backup.raw { "raw" } else { "full" };
-    if backup.gaps == 0 { kind.to_string() } else { format!("{kind}, {}", gaps_text(backup.gaps)) }
+    let mut kind = match backup.kind.as_str() {
+        "full" if backup.raw => "raw".to_owned(),
+        other => other.to_owned(),
+    };
+    if let Some(parent) = &backup.parent {
+        kind += &format!(" on {parent}");
+    }
+    if backup.gaps > 0 {
+        kind += &format!(", {}", gaps_text(backup.gaps));
+    }
+    kind
 }
 
 /// The time that the id of a backup begins with, `20250102T030405Z-…`, as people read it.

@@ -68,6 +68,12 @@ impl ShowArgs {
 
 fn text(report: &ShowReport) -> String {
     let mut text = format!("backup {}{}\n", report.backup, if report.raw { " (raw)" } else { "" });
+    if let (Some(parent), Some(increment)) = (&report.parent, &report.increment) {
+        text += &format!("increment of {parent}, by {}: {}\n", increment.by.name(), increment.guarantee);
+    }
+    if !report.merged.is_empty() {
+        text += &format!("merged from {}\n", report.merged.join(", "));
+    }
     text += &format!("from {} to {}, by tsdb-ark {}\n", report.started, report.finished, report.tool_version);
     text += &format!("cluster: {}\n", report.cluster_id.as_deref().unwrap_or("unknown id"));
     text += &format!("gateways: {}\n", report.gateways.join(", "));

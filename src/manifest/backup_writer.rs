@@ -98,7 +98,6 @@ impl BackupWriter {
         manifest.backup.clone_from(&self.backup);
         manifest.attempt.clone_from(&self.attempt);
         manifest.tool_version = TOOL_VERSION.to_owned();
-        manifest.kind = "full".to_owned();
         manifest.commit_rule = self.repository.commit_rule();
         manifest.started = id::rfc3339(manifest.started_ms);
         manifest.finished = id::rfc3339(manifest.finished_ms);

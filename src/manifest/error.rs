@@ -52,6 +52,14 @@ pub enum RepositoryError {
         /// The one known here.
         known: u32,
     },
+    /// A backup of a sort that this version does not know.
+    #[error("{path} is a backup of kind {kind}, which this version does not know; use a newer tsdb-ark")]
+    UnknownKind {
+        /// Path of the manifest.
+        path: String,
+        /// Its kind.
+        kind: String,
+    },
     /// The content does not have the hash that it carries.
     #[error(
         "{path} was changed after it was written (its own hash does not match): do not trust it; restore the file from a copy"
@@ -132,9 +140,10 @@ impl RepositoryError {
     /// What kind of end this is.
     pub fn kind(&self) -> RepositoryErrorKind {
         match self {
-            Self::NotARepository { .. } | Self::NewerFormat { .. } | Self::OlderFormat { .. } => {
-                RepositoryErrorKind::NotOurs
-            }
+            Self::NotARepository { .. }
+            | Self::NewerFormat { .. }
+            | Self::OlderFormat { .. }
+            | Self::UnknownKind { .. } => RepositoryErrorKind::NotOurs,
             Self::NoBackup { .. } | Self::Ambiguous { .. } => RepositoryErrorKind::NoBackup,
             Self::Store(error) if error.is_denied() => RepositoryErrorKind::Denied,
             Self::Store(StoreError::NotFound { path, .. }) if path.is_empty() => RepositoryErrorKind::NotOurs,

@@ -66,7 +66,7 @@
 //! UTF-8, indented by two spaces, one line feed at the end. Numbers are integers below 2^63 except where said. Times
 //! whose names end in `_ms` are milliseconds since 1970, UTC. Keys of rows are lower-case hex without prefix. A reader
 //! looks at `format` first and refuses a number that it does not know; fields that it does not know it skips. A field
-//! that may be missing a value holds `null`. Formats 1 and 2, of development versions, had other columns, records and
+//! that may be missing a value holds `null`. Formats 1 to 3, of development versions, had other columns, records and
 //! checksums; no version reads two formats.
 //!
 //! **Own hash.** All JSON files end with the field `self_blake3`: the BLAKE3 (64 lower-case hex
@@ -104,6 +104,7 @@
 //! | field | meaning |
 //! |---|---|
 //! | `format`, `backup`, `tool_version`, `started`, `started_ms` | as in the manifest |
+//! | `kind`, `parent`, `increment`, `merged` | as in the manifest |
 //! | `raw`, `layout`, `older_layouts`, `layout_source`, `name_charset`, `rollup_config`, `server`, `commit_rule` | as in the manifest |
 //! | `opentsdb_conf` | as in the manifest; `null` when no configuration was given |
 //! | `names` | `path`, `size`, `blake3` of `names.parquet`; `null` without a UID table |
@@ -128,7 +129,11 @@
 //! | `format` | 2 |
 //! | `repository`, `backup` | ids; `backup` is the folder's name |
 //! | `attempt` | unique to the process that committed |
-//! | `tool_version`, `kind`, `parent` | version that committed; `full`; `null`, or the id of the backup that this one adds to |
+//! | `tool_version` | version that committed |
+//! | `kind` | `full`: all cells of its tables; `incremental`: cells to add to its parent, and delete markers to apply to it; `window`: a selection. A reader refuses a kind that it does not know |
+//! | `parent` | `null`, or the id of the backup that an increment adds to |
+//! | `increment` | of an increment: `by` (`time`, `compare`), `parent_blake3` (the parent's `self_blake3`), `since_ms` (by time: no older timestamp was read, may be absent), `guarantee` (for people); else absent |
+//! | `merged` | ids of the backups of which this one was made, base first; absent: it was read from a cluster |
 //! | `commit_rule` | `create-only`, or `read-back` (above); may be absent: `create-only` |
 //! | `started`, `started_ms`, `finished`, `finished_ms` | RFC 3339 and ms |
 //! | `raw` | true: delete markers and overwritten versions were read as well |
@@ -244,6 +249,7 @@ mod delta;
 mod error;
 mod hex;
 mod id;
+mod kind;
 pub mod layout;
 mod lock;
 mod plan;
@@ -258,6 +264,7 @@ pub use delta::{DeltaFile, DeltaState, DeltaTable};
 pub use error::{RepositoryError, RepositoryErrorKind};
 pub use hex::HexBytes;
 pub use id::new_attempt;
+pub use kind::{BackupKind, IncrementBy, IncrementRecord};
 pub use layout::{BackupPaths, FileName};
 pub use lock::{EXPIRY_MS, Lock, LockKind, LockName, LockRecord, new_lock_token};
 pub use plan::{PlanRecord, PlannedJob, PlannedTable};
@@ -268,7 +275,7 @@ pub use record::{
 pub use repository::Repository;
 
 /// The format that this program writes, and the only one that it reads.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 /// How `repository.json` tells itself apart from other files of that name.
 pub const WHAT: &str = "tsdb-ark repository";
 const TOOL_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::hex::HexBytes;
+use super::kind::{BackupKind, IncrementRecord};
 use super::record::{CommitRule, DescriptorRecord, HashedFile, LayoutSource, ServerFacts};
 use crate::model::{DescriptorSource, KeyLayout, KeyLayouts, KeyRange, NameCharset, TableKind};
 
@@ -63,6 +64,18 @@ pub struct PlanRecord {
     pub started: String,
     /// Beginning, ms UTC.
     pub started_ms: i64,
+    /// What the backup is of; filled in by whoever plans.
+    #[serde(default)]
+    pub kind: BackupKind,
+    /// Id of the backup that this one adds to.
+    #[serde(default)]
+    pub parent: Option<String>,
+    /// How an increment is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub increment: Option<IncrementRecord>,
+    /// Ids of the backups of which this one is made, base first, where it is not read from a cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<String>,
     /// Delete markers and overwritten versions are asked for.
     pub raw: bool,
     /// UID widths and salt.

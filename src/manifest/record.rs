@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::hex::{HexBytes, escape, unescape};
+use super::kind::{BackupKind, IncrementRecord};
 use crate::model::{
     DescriptorSource, FamilyDescriptor, FileKind, FileRow, Gap, GapReason, KeyLayout, KeyLayouts, KeyRange,
     NameCharset, ShardRow, TableDescriptor, TableKind, Tally,
@@ -261,13 +262,19 @@ pub struct Manifest {
     pub attempt: String,
     /// Version of the program that committed; filled in by commit.
     pub tool_version: String,
-    /// `full`; filled in by commit.
-    pub kind: String,
+    /// What it is of.
+    pub kind: BackupKind,
     /// How it was committed; filled in by commit. Manifests without it are create-only.
     #[serde(default)]
     pub commit_rule: CommitRule,
     /// Id of the backup that this one adds to; `None` for a full one.
     pub parent: Option<String>,
+    /// How an increment was made; `None` for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub increment: Option<IncrementRecord>,
+    /// Ids of the backups of which it was made, base first; none for one that was read from a cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<String>,
     /// Beginning, RFC 3339; filled in by commit from `started_ms`.
     pub started: String,
     /// Beginning, ms UTC.
@@ -430,8 +437,10 @@ pub struct BackupSummary {
     pub started_ms: i64,
     /// End, ms UTC.
     pub finished_ms: i64,
-    /// `full`.
-    pub kind: String,
+    /// What it is of.
+    pub kind: BackupKind,
+    /// Id of the backup that it adds to.
+    pub parent: Option<String>,
     /// Delete markers and overwritten versions included.
     pub raw: bool,
     /// Names of the tables.
@@ -461,6 +470,7 @@ impl From<&Manifest> for BackupSummary {
             started_ms: manifest.started_ms,
             finished_ms: manifest.finished_ms,
             kind: manifest.kind.clone(),
+            parent: manifest.parent.clone(),
             raw: manifest.raw,
             tables: manifest.tables.iter().map(|table| table.name.clone()).collect(),
             tally,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::error::RepositoryError;
 use super::id;
+use super::kind::BackupKind;
 use super::layout::{BACKUPS, BackupPaths, REPOSITORY};
 use super::record::{BackupSummary, CommitRule, Manifest, RepositoryRecord};
 use super::sealed::{is_json, parse, seal, unseal};
@@ -164,7 +165,8 @@ impl Repository {
     /// All committed backups, oldest first, and the errors of those whose manifest is damaged.
     ///
     /// # Errors
-    /// [`RepositoryError::NewerFormat`], [`RepositoryError::OlderFormat`], and whatever the store says.
+    /// [`RepositoryError::NewerFormat`], [`RepositoryError::OlderFormat`], [`RepositoryError::UnknownKind`], and whatever
+    /// the store says.
     pub async fn list(&self) -> Result<(Vec<BackupSummary>, Vec<RepositoryError>), RepositoryError> {
         let (mut summaries, mut damaged) = (Vec::new(), Vec::new());
         for backup in self.ids(true).await? {
@@ -173,7 +175,8 @@ impl Repository {
                 Err(
                     error @ (RepositoryError::Store(_)
                     | RepositoryError::NewerFormat { .. }
-                    | RepositoryError::OlderFormat { .. }),
+                    | RepositoryError::OlderFormat { .. }
+                    | RepositoryError::UnknownKind { .. }),
                 ) => return Err(error),
                 Err(error) => damaged.push(error),
             }
@@ -256,6 +259,9 @@ impl Repository {
         if manifest.backup != backup {
             let reason = format!("it belongs to backup {}", manifest.backup);
             return Err(RepositoryError::Damaged { path, reason });
+        }
+        if let BackupKind::Other(kind) = manifest.kind {
+            return Err(RepositoryError::UnknownKind { path, kind });
         }
         Ok(manifest)
     }

@@ -194,7 +194,7 @@ async fn a_manifest_comes_back_as_it_was() {
     given.backup = writer.id().into();
     given.attempt = writer.attempt().into();
     given.tool_version = TOOL_VERSION.into();
-    given.kind = "full".into();
+    given.kind = BackupKind::Full;
     (given.started, given.finished) = (written.started.clone(), written.finished.clone());
     assert_eq!(expected, given);
 }

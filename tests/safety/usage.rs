@@ -190,7 +190,7 @@ fn another_format_is_refused() {
         let path = repository.path().join(file);
         let text = std::fs::read(&path).unwrap();
         let mut value: Value = serde_json::from_slice(&text).unwrap();
-        for (format, advice) in [(4, "newer tsdb-ark"), (2, "the tsdb-ark that wrote it")] {
+        for (format, advice) in [(5, "newer tsdb-ark"), (3, "the tsdb-ark that wrote it")] {
             value["format"] = format.into();
             std::fs::write(&path, sealed(&value)).unwrap();
             for verb in ["verify", "list", "show"] {
@@ -201,6 +201,13 @@ fn another_format_is_refused() {
             }
         }
         std::fs::write(&path, text).unwrap();
+    }
+    let path = repository.path().join(&manifest);
+    let mut value: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    value["kind"] = "differential".into();
+    std::fs::write(&path, sealed(&value)).unwrap();
+    for verb in ["verify", "list", "show"] {
+        assert_told(repository.run(verb, &[]), 10, &[&manifest, "of kind differential", "newer tsdb-ark"]);
     }
     assert_eq!(repository.files().iter().filter(|file| file.ends_with("manifest.json")).count(), 1);
 }

@@ -175,6 +175,10 @@ impl Committer<'_> {
             record
         });
         Manifest {
+            kind: plan.kind.clone(),
+            parent: plan.parent.clone(),
+            increment: plan.increment.clone(),
+            merged: plan.merged.clone(),
             started_ms: plan.started_ms,
             raw: plan.raw,
             exactness: exactness(plan, results),

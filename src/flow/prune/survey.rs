@@ -136,6 +136,8 @@ fn committed(
     let manifest = match threads.wait(repository.manifest(&id)) {
         Ok(manifest) => manifest,
         Err(RepositoryError::Store(error)) => return Err(error.into()),
+        // A newer version's: nobody here knows what it needs.
+        Err(error @ RepositoryError::UnknownKind { .. }) => return Err(error.into()),
         Err(error) => {
             let parent = threads.wait(repository.parent_in_damaged(&id))?;
             return Ok(Committed { damaged: Some(error.to_string()), parent, ..nothing });

@@ -9,7 +9,7 @@ use crate::flow::locking::lock::owner_text;
 use crate::flow::locking::process::ProcessIdentity;
 use crate::flow::stored::backup_files::{load_backup, load_manifest, metric_rows};
 use crate::flow::{FlowError, TableReport};
-use crate::manifest::{BackupPaths, Repository};
+use crate::manifest::{BackupPaths, IncrementRecord, Repository};
 use crate::model::{FileKind, KeyLayout, NameCharset, time, time::now_ms};
 use crate::parquet_file::views_sql;
 use crate::store::Store;
@@ -25,6 +25,10 @@ pub struct ListedBackup {
     pub finished: String,
     /// Wall time.
     pub seconds: f64,
+    /// `full`, `incremental` or `window`.
+    pub kind: String,
+    /// Id of the backup that it adds to.
+    pub parent: Option<String>,
     /// Delete markers and overwritten versions included.
     pub raw: bool,
     /// Number of tables.
@@ -73,6 +77,14 @@ pub struct ShowReport {
     pub finished: String,
     /// Version of the program that wrote it.
     pub tool_version: String,
+    /// `full`, `incremental` or `window`.
+    pub kind: String,
+    /// Id of the backup that it adds to.
+    pub parent: Option<String>,
+    /// How an increment was made, and what it promises.
+    pub increment: Option<IncrementRecord>,
+    /// Ids of the backups of which it was made.
+    pub merged: Vec<String>,
     /// Delete markers and overwritten versions included.
     pub raw: bool,
     /// What is exact about it.
@@ -130,6 +142,8 @@ pub fn list(store: &Store) -> Result<Listed, FlowError> {
                 bytes_written: summary.bytes,
                 gaps: summary.gaps,
                 tool_version: summary.tool_version,
+                kind: summary.kind.into(),
+                parent: summary.parent,
                 raw: summary.raw,
                 started: summary.started,
                 backup: summary.backup,
@@ -198,6 +212,10 @@ pub fn show(store: &Store, backup: &str) -> Result<ShowReport, FlowError> {
         started: manifest.started,
         finished: manifest.finished,
         tool_version: manifest.tool_version,
+        kind: manifest.kind.into(),
+        parent: manifest.parent,
+        increment: manifest.increment,
+        merged: manifest.merged,
         raw: manifest.raw,
         exactness: manifest.exactness,
         layout: manifest.layout,
