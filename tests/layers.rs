@@ -83,7 +83,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("compare", &["engine", "source", "stored"]),
     // From cells of anywhere to files: it knows neither a cluster nor who plans.
     ("encode", &["engine", "stored"]),
-    ("backup", &["engine", "locking", "source", "stored", "encode"]),
+    ("backup", &["engine", "locking", "source", "stored", "compare", "encode"]),
     // Both look at a cluster too: restore at its target, verify at what was backed up.
     ("restore", &["engine", "locking", "source", "stored", "compare"]),
     ("verify", &["engine", "locking", "source", "stored", "compare"]),

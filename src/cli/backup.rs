@@ -3,11 +3,12 @@
 mod planned;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use clap::Args;
 use tsdb_ark::flow::{
-    self, BackupPlan, BackupReport, GatewaySettings, LayoutFlags, Manners, OpentsdbConf, RepositorySettings, Resources,
-    Source, TableNames, TableReport,
+    self, BackupPlan, BackupReport, GatewaySettings, IncrementBy, IncrementPlan, LayoutFlags, Manners, OpentsdbConf,
+    RepositorySettings, Resources, Source, TableNames, TableReport,
 };
 use tsdb_ark::model::{NameCharset, RawReason, TableDescriptor, TableKind};
 
@@ -32,6 +33,22 @@ pub struct BackupArgs {
     /// Also back up delete markers and overwritten versions
     #[arg(long)]
     pub raw: bool,
+    /// Back up what has changed since another backup, the newest one of this cluster unless --parent names it
+    #[arg(long, conflicts_with_all = ["raw", "dry_run"])]
+    pub incremental: bool,
+    /// With --incremental: the backup to add to: an id, a unique prefix of one, or latest
+    #[arg(long, value_name = "ID", requires = "incremental", default_value = "latest", hide_default_value = true)]
+    pub parent: String,
+    /// With --incremental: how to find what has changed. compare reads everything, keeps what differs and is exact; time
+    /// reads what was written since, and misses what write times do not show
+    #[arg(long, value_name = "HOW", requires = "incremental", default_value = "compare", value_parser = parse_by)]
+    pub by: IncrementBy,
+    /// With --by time: how far clocks may be apart
+    #[arg(long, value_name = "TIME", requires = "incremental", default_value = "10m", value_parser = units::parse_duration)]
+    pub overlap: Duration,
+    /// With --by time: for how long the cluster keeps delete markers before a major compaction drops them
+    #[arg(long, value_name = "TIME", requires = "incremental", default_value = "7d", value_parser = units::parse_duration)]
+    pub horizon: Duration,
     /// With --raw: maximum number of versions per column (default: all)
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i32).range(1..))]
     pub max_versions: Option<i32>,
@@ -89,6 +106,7 @@ struct BackupRequest {
     descriptions: Vec<TableDescriptor>,
     weak_commit: bool,
     raw: bool,
+    increment: Option<IncrementPlan>,
     max_versions: i32,
     append_only: bool,
     verify_written: bool,
@@ -146,6 +164,12 @@ impl BackupArgs {
             descriptions: flow::read_descriptions(&self.opentsdb.table_description)?,
             weak_commit: self.weak_commit,
             raw: self.raw,
+            increment: self.incremental.then(|| IncrementPlan {
+                parent: self.parent.clone(),
+                by: self.by,
+                overlap: self.overlap,
+                horizon: self.horizon,
+            }),
             max_versions: self.max_versions.unwrap_or(i32::MAX),
             append_only: self.append_only,
             verify_written: self.verify_written,
@@ -157,6 +181,14 @@ impl BackupArgs {
             jobs: self.jobs.and_then(|jobs| usize::try_from(jobs).ok()),
             conf: self.opentsdb.conf()?,
         })
+    }
+}
+
+fn parse_by(text: &str) -> Result<IncrementBy, String> {
+    match text {
+        "time" => Ok(IncrementBy::Time),
+        "compare" => Ok(IncrementBy::Compare),
+        _ => Err("expected time or compare".to_owned()),
     }
 }
 
@@ -181,6 +213,7 @@ impl BackupRequest {
             store,
             weak_commit: self.weak_commit,
             raw: self.raw,
+            increment: self.increment,
             max_versions: self.max_versions,
             append_only: self.append_only,
             verify_written: self.verify_written,

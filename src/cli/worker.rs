@@ -112,6 +112,7 @@ impl WorkRequest {
             store,
             weak_commit: false,
             raw: false,
+            increment: None,
             max_versions: i32::MAX,
             append_only: self.append_only,
             verify_written: self.verify_written,

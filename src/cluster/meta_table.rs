@@ -46,6 +46,23 @@ impl Client {
         Ok(names)
     }
 
+    /// When each region of the table was made, ms by the master's clock, in any order: by creating or truncating the table,
+    /// by a split or a merge.
+    ///
+    /// # Errors
+    /// [`ClusterError::AccessDenied`] where not everybody may read `hbase:meta`; any other of a call.
+    pub fn regions_made(&mut self, table: &str) -> Result<Vec<i64>, ClusterError> {
+        let (start, stop) = bounds(table);
+        self.retried(|client, _| {
+            let mut made = Vec::new();
+            client.scan_meta(&start, &stop, Some(PageRequest::KEYS_ONLY), &mut |row| {
+                made.extend(id_of(row.key));
+                Ok(())
+            })?;
+            Ok(made)
+        })
+    }
+
     /// Whether the table has a region.
     pub(crate) fn exists_in_meta(&mut self, table: &str) -> Result<bool, ClusterError> {
         let (start, stop) = bounds(table);
@@ -116,6 +133,13 @@ impl Client {
 fn bounds(table: &str) -> (Vec<u8>, Vec<u8>) {
     let name = table.strip_prefix("default:").unwrap_or(table);
     (format!("{name},,").into_bytes(), format!("{name} ,,").into_bytes())
+}
+
+/// The id inside a region's name, `TABLE,START,ID.HASH.`: a start key may hold commas and dots, but nothing follows it but id
+/// and hash.
+fn id_of(key: &[u8]) -> Option<i64> {
+    let id = key.rsplit(|byte| *byte == b',').next()?.split(|byte| *byte == b'.').next()?;
+    std::str::from_utf8(id).ok()?.split('_').next()?.parse().ok()
 }
 
 /// Reads `info:regioninfo`; `None` when it cannot be read.

@@ -29,8 +29,8 @@ pub use engine::progress::{BackingOff, Progress, ProgressView};
 pub use error::FlowError;
 pub use open::{GatewaySettings, RepositorySettings, open_gateways, open_store, open_store_to_look, to_json};
 pub use plan::{
-    BackupPlan, CommitPlan, JobName, LayoutFlags, Manners, Resources, RestorePlan, Source, TableNames, VerifyLevel,
-    VerifyPlan, WorkPlan,
+    BackupPlan, CommitPlan, IncrementPlan, JobName, LayoutFlags, Manners, Resources, RestorePlan, Source, TableNames,
+    VerifyLevel, VerifyPlan, WorkPlan,
 };
 pub use prune::{Decision, FolderState, Group, PrunePlan, PruneReport, PrunedFolder, Retention, prune};
 pub use report::{
@@ -51,4 +51,5 @@ pub use stored::inventory::{
 };
 pub use verify::verify;
 
+pub use crate::manifest::IncrementBy;
 pub use crate::store::{Checksum, Encryption, StoreOptions};

@@ -1,12 +1,14 @@
 //! What a command is asked to do, as values: printable, and complete before anything runs.
 
 use std::fmt;
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Gateways;
 use crate::flow::{AttributeEdit, Ceiling, OpentsdbConf, TtlChoice};
+use crate::manifest::IncrementBy;
 use crate::model::{KeyLayout, NameCharset, TableDescriptor};
 use crate::store::Store;
 
@@ -141,6 +143,8 @@ pub struct BackupPlan {
     pub weak_commit: bool,
     /// Ask for delete markers and overwritten versions too.
     pub raw: bool,
+    /// Back up what has changed since another backup.
+    pub increment: Option<IncrementPlan>,
     /// With `raw`: versions per column at most.
     pub max_versions: i32,
     /// Never try to delete anything, not even what is left of the own lock.
@@ -159,6 +163,19 @@ pub struct BackupPlan {
     pub dry_run: bool,
     /// Pieces that each table is cut into, about; `None`: as many as the connections need.
     pub jobs: Option<usize>,
+}
+
+/// What an increment is made of, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IncrementPlan {
+    /// The backup that it adds to: an id, a unique prefix of one, or `latest`.
+    pub parent: String,
+    /// How to find out what has changed.
+    pub by: IncrementBy,
+    /// By time: how far the clocks of the cluster and of whoever made the parent may be apart.
+    pub overlap: Duration,
+    /// By time: for how long the cluster keeps delete markers.
+    pub horizon: Duration,
 }
 
 /// A job of a planned backup: key range number so and so of a table.

@@ -137,6 +137,15 @@ impl RepositoryError {
         }
     }
 
+    /// True when one backup is missing or cannot be used, and the repository is not to blame.
+    pub fn is_of_the_backup(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_not_found(),
+            Self::NotARepository { .. } | Self::NewerFormat { .. } | Self::OlderFormat { .. } => false,
+            _ => self.retry() == Retry::Permanent,
+        }
+    }
+
     /// What kind of end this is.
     pub fn kind(&self) -> RepositoryErrorKind {
         match self {

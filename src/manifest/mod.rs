@@ -110,6 +110,7 @@
 //! | `names` | `path`, `size`, `blake3` of `names.parquet`; `null` without a UID table |
 //! | `names_read_ms` | when the read of these names began |
 //! | `tables` | in the order of reading, each with `name`, `kind`, `versions`, `descriptor`, `described_by`, `split_keys` as in the manifest, and `jobs` |
+//! | | `since_ms`, of an increment by write time: the timestamp from which cells are read; absent: all of the table is |
 //! | | `jobs`: `start`, `stop` of each; together they cover all keys, in order and each once. A job is named by table and position, from 0: `tsdb/3` |
 //! | `absent_tables`, `not_held`, `warnings` | tables of the TSD that do not exist; what the backup will not hold; what somebody should read; texts |
 //! | `self_blake3` | own hash |

@@ -24,6 +24,9 @@ pub struct PlannedTable {
     pub described_by: DescriptorSource,
     /// First keys of all regions but the first, sorted.
     pub split_keys: Vec<HexBytes>,
+    /// Of an increment by write time: cells with an older timestamp are not read; `None`: the whole table is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<i64>,
     /// What is to be done, in key order: the jobs cover all keys, each once.
     pub jobs: Vec<PlannedJob>,
 }

@@ -9,6 +9,7 @@ use super::FileError;
 use super::column::{Column, check_rows, ended_early, guarded};
 use super::pages::check_pages;
 use super::points_schema::{at, schema};
+use super::points_writer::BATCHES;
 use super::run_reader::Runs;
 use crate::columnar::{ColumnError, PointRun, PointValues, Regroup, Written};
 use crate::model::{FileKind, PointBatch};
@@ -50,6 +51,18 @@ impl PointsReader {
         let entries = self.file.metadata().file_metadata().key_value_metadata();
         let entries = entries.map(Vec::as_slice).unwrap_or_default();
         entries.iter().map(|entry| (entry.key.clone(), entry.value.clone().unwrap_or_default())).collect()
+    }
+
+    /// How many row groups follow each other that may share a range of row keys: those of one batch. One number for the
+    /// whole file where it does not say.
+    pub fn batches(&self) -> Vec<usize> {
+        let whole = vec![self.file.num_row_groups()];
+        let Some((_, text)) = self.footer().into_iter().find(|(key, _)| key == BATCHES) else { return whole };
+        let counts: Option<Vec<usize>> = text.split(',').map(|count| count.parse().ok()).collect();
+        let adds_up = |counts: &Vec<usize>| {
+            counts.iter().try_fold(0usize, |sum, count| sum.checked_add(*count)) == Some(self.file.num_row_groups())
+        };
+        counts.filter(adds_up).unwrap_or(whole)
     }
 
     /// Row groups of the file.

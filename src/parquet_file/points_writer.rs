@@ -21,6 +21,9 @@ use super::value_column::{Choice, ValueEncoder};
 use super::{FileError, ZSTD_LEVEL};
 use crate::model::{FLAG_SUPERSEDED, LabelTable, PointBatch, Segment, SeriesTable, WriteTime};
 
+/// Key of the footer: how many row groups each batch has become, with commas between. The rows of a batch lie in front of
+/// those of the next one in the order of row keys.
+pub const BATCHES: &str = "tsdb-ark.batches";
 /// A group with this many rows ends where the metric changes.
 const GROUP_ROWS: usize = 100_000;
 /// Before a metric that fills a group alone, a smaller group ends as well when it has this many rows.
@@ -39,6 +42,8 @@ pub struct PointsWriter<W: Write + Send> {
     metric_width: usize,
     table: String,
     summary: FileSummary,
+    /// Row groups of each batch.
+    batches: Vec<String>,
 }
 
 impl<W: Write + Send> PointsWriter<W> {
@@ -60,6 +65,7 @@ impl<W: Write + Send> PointsWriter<W> {
             metric_width: usize::from(metric_width),
             table: table.to_owned(),
             summary: FileSummary::default(),
+            batches: Vec::new(),
         })
     }
 
@@ -71,10 +77,12 @@ impl<W: Write + Send> PointsWriter<W> {
     pub fn write(&mut self, batch: &PointBatch, labels: &LabelTable, series_ids: &[i64]) -> Result<(), FileError> {
         let series = SeriesTexts::new(batch, labels, series_ids)?;
         let mut next = Place::default();
+        let before = self.summary.row_groups;
         for segments in groups(batch, self.metric_width) {
             let group = Group::take(batch, segments, &mut next)?;
             self.write_group(&group, &series)?;
         }
+        self.batches.push((self.summary.row_groups - before).to_string());
         for same in batch.segments.chunk_by(|a, b| a.series == b.series) {
             let label = same.first().and_then(|segment| labels.get(segment.series as usize));
             let rows = same.iter().map(|segment| segment.len as u64).sum();
@@ -97,8 +105,9 @@ impl<W: Write + Send> PointsWriter<W> {
     ///
     /// # Errors
     /// [`FileError`] when the sink fails.
-    pub fn finish(self) -> Result<(W, FileSummary), FileError> {
+    pub fn finish(mut self) -> Result<(W, FileSummary), FileError> {
         let mut summary = self.summary;
+        self.file.append_key_value_metadata(KeyValue::new(BATCHES.to_owned(), self.batches.join(",")));
         let mut sink = self.file.into_inner().map_err(FileError::writing)?;
         sink.flush().map_err(FileError::Sink)?;
         summary.bytes = sink.bytes;

@@ -378,6 +378,7 @@ fn a_row_above_the_reply_limit_is_a_gap() {
             store: open_store(&settings, true).unwrap(),
             weak_commit: false,
             raw: false,
+            increment: None,
             max_versions: 1,
             append_only: false,
             skip_unreadable,

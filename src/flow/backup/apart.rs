@@ -9,7 +9,7 @@ use crate::flow::backup::commit::Committer;
 use crate::flow::backup::plan::{self, Begun};
 use crate::flow::backup::records::{Records, State};
 use crate::flow::backup::worker::Worker;
-use crate::flow::backup::{WEAK_COMMIT, add_commit, is_uid, new_report};
+use crate::flow::backup::{WEAK_COMMIT, add_commit, increment, is_uid, new_report, since};
 use crate::flow::encode::{Attempts, ReadBack};
 use crate::flow::engine::old_gateways::considerate;
 use crate::flow::engine::pace::Pace;
@@ -135,12 +135,15 @@ fn work_on(plan: &WorkPlan, progress: &Progress, cancel: &Cancel) -> Result<Work
     ledger.refresh()?;
     let _canary = pace.watch(&run.source.gateways, survey.found.tables.first().map(|table| table.name.as_str()));
     let is_done = |table: &str, range: &KeyRange| ledger.is_done(table, range);
+    let parent = increment::parent_contents(run, record, &threads, progress, cancel)?;
     let worker = Worker {
         plan: run,
         survey: &survey,
         threads: &threads,
         writer,
         attempts: Arc::new(Attempts::beside(ledger.attempts().iter().map(String::as_str))),
+        parent: parent.as_ref(),
+        since_ms: since(record),
         read_back: Arc::new(ReadBack::new(run.verify_written)),
         pace: &pace,
         progress,

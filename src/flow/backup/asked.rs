@@ -17,6 +17,19 @@ pub fn contradiction(begun: &PlanRecord, asked: &BackupPlan, reached: &Reached) 
     if asked.raw && !begun.raw {
         return Some("it was started without --raw".into());
     }
+    if let Some(increment) = &asked.increment {
+        match &begun.increment {
+            None => return Some("it was started without --incremental".into()),
+            Some(recorded) if recorded.by != increment.by => {
+                return Some(format!("it was started with --by {}", recorded.by.name()));
+            }
+            Some(_) => {}
+        }
+        let parent = begun.parent.as_deref().unwrap_or_default();
+        if increment.parent != "latest" && !parent.starts_with(&increment.parent) {
+            return Some(format!("its parent is {parent}"));
+        }
+    }
     if asked.max_versions != i32::MAX && begun.tables.iter().any(|table| table.versions != asked.max_versions) {
         return Some("it was started with another --max-versions".into());
     }

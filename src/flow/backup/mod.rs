@@ -9,8 +9,10 @@ mod apart;
 mod asked;
 pub mod catalogue;
 mod commit;
+mod compared;
 mod delta_logs;
 pub mod export;
+mod increment;
 mod labels;
 mod plan;
 mod records;
@@ -20,6 +22,7 @@ mod worker;
 
 pub use apart::{commit_backup, plan_backup, work};
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -92,6 +95,7 @@ fn make(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result<Backu
         report.warnings.push(WEAK_COMMIT.into());
     }
     let _canary = pace.watch(&plan.source.gateways, survey.found.tables.first().map(|table| table.name.as_str()));
+    let parent = increment::parent_contents(plan, record, &threads, progress, cancel)?;
     let known = records.sound().map(|record| record.shard.attempt.as_str());
     let worker = Worker {
         plan,
@@ -99,6 +103,8 @@ fn make(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result<Backu
         threads: &threads,
         writer,
         attempts: Arc::new(Attempts::beside(known)),
+        parent: parent.as_ref(),
+        since_ms: since(record),
         read_back: Arc::new(ReadBack::new(plan.verify_written)),
         pace: &pace,
         progress,
@@ -148,6 +154,11 @@ fn read_tables(worker: &Worker<'_>, begun: &Begun, records: &mut Records) -> Res
         }
     }
     Ok(shards)
+}
+
+/// Since when the tables of a plan are read.
+fn since(record: &PlanRecord) -> BTreeMap<String, i64> {
+    record.tables.iter().filter_map(|table| Some((table.name.clone(), table.since_ms?))).collect()
 }
 
 fn is_uid(table: &PlannedTable) -> bool {

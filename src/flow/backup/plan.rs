@@ -1,6 +1,6 @@
 //! The plan of a backup: what the source looks like, and what is to be read of it.
 
-use crate::flow::backup::{resume, snapshot};
+use crate::flow::backup::{increment, resume, snapshot};
 use crate::flow::engine::pace::Pace;
 use crate::flow::engine::threads::Threads;
 use crate::flow::locking::lock::RepositoryLock;
@@ -10,7 +10,7 @@ use crate::flow::source::survey::{Survey, reach};
 use crate::flow::source::table::SourceTable;
 use crate::flow::source::tally_scan::even_ranges;
 use crate::flow::{BackupPlan, FlowError, Progress};
-use crate::manifest::{BackupWriter, PlanRecord, PlannedJob, Repository, RepositoryError};
+use crate::manifest::{BackupWriter, IncrementBy, PlanRecord, PlannedJob, Repository, RepositoryError};
 use crate::model::{KeyRange, UidNames, time};
 use crate::shard::cut;
 
@@ -79,8 +79,16 @@ pub fn begin(plan: &BackupPlan, survey: &Survey, threads: &Threads, progress: &P
     record.commit_rule = repository.commit_rule();
     lock.works_on(writer.id())?;
     progress.stage("planning", survey.found.tables.len() as u64);
+    let chain = match &plan.increment {
+        Some(asked) => Some(increment::plan(asked, plan, survey, threads, &repository, &mut record)?),
+        None => None,
+    };
+    let compared = record.increment.as_ref().is_some_and(|increment| increment.by == IncrementBy::Compare);
     for (table, planned) in survey.found.tables.iter().zip(&mut record.tables) {
-        planned.jobs = jobs(plan, table)?.iter().map(PlannedJob::from).collect();
+        // What is compared is compared shard by shard of the parent.
+        let known = chain.iter().filter(|_| compared).map(|chain| chain.ranges(&table.name)).find(|r| !r.is_empty());
+        let ranges = known.map_or_else(|| jobs(plan, table), Ok)?;
+        planned.jobs = ranges.iter().map(PlannedJob::from).collect();
         progress.finished();
     }
     if survey.found.uid().is_some() {

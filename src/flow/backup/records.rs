@@ -203,6 +203,7 @@ mod tests {
             descriptor: Default::default(),
             described_by: Default::default(),
             split_keys: Vec::new(),
+            since_ms: None,
             jobs: vec![PlannedJob::from(&KeyRange::all())],
         };
         PlanRecord { tables: vec![table("t", TableKind::Data), table("u", TableKind::Uid)], ..PlanRecord::default() }

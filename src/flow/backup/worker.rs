@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::cluster::Client;
 use crate::columnar::TableRows;
+use crate::flow::backup::compared::{Against, export_differences};
 use crate::flow::backup::export::{ExportContext, Exported, ShardOutcome, ShardTask, export_shard};
 use crate::flow::encode::{Attempts, EncodeContext, Labels, MetricTally, ReadBack};
 use crate::flow::engine::budget::ByteBudget;
@@ -18,6 +19,7 @@ use crate::flow::source::gaps::{self, AtDamage};
 use crate::flow::source::names::Names;
 use crate::flow::source::survey::Survey;
 use crate::flow::source::table::SourceTable;
+use crate::flow::stored::backup_files::{BackupContents, ReadTools};
 use crate::flow::{BackupPlan, Cancel, FlowError, Progress, Resources};
 use crate::manifest::{
     BackupWriter, FORMAT, GapRecord, HashedFile, METRICS_PER_RECORD, MetricCount, ShardRecord, new_attempt,
@@ -50,6 +52,10 @@ pub struct Worker<'a> {
     pub progress: &'a Progress,
     /// Request to stop.
     pub cancel: &'a Cancel,
+    /// The chain that is compared with, for an increment by comparison.
+    pub parent: Option<&'a BackupContents>,
+    /// Since when tables are read, for an increment by write time, by table.
+    pub since_ms: BTreeMap<String, i64>,
     /// Whether other workers have recorded keys of a table meanwhile; `None`: there are none.
     pub is_done: Option<&'a IsDone<'a>>,
 }
@@ -141,6 +147,7 @@ impl Worker<'_> {
             rollups: table.rollups.clone(),
             charset: self.survey.charset,
             scan: self.pace.pages(ScanOptions {
+                written_since: self.since_ms.get(&table.name).copied(),
                 max_versions: self.survey.versions(self.plan, table),
                 raw: self.survey.raw,
                 page_bytes: page_bytes as usize,
@@ -168,7 +175,10 @@ impl Worker<'_> {
         table: &SourceTable,
     ) -> Result<bool, FlowError> {
         let (started_ms, queue) = (time::now_ms(), reading.queue);
-        let Exported { shard, gaps, rest } = export_shard(&reading.context, client, task, &|| queue.hungry())?;
+        let Exported { shard, gaps, rest } = match self.compared(reading, client, &task, table)? {
+            Some(shard) => Exported { shard: Some(shard), gaps: Vec::new(), rest: Vec::new() },
+            None => export_shard(&reading.context, client, task, &|| queue.hungry())?,
+        };
         if let Some(outcome) = &shard {
             self.progress.wrote(outcome.files.iter().map(|file| file.size).sum());
             let record = self.record(outcome, &table.name, started_ms, reading.basis)?;
@@ -178,6 +188,28 @@ impl Worker<'_> {
         self.progress.more(rest.len() as u64);
         queue.put_back(rest.into_iter().rev().map(|range| ShardTask { range }));
         Ok(shard.is_some())
+    }
+
+    /// Exports what differs from the parent in a shard of it; `None` where nothing is compared.
+    fn compared(
+        &self,
+        reading: &Reading<'_>,
+        client: &mut Client,
+        task: &ShardTask,
+        table: &SourceTable,
+    ) -> Result<Option<ShardOutcome>, FlowError> {
+        let Some(contents) = self.parent else { return Ok(None) };
+        let known = contents.manifest.tables.iter().find(|known| known.name == table.name);
+        let Some(known) = known else { return Ok(None) };
+        let shard = contents.shards.iter().find(|shard| shard.table == table.name && shard.range() == task.range);
+        let Some(shard) = shard else {
+            return Err(FlowError::damaged(format!("{} is no shard of the parent", task.range)));
+        };
+        let memory = ByteBudget::new(self.plan.resources.max_memory);
+        let (threads, store) = (self.threads, self.writer.store());
+        let tools = ReadTools { threads, store, memory: &memory, cancel: self.cancel, progress: self.progress };
+        let against = Against { contents, table: known, tools, gateways: &self.plan.source.gateways };
+        export_differences(&reading.context, &against, client, shard).map(Some)
     }
 
     fn put_gap(&self, table: &SourceTable, gap: &Gap, basis: Option<&str>) -> Result<(), FlowError> {

@@ -8,6 +8,7 @@
 mod ranges;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::cluster::{Client, Gateways};
 use crate::flow::engine::budget::ByteBudget;
@@ -15,7 +16,7 @@ use crate::flow::engine::pace::Pace;
 use crate::flow::engine::queue::WorkQueue;
 use crate::flow::engine::threads::Threads;
 use crate::flow::engine::workers::work_through;
-use crate::flow::stored::backup_files::BackupContents;
+use crate::flow::stored::backup_files::{BackupContents, ReadTools};
 use crate::flow::stored::contents::ContentsReader;
 use crate::flow::{CellDifference, DifferenceKind, FlowError, Progress};
 use crate::manifest::TableRecord;
@@ -175,6 +176,8 @@ pub struct Comparison<'a> {
     pub judge: &'a dyn Judge,
     /// Differences named at most.
     pub max_named: usize,
+    /// Bytes that were read from the cluster so far.
+    pub bytes_read: AtomicU64,
 }
 
 impl Comparison<'_> {
@@ -194,7 +197,11 @@ impl Comparison<'_> {
         Ok(all)
     }
 
-    fn shard(&self, client: &mut Client, shard: &ShardRow) -> Result<Found, FlowError> {
+    /// Compares one shard; ranges that differ go to the judge in the order of their keys.
+    ///
+    /// # Errors
+    /// The gateway's or the store's; [`FlowError::Interrupted`].
+    pub fn shard(&self, client: &mut Client, shard: &ShardRow) -> Result<Found, FlowError> {
         let range = KeyRange::new(shard.start.clone(), shard.stop.clone());
         let mut live = self.scan_pages(client, &range)?;
         let mut found = Found { cells: live.total().cells, ..Found::new(self.max_named) };
@@ -260,6 +267,7 @@ impl Comparison<'_> {
         let mut page = CellBlock::new();
         while let Some(bytes) = self.pace.next_page(&mut scan, &mut page)? {
             self.progress.read(bytes);
+            self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
             self.progress.counted(page.cell_count() as u64, 0);
             each(&page);
         }
@@ -291,7 +299,7 @@ impl Comparison<'_> {
     ) -> Result<(), FlowError> {
         let (threads, store, contents, progress) = (self.threads, self.store, self.contents, self.progress);
         let (memory, cancel) = (&self.memory, self.pace.cancel());
-        let reader = ContentsReader { threads, store, contents, memory, cancel, progress };
+        let reader = ContentsReader { tools: ReadTools { threads, store, memory, cancel, progress }, contents };
         reader.each_block(shard, wanted, &mut |_, block| {
             each(block);
             Ok(())

@@ -6,10 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::flow::engine::threads::Threads;
-use crate::flow::stored::backup_files::{BackupContents, fetch};
-use crate::flow::stored::contents::cells_of;
-use crate::flow::{FlowError, Progress, RestorePlan};
+use crate::flow::FlowError;
+use crate::flow::stored::backup_files::{BackupContents, ReadTools};
+use crate::flow::stored::contents::cells_of_file;
 use crate::model::{CellBlock, TableDescriptor, kind, time};
 
 /// What would expire in one family.
@@ -28,12 +27,10 @@ pub struct Expired {
 /// # Errors
 /// The store's, or of a damaged file.
 pub fn expired(
-    plan: &RestorePlan,
-    threads: &Threads,
+    tools: ReadTools<'_>,
     contents: &BackupContents,
     table: &str,
     there: &TableDescriptor,
-    progress: &Progress,
 ) -> Result<BTreeMap<String, Expired>, FlowError> {
     let mut limits = Vec::new();
     for family in &there.families {
@@ -46,11 +43,10 @@ pub fn expired(
         return Ok(found);
     }
     let files: Vec<_> = contents.files_of(table).filter(|file| !file.kind.is_catalogue()).collect();
-    progress.stage(format!("looking for cells of {table} that would expire"), files.len() as u64);
+    tools.progress.stage(format!("looking for cells of {table} that would expire"), files.len() as u64);
     let now = time::now_ms();
     for file in files {
-        let bytes = fetch(threads, &plan.store, file)?;
-        cells_of(bytes, file.kind, file.rows, &contents.manifest.layouts(), &mut |block| {
+        cells_of_file(tools, contents, file, &mut |block| {
             count(block, &limits, now, &mut found);
             Ok(())
         })?;

@@ -145,6 +145,7 @@ impl Run<'_, '_> {
             progress,
             judge: &judge,
             max_named: MAX_NAMED,
+            bytes_read: Default::default(),
         };
         comparison.run().map(Some)
     }

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::cluster::Client;
-use crate::flow::engine::threads::Threads;
 use crate::flow::restore::attributes::{Edit, TtlChoice};
-use crate::flow::stored::backup_files::BackupContents;
-use crate::flow::{FlowError, Progress, RestorePlan};
+use crate::flow::stored::backup_files::{BackupContents, ReadTools};
+use crate::flow::{FlowError, RestorePlan};
 use crate::model::{FamilyDescriptor, TableDescriptor, time};
 
 use super::descriptors::{Unproven, keeps_fewer_deleted, keeps_fewer_versions, named};
@@ -20,12 +19,10 @@ const MOST_LOOKED_AT: usize = 100;
 pub struct Fit<'a> {
     /// What is asked for.
     pub plan: &'a RestorePlan,
-    /// Threads.
-    pub threads: &'a Threads,
+    /// How to read the backup.
+    pub tools: ReadTools<'a>,
     /// The backup.
     pub contents: &'a BackupContents,
-    /// Who is told.
-    pub progress: &'a Progress,
 }
 
 impl Fit<'_> {
@@ -92,7 +89,7 @@ impl Fit<'_> {
         let families = effective.families.iter().filter(|family| !said(family)).cloned().collect();
         let open = TableDescriptor { families, ..effective.clone() };
         let table = &target.table.name;
-        let expired = expired(self.plan, self.threads, self.contents, table, &open, self.progress)?;
+        let expired = expired(self.tools, self.contents, table, &open)?;
         let Some((family, found)) = expired.into_iter().next() else { return Ok(()) };
         let name = &target.name;
         Err(FlowError::refused(format!(

@@ -43,6 +43,7 @@ use crate::flow::engine::budget::ByteBudget;
 use crate::flow::engine::pace::Pace;
 use crate::flow::engine::rss::peak_rss_bytes;
 use crate::flow::engine::threads::Threads;
+use crate::flow::stored::backup_files::ReadTools;
 use crate::flow::{Cancel, FlowError, Progress, RestorePlan, RestoreReport};
 
 use finish::{Run, new_report};
@@ -60,10 +61,11 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
     let threads = Threads::new(plan.resources.cpu)?;
     let pace = Pace::new(&plan.manners, plan.resources.connections, progress, cancel);
     let mut client = plan.gateways.client();
-    let Opened { contents, earlier, repository, lock: _lock, mut cluster_id, mut warnings } =
-        plan::open(plan, &threads, &mut client, progress)?;
     let memory = ByteBudget::new(plan.resources.max_memory);
-    let scene = Scene { plan, threads: &threads, contents: &contents, pace: &pace, progress, memory };
+    let tools = ReadTools { threads: &threads, store: &plan.store, memory: &memory, cancel, progress };
+    let Opened { contents, earlier, repository, lock: _lock, mut cluster_id, mut warnings } =
+        plan::open(plan, tools, &mut client)?;
+    let scene = Scene { plan, threads: &threads, contents: &contents, pace: &pace, progress, memory: &memory };
     let planned = plan::plan(&scene, &mut client, earlier.as_ref(), &mut warnings)?;
     let mut report = RestoreReport { attention: planned.attention.clone(), ..new_report(plan, &contents, warnings) };
     report.gaps = planned.targets.iter().map(|target| target.table.gaps.len() as u64).sum();

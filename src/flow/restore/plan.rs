@@ -1,12 +1,12 @@
 //! What a restore decides before it writes anything.
 
 use crate::cluster::Client;
-use crate::flow::engine::threads::Threads;
 use crate::flow::locking::lock::RepositoryLock;
 use crate::flow::source::preflight::{self, ClusterSection};
-use crate::flow::stored::backup_files::{BackupContents, load_backup, require_files};
+use crate::flow::stored::backup_files::{BackupContents, ReadTools, load_backup};
+use crate::flow::stored::chain;
 use crate::flow::stored::gaps;
-use crate::flow::{FlowError, Progress, RestorePlan};
+use crate::flow::{FlowError, RestorePlan};
 use crate::manifest::{LockKind, Repository};
 
 use super::create::missing_namespaces;
@@ -51,12 +51,8 @@ pub struct Planned<'a> {
 ///
 /// # Errors
 /// [`FlowError::Input`] where there is no such backup or restore; the store's and the gateway's.
-pub fn open(
-    plan: &RestorePlan,
-    threads: &Threads,
-    client: &mut Client,
-    progress: &Progress,
-) -> Result<Opened, FlowError> {
+pub fn open(plan: &RestorePlan, tools: ReadTools<'_>, client: &mut Client) -> Result<Opened, FlowError> {
+    let ReadTools { threads, progress, .. } = tools;
     let repository = threads.wait(Repository::open(plan.store.clone()))?;
     let store = preflight::store_section(threads, &repository, None)?;
     progress.stage("reading the manifest", 0);
@@ -72,7 +68,7 @@ pub fn open(
     progress.stage("connecting", 0);
     let cluster = ClusterSection::ask(&plan.gateways)?;
     lock.works_on(&contents.manifest.backup)?;
-    require_files(threads, &plan.store, &contents, &plan.tables)?;
+    let contents = chain::whole(tools, contents, &plan.tables, plan.resources.connections)?;
     let mut warnings = [cluster.section.warnings, store.warnings].concat();
     warnings.extend(lock.warning().map(str::to_owned));
     Ok(Opened { contents, earlier, repository, lock, cluster_id, warnings })
@@ -89,8 +85,8 @@ pub fn plan<'a>(
     earlier: Option<&Earlier>,
     warnings: &mut Vec<String>,
 ) -> Result<Planned<'a>, FlowError> {
-    let Scene { plan, threads, contents, progress, .. } = *scene;
-    let fit = Fit { plan, threads, contents, progress };
+    let Scene { plan, contents, .. } = *scene;
+    let fit = Fit { plan, tools: scene.tools(), contents };
     let mut less = Vec::new();
     let targets = plan_targets(client, &fit, earlier, warnings, &mut less)?;
     uids::check(scene, client, &targets, warnings)?;

@@ -3,7 +3,7 @@
 use crate::flow::engine::budget::ByteBudget;
 use crate::flow::engine::pace::Pace;
 use crate::flow::engine::threads::Threads;
-use crate::flow::stored::backup_files::BackupContents;
+use crate::flow::stored::backup_files::{BackupContents, ReadTools};
 use crate::flow::stored::contents::ContentsReader;
 use crate::flow::{FlowError, Progress, RestorePlan};
 use crate::model::{Cell, FileRow, KeyRange, ShardRow};
@@ -21,7 +21,15 @@ pub struct Scene<'a> {
     /// Counters.
     pub progress: &'a Progress,
     /// Bytes of files that are decoded at once.
-    pub memory: ByteBudget,
+    pub memory: &'a ByteBudget,
+}
+
+impl<'a> Scene<'a> {
+    /// How to read the backup.
+    pub fn tools(&self) -> ReadTools<'a> {
+        let (memory, cancel) = (self.memory, self.pace.cancel());
+        ReadTools { threads: self.threads, store: &self.plan.store, memory, cancel, progress: self.progress }
+    }
 }
 
 /// Calls `each` with every cell of the shard's rows inside a range, and the file that holds it.
@@ -34,8 +42,7 @@ pub fn each_cell(
     range: &KeyRange,
     each: &mut dyn FnMut(&FileRow, &Cell<'_>) -> Result<(), FlowError>,
 ) -> Result<(), FlowError> {
-    let Scene { plan, threads, contents, progress, ref memory, pace } = *scene;
-    let reader = ContentsReader { threads, store: &plan.store, contents, memory, cancel: pace.cancel(), progress };
+    let reader = ContentsReader { tools: scene.tools(), contents: scene.contents };
     reader.each_block(shard, &|file| may_meet(file, range), &mut |file, block| {
         let mut rows = block.rows().filter(|row| range.contains(row.key));
         rows.try_for_each(|row| row.iter().try_for_each(|cell| each(file, &cell)))

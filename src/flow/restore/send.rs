@@ -14,8 +14,8 @@ use crate::flow::engine::pace::{Moved, Turn};
 use crate::flow::engine::queue::WorkQueue;
 use crate::flow::engine::workers::work_through;
 use crate::flow::source::descriptions::describe;
-use crate::flow::stored::backup_files::{fetch, saved_descriptor};
-use crate::flow::stored::contents::cells_of;
+use crate::flow::stored::backup_files::saved_descriptor;
+use crate::flow::stored::contents::cells_of_file;
 use crate::model::{Cell, CellHasher, FileKind, FileRow, Region, ShardRow, TableDescriptor, Tally, kind, value_hash};
 use crate::put::{BatchStats, CellWriter, PutError, PutOptions, Refused};
 use crate::shard::host_of;
@@ -167,16 +167,13 @@ impl SendJob<'_, '_> {
     /// Sends the cells of a file. One with refused cells is recorded as short of them, so that a resumed restore sends
     /// it again.
     fn file(&self, client: &mut Client, file: &FileRow, part: Part) -> Result<(FileSent, Refused), FlowError> {
-        let _memory = self.scene.memory.reserve_file(file.kind, file.size);
-        let bytes = fetch(self.scene.threads, &self.scene.plan.store, file)?;
-        self.scene.progress.fetched(bytes.len() as u64);
         let mut writer = self.writer(client, file.first_row.as_deref().unwrap_or_default())?;
         let wanted = |cell: &Cell<'_>| match part {
             Part::All => true,
             Part::Puts => cell.kind == kind::PUT,
             Part::Markers => cell.kind != kind::PUT,
         };
-        cells_of(bytes, file.kind, file.rows, &self.scene.contents.manifest.layouts(), &mut |block| {
+        cells_of_file(self.scene.tools(), self.scene.contents, file, &mut |block| {
             let mut cells = block.iter().filter(wanted);
             cells.try_for_each(|cell| Unchanged.cell(&cell, &mut |cell| writer.write(cell)))?;
             writer.count();

@@ -28,7 +28,7 @@ pub fn plan_targets<'a>(
     warnings: &mut Vec<String>,
     less: &mut Vec<String>,
 ) -> Result<Vec<Target<'a>>, FlowError> {
-    let Fit { plan, threads, contents, .. } = *fit;
+    let Fit { plan, tools, contents } = *fit;
     let names = target_names(plan, contents)?;
     if names.is_empty() {
         return Err(FlowError::input("there is nothing to restore: the backup holds no table that was asked for"));
@@ -63,7 +63,7 @@ pub fn plan_targets<'a>(
         targets.push(target);
     }
     refuse_missing_tables(client, &targets)?;
-    refuse_markers(client, plan, threads, contents, &targets)?;
+    refuse_markers(client, plan, tools.threads, contents, &targets)?;
     Ok(targets)
 }
 

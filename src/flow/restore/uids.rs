@@ -17,7 +17,7 @@ use crate::codec::row_key;
 use crate::flow::FlowError;
 use crate::flow::RestorePlan;
 use crate::flow::stored::backup_files::fetch;
-use crate::flow::stored::contents::cells_of;
+use crate::flow::stored::contents::cells_of_file;
 use crate::manifest::TableRecord;
 use crate::model::{Cell, CellBlock, FileKind, FileRow, KeyLayout, KeyRange, RawReason, RowView, TableKind, hex};
 use crate::parquet_file::{CellReader, read_series};
@@ -144,6 +144,12 @@ fn each_seen(
     file: &FileRow,
     each: &mut dyn FnMut(&Cell<'_>) -> Result<(), FlowError>,
 ) -> Result<(), FlowError> {
+    if scene.contents.source.is_some() {
+        // Only what readers see.
+        return cells_of_file(scene.tools(), scene.contents, file, &mut |block| {
+            block.iter().filter(is_uid).try_for_each(|cell| each(&cell))
+        });
+    }
     let _memory = scene.memory.reserve_file(file.kind, file.size);
     let bytes = fetch(scene.threads, &scene.plan.store, file)?;
     scene.progress.fetched(bytes.len() as u64);
@@ -356,16 +362,16 @@ fn used(scene: &Scene<'_>, tables: &[&TableRecord]) -> Result<Option<Used>, Flow
             return Ok(None);
         }
         for file in scene.contents.files_of(&table.name).filter(|file| file.kind != FileKind::Points) {
-            let _memory = scene.memory.reserve_file(file.kind, file.size);
-            let bytes = fetch(scene.threads, &scene.plan.store, file)?;
-            scene.progress.fetched(bytes.len() as u64);
             if file.kind == FileKind::Series {
+                let _memory = scene.memory.reserve_file(file.kind, file.size);
+                let bytes = fetch(scene.threads, &scene.plan.store, file)?;
+                scene.progress.fetched(bytes.len() as u64);
                 for series in read_series(bytes)? {
                     used.add_tsuid(&series.tsuid, layouts.main());
                 }
                 continue;
             }
-            cells_of(bytes, file.kind, file.rows, &layouts, &mut |block| {
+            cells_of_file(scene.tools(), scene.contents, file, &mut |block| {
                 for found in block.rows().filter_map(|row| row_key::find(row.key, &layouts)) {
                     used.add_series(found.key.metric, found.key.tags, layouts.main());
                 }

@@ -14,7 +14,7 @@ use crate::flow::source::table::SourceTable;
 use crate::flow::source::tables::SourceTables;
 use crate::flow::source::uid_read::{name_warnings, read_names};
 use crate::flow::{BackupPlan, FlowError, OpentsdbConf, Progress};
-use crate::manifest::{PlanRecord, PlannedTable, ServerFacts};
+use crate::manifest::{IncrementBy, PlanRecord, PlannedTable, ServerFacts};
 use crate::model::{NameCharset, UidNames, time};
 
 /// The cluster that a command line leads to.
@@ -107,7 +107,14 @@ impl Survey {
         let name_source =
             NameSource { gateways: source.gateways.clone(), uid_table, charset, pace: pace.clone(), at_damage };
         let names = Arc::new(Names::new(names, read_ms, name_source, *detection.layouts.main()));
-        let raw = begun.map_or(plan.raw, |begun| begun.raw);
+        let by = begun.and_then(|begun| begun.increment.as_ref().map(|increment| increment.by));
+        let by = by.or(plan.increment.as_ref().map(|increment| increment.by));
+        let raw = match by {
+            // What is there now is compared; what is written down are changes.
+            Some(IncrementBy::Compare) => false,
+            Some(IncrementBy::Time) => true,
+            None => begun.map_or(plan.raw, |begun| begun.raw),
+        };
         let decided = begun.iter().flat_map(|begun| &begun.tables);
         let versions = decided.map(|table| (table.name.clone(), table.versions)).collect();
         Ok(Self { found, names, detection, conf, charset, raw, server, thrift1, names_read_ms: read_ms, versions })
@@ -162,7 +169,7 @@ impl Survey {
         let lost = not_carried(&self.found.tables).into_iter();
         let mut warnings: Vec<String> = lost.map(|lost| format!("the backup does not hold {lost}")).collect();
         warnings.extend(self.detection.warnings.iter().chain(&self.detection.guessed).cloned());
-        if self.raw && plan.max_versions == i32::MAX {
+        if self.raw && plan.increment.is_none() && plan.max_versions == i32::MAX {
             warnings.push(
                 "a raw backup of all versions: live append and counter rows hold every overwritten version until HBase \
                  flushes them, which can be many times the table; --max-versions sets a limit"
@@ -181,6 +188,7 @@ impl Survey {
             descriptor: (&table.descriptor).into(),
             described_by: table.described_by,
             split_keys: table.split_keys().into_iter().map(Into::into).collect(),
+            since_ms: None,
             jobs: Vec::new(),
         };
         PlanRecord {

@@ -1,13 +1,15 @@
 //! A committed backup, opened: its manifest, the rows of its catalogue, and its files.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::flow::FlowError;
+use crate::flow::engine::budget::ByteBudget;
 use crate::flow::engine::threads::Threads;
+use crate::flow::{Cancel, FlowError, Progress};
 use crate::manifest::{BackupPaths, HashedFile, Manifest, Repository, TableRecord};
-use crate::model::{FileKind, FileRow, MetricRow, ShardRow, TableDescriptor};
+use crate::model::{CellBlock, FileKind, FileRow, MetricRow, ShardRow, TableDescriptor};
 use crate::parquet_file::{read_files, read_metrics, read_shards};
 use crate::store::{Store, StoreEntry, StoreError};
 
@@ -19,6 +21,37 @@ pub struct BackupContents {
     pub files: Vec<FileRow>,
     /// Shards.
     pub shards: Vec<ShardRow>,
+    /// Where the cells come from when the files above are none in the store, but stand for key ranges of a chain.
+    pub source: Option<Arc<dyn CellSource>>,
+}
+
+/// What reading the cells of a backup needs.
+#[derive(Clone, Copy)]
+pub struct ReadTools<'a> {
+    /// Bridge to the store.
+    pub threads: &'a Threads,
+    /// The repository's store.
+    pub store: &'a Store,
+    /// Bytes of files that are decoded at once.
+    pub memory: &'a ByteBudget,
+    /// Request to stop.
+    pub cancel: &'a Cancel,
+    /// Counters.
+    pub progress: &'a Progress,
+}
+
+/// Gives the cells behind a [`FileRow`] that is no file.
+pub trait CellSource: Send + Sync {
+    /// Hands out the cells, in key order.
+    ///
+    /// # Errors
+    /// The store's; [`FlowError::Damaged`]; [`FlowError::Interrupted`]; those of `each`.
+    fn cells(
+        &self,
+        tools: ReadTools<'_>,
+        file: &FileRow,
+        each: &mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
+    ) -> Result<(), FlowError>;
 }
 
 impl BackupContents {
@@ -78,7 +111,7 @@ pub fn load_backup(threads: &Threads, store: &Store, backup: &str) -> Result<Bac
 /// # Errors
 /// As [`load_backup`].
 pub fn read_catalogue(threads: &Threads, store: &Store, manifest: Manifest) -> Result<BackupContents, FlowError> {
-    let mut contents = BackupContents { manifest, files: Vec::new(), shards: Vec::new() };
+    let mut contents = BackupContents { manifest, files: Vec::new(), shards: Vec::new(), source: None };
     for file in contents.catalogue_files(FileKind::Files).cloned().collect::<Vec<_>>() {
         contents.files.extend(read_files(read_checked(threads, store, &file)?)?);
     }

@@ -3,31 +3,20 @@
 use bytes::Bytes;
 
 use crate::codec::{Scratch, rebuild_segment};
-use crate::flow::engine::budget::ByteBudget;
-use crate::flow::engine::threads::Threads;
-use crate::flow::stored::backup_files::{BackupContents, fetch};
-use crate::flow::{Cancel, FlowError, Progress};
+use crate::flow::FlowError;
+use crate::flow::stored::backup_files::{BackupContents, ReadTools, fetch};
 use crate::model::{Cell, CellBlock, FileKind, FileRow, KeyLayouts, ShardRow};
 use crate::parquet_file::{CellReader, PointsReader};
-use crate::store::Store;
 
 /// Bytes of rebuilt cells that are handed on together.
 const BLOCK_BYTES: usize = 4 << 20;
 
 /// What reading the files of a backup takes.
 pub struct ContentsReader<'a> {
-    /// Bridge to the store.
-    pub threads: &'a Threads,
-    /// The repository's store.
-    pub store: &'a Store,
+    /// How to read.
+    pub tools: ReadTools<'a>,
     /// The backup.
     pub contents: &'a BackupContents,
-    /// Bytes of files that are decoded at once.
-    pub memory: &'a ByteBudget,
-    /// Ends the reading.
-    pub cancel: &'a Cancel,
-    /// Counters.
-    pub progress: &'a Progress,
 }
 
 impl ContentsReader<'_> {
@@ -41,18 +30,31 @@ impl ContentsReader<'_> {
         wanted: &dyn Fn(&FileRow) -> bool,
         each: &mut dyn FnMut(&FileRow, &CellBlock) -> Result<(), FlowError>,
     ) -> Result<(), FlowError> {
-        let layouts = self.contents.manifest.layouts();
-        for file in self.contents.cells_of_shard(shard).filter(|file| wanted(file)) {
-            if self.cancel.is_set() {
-                return Err(FlowError::Interrupted);
-            }
-            let _memory = self.memory.reserve_file(file.kind, file.size);
-            let bytes = fetch(self.threads, self.store, file)?;
-            self.progress.fetched(bytes.len() as u64);
-            cells_of(bytes, file.kind, file.rows, &layouts, &mut |block| each(file, block))?;
-        }
-        Ok(())
+        let mut files = self.contents.cells_of_shard(shard).filter(|file| wanted(file));
+        files.try_for_each(|file| cells_of_file(self.tools, self.contents, file, &mut |block| each(file, block)))
     }
+}
+
+/// Hands the cells of a file of a backup to `each`, block by block.
+///
+/// # Errors
+/// The store's; a file that is damaged; [`FlowError::Interrupted`]; what `each` returns.
+pub fn cells_of_file(
+    tools: ReadTools<'_>,
+    contents: &BackupContents,
+    file: &FileRow,
+    each: &mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
+) -> Result<(), FlowError> {
+    if tools.cancel.is_set() {
+        return Err(FlowError::Interrupted);
+    }
+    if let Some(source) = &contents.source {
+        return source.cells(tools, file, each);
+    }
+    let _memory = tools.memory.reserve_file(file.kind, file.size);
+    let bytes = fetch(tools.threads, tools.store, file)?;
+    tools.progress.fetched(bytes.len() as u64);
+    cells_of(bytes, file.kind, file.rows, &contents.manifest.layouts(), each)
 }
 
 /// Hands the cells of a Parquet file of so many `rows` to `each`, block by block. A catalogue file has none.

@@ -1,6 +1,7 @@
 //! A committed backup as all its readers see it: manifest and catalogue, cells, lists, and what does not belong to it.
 
 pub mod backup_files;
+pub mod chain;
 pub mod contents;
 pub mod gaps;
 pub mod inventory;

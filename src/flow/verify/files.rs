@@ -22,14 +22,17 @@ use crate::model::{CellHasher, FileKind, FileRow, KeyLayouts, ShardRow, Tally};
 /// No such backup, a manifest that cannot be trusted, or the store's.
 pub fn check_metadata(
     plan: &VerifyPlan,
+    backup: &str,
     threads: &Threads,
     repository: &Repository,
     progress: &Progress,
     report: &mut VerifyReport,
 ) -> Result<Option<BackupContents>, FlowError> {
     progress.stage("reading the manifest", 0);
-    let manifest = threads.wait(repository.load(&plan.backup))?;
-    report.backup.clone_from(&manifest.backup);
+    let manifest = threads.wait(repository.load(backup))?;
+    if report.backup.is_empty() {
+        report.backup.clone_from(&manifest.backup);
+    }
     for file in &manifest.catalogue {
         report.files += 1;
         check_bytes(plan, threads, &file.path, file.size, &file.blake3, progress, &mut report.problems)?;

@@ -8,6 +8,7 @@
 
 mod differences;
 mod files;
+mod members;
 mod source;
 
 use std::collections::BTreeMap;
@@ -54,8 +55,8 @@ pub fn verify(plan: &VerifyPlan, progress: &Progress, cancel: &Cancel) -> Result
     if let Some(warning) = lock.warning() {
         report.warnings.push(warning.to_owned());
     }
-    let contents = files::check_metadata(plan, &threads, &repository, progress, &mut report)?;
-    if let Some(contents) = contents {
+    let contents = files::check_metadata(plan, &plan.backup, &threads, &repository, progress, &mut report)?;
+    if let Some(mut contents) = contents {
         report.gaps = contents.manifest.tables.iter().map(|table| table.gaps.len() as u64).sum();
         report.warnings.extend(gaps::warnings(&contents.manifest));
         let gateways = source_gateways(plan)?;
@@ -64,7 +65,15 @@ pub fn verify(plan: &VerifyPlan, progress: &Progress, cancel: &Cancel) -> Result
             source::require_versions(gateways, &contents)?;
         }
         files::check_files(plan, &threads, &contents, progress, cancel, &mut report)?;
-        if let Some(gateways) = gateways {
+        if contents.manifest.increment.is_some() {
+            members::check(plan, &threads, &repository, &contents, (progress, cancel), &mut report)?;
+            if gateways.is_some() && report.problems.is_empty() {
+                contents = members::visible(plan, &threads, contents, (progress, cancel))?;
+            }
+        }
+        // What is broken cannot be compared.
+        let readable = contents.manifest.increment.is_none() || contents.source.is_some();
+        if let Some(gateways) = gateways.filter(|_| readable) {
             let (manners, sparing) = considerate(gateways, &plan.manners)?;
             report.warnings.extend(sparing);
             let pace = Pace::new(&manners, plan.resources.connections, progress, cancel);

@@ -52,6 +52,7 @@ pub fn compare(
             progress,
             judge: &judge,
             max_named: plan.max_named,
+            bytes_read: Default::default(),
         };
         all.add(comparison.run()?);
     }

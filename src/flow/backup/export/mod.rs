@@ -13,4 +13,4 @@ mod context;
 mod shard;
 
 pub use context::ExportContext;
-pub use shard::{Exported, ShardOutcome, ShardTask, export_shard};
+pub use shard::{Exported, ShardOutcome, ShardTask, Stages, export_shard};

@@ -52,6 +52,24 @@ pub struct ShardOutcome {
     pub metrics: MetricMap,
 }
 
+impl ShardOutcome {
+    /// What the encoder has made of the cells of a range.
+    ///
+    /// # Errors
+    /// [`FlowError::Damaged`] when the files do not hold what went in.
+    pub fn new(
+        attempt: String,
+        range: KeyRange,
+        bytes_read: u64,
+        tally: Tally,
+        encoded: Encoded,
+    ) -> Result<Self, FlowError> {
+        let Encoded { files, metrics, raw_reasons, by_layout } = encoded;
+        check_sum(&tally, &files)?;
+        Ok(Self { attempt, range, bytes_read, tally, raw_reasons, by_layout, files, metrics })
+    }
+}
+
 /// What became of a key range.
 pub struct Exported {
     /// The shard at its beginning; `None` when nothing in front of the first gap can be read.
@@ -111,19 +129,9 @@ pub fn export_shard(
     };
     let end = rest.first().map_or(stop, |next| next.start.clone());
     let (tally, encoded) = stages.finish()?;
-    check_sum(&tally, &encoded.files)?;
     // In front of a gap at the very beginning nothing is left; an empty end without a gap is that of the table.
     let nothing = damage.stop().is_some() && end <= begin;
-    let outcome = ShardOutcome {
-        attempt,
-        range: KeyRange::new(begin, end),
-        bytes_read: read,
-        tally,
-        raw_reasons: encoded.raw_reasons,
-        by_layout: encoded.by_layout,
-        files: encoded.files,
-        metrics: encoded.metrics,
-    };
+    let outcome = ShardOutcome::new(attempt, KeyRange::new(begin, end), read, tally, encoded)?;
     rest.extend(damage.behind.into_iter().rev());
     Ok(Exported { shard: (!nothing).then_some(outcome), gaps: damage.gaps, rest })
 }
@@ -204,7 +212,7 @@ fn check_sum(tally: &Tally, files: &[FileRow]) -> Result<(), FlowError> {
 }
 
 /// Decoder and encoder of a shard, at home or at work in the pool.
-struct Stages<'a> {
+pub struct Stages<'a> {
     context: &'a Arc<ExportContext>,
     decoder: Option<ShardDecoder>,
     decoding: Option<Pending<(ShardDecoder, CellBlock, bool)>>,
@@ -218,7 +226,8 @@ struct Stages<'a> {
 const GONE: &str = "a CPU thread died; this is a defect, please report it";
 
 impl<'a> Stages<'a> {
-    fn new(context: &'a Arc<ExportContext>, attempt: (String, i64)) -> Self {
+    /// Stages of an attempt, with its first series number.
+    pub fn new(context: &'a Arc<ExportContext>, attempt: (String, i64)) -> Self {
         let decoder = Decoder::new(context.kind, context.files.layouts.clone(), context.rollups.clone());
         let decoder = decoder.with_charset(context.charset);
         Self {
@@ -233,7 +242,7 @@ impl<'a> Stages<'a> {
     }
 
     /// Sends a page to be decoded and returns an empty one to read into.
-    fn decode(&mut self, page: CellBlock) -> Result<CellBlock, FlowError> {
+    pub fn decode(&mut self, page: CellBlock) -> Result<CellBlock, FlowError> {
         let (mut decoder, spare) = self.decoder()?;
         if decoder.is_full() {
             self.encode(&mut decoder)?;
@@ -307,7 +316,11 @@ impl<'a> Stages<'a> {
         }
     }
 
-    fn finish(mut self) -> Result<(Tally, Encoded), FlowError> {
+    /// Completes all files.
+    ///
+    /// # Errors
+    /// Any stage's.
+    pub fn finish(mut self) -> Result<(Tally, Encoded), FlowError> {
         let (mut decoder, _) = self.decoder()?;
         self.encode(&mut decoder)?;
         let mut encoder = self.encoder()?;

@@ -1,0 +1,274 @@
+//! A full backup and its increments, read as one.
+//!
+//! A chain is the backup that was asked for and its parents down to the full one. Read together they are the table as of
+//! the last member's scan: [`fold`] applies member after member, row by row, to the sorted [`streams`] of all of them, and
+//! only what is visible in the end is handed out, never a delete marker. Memory holds a batch of each member's files.
+
+mod fold;
+mod link;
+mod streams;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::flow::FlowError;
+use crate::flow::engine::queue::WorkQueue;
+use crate::flow::engine::workers::work_through;
+use crate::flow::stored::backup_files::{BackupContents, CellSource, ReadTools, require_files, saved_descriptor};
+use crate::manifest::{BackupKind, IncrementBy, TableRecord};
+use crate::model::{
+    CellBlock, CellHasher, ColumnRanges, FamilyDescriptor, FileKind, FileRow, KeyRange, ShardRow, TableKind, Tally,
+};
+
+use fold::{FamilyRules, RowFold};
+use streams::TableStreams;
+
+/// Bytes of a block that is handed out, about.
+const BLOCK_BYTES: usize = 4 << 20;
+/// What reading one key range of one member may take: a batch of points, and files that are open.
+const MEMBER_BYTES: u64 = 96 << 20;
+
+/// A full backup and its increments, in order.
+pub struct Chain {
+    /// The full backup first.
+    members: Vec<BackupContents>,
+}
+
+/// A backup as a full one: an increment is read together with the backups that it adds to. All files of the tables (of
+/// all tables where none is named, and for an increment always) are in the store then.
+///
+/// # Errors
+/// [`FlowError::Damaged`] names the member or the file that is missing, is damaged or does not belong here; the store's.
+pub fn whole(
+    tools: ReadTools<'_>,
+    contents: BackupContents,
+    tables: &[String],
+    connections: usize,
+) -> Result<BackupContents, FlowError> {
+    if contents.manifest.increment.is_none() {
+        require_files(tools.threads, tools.store, &contents, tables)?;
+        return Ok(contents);
+    }
+    contents.require_tables(tables.iter())?;
+    Chain::open(tools.threads, tools.store, contents.manifest)?.contents(tools, connections)
+}
+
+/// The visible cells of a backup, or of the chain that it ends, as the contents of one full backup.
+///
+/// # Errors
+/// As [`whole`].
+pub fn visible(
+    tools: ReadTools<'_>,
+    contents: BackupContents,
+    connections: usize,
+) -> Result<BackupContents, FlowError> {
+    if contents.manifest.increment.is_none() && !contents.manifest.raw {
+        return whole(tools, contents, &[], connections);
+    }
+    Chain::open(tools.threads, tools.store, contents.manifest)?.contents(tools, connections)
+}
+
+impl Chain {
+    /// The members, the full backup first.
+    pub fn members(&self) -> &[BackupContents] {
+        &self.members
+    }
+
+    /// The backup whose scan the chain ends with.
+    fn tip(&self) -> Option<&BackupContents> {
+        self.members.last()
+    }
+
+    /// The members that say what is in a table: from the last one on that took all of it.
+    fn members_of(&self, table: &str) -> &[BackupContents] {
+        let has = |member: &BackupContents| member.manifest.tables.iter().any(|known| known.name == table);
+        let lacks = self.members.iter().rposition(|member| !has(member));
+        self.members.get(lacks.map_or(0, |at| at + 1)..).unwrap_or_default()
+    }
+
+    /// Hands out the visible cells of a key range of a table, in key order, rows whole.
+    ///
+    /// # Errors
+    /// The store's; [`FlowError::Damaged`]; [`FlowError::Interrupted`]; those of `each`.
+    pub fn each_block(
+        &self,
+        tools: ReadTools<'_>,
+        table: &TableRecord,
+        range: &KeyRange,
+        each: &mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
+    ) -> Result<(), FlowError> {
+        let members = self.members_of(&table.name);
+        let _memory = tools.memory.reserve(MEMBER_BYTES * members.len() as u64);
+        let streams = members.iter().map(|contents| TableStreams::new(tools, contents, &table.name, range));
+        let mut streams: Vec<TableStreams<'_>> = streams.collect();
+        let rules = self.rules(table)?;
+        let (mut fold, mut block) = (RowFold::default(), CellBlock::new());
+        loop {
+            let mut least: Option<Vec<u8>> = None;
+            for member in &mut streams {
+                if let Some(key) = member.next_key()?
+                    && least.as_ref().is_none_or(|least| key < *least)
+                {
+                    least = Some(key);
+                }
+            }
+            let Some(key) = least else { break };
+            fold.clear();
+            for member in &mut streams {
+                member.take_row(&key, &mut |cell| {
+                    fold.add(cell);
+                    Ok(())
+                })?;
+                fold.member(&rules);
+            }
+            fold.write(&key, &mut block).map_err(|error| FlowError::damaged(error.to_string()))?;
+            if block.bytes().len() >= BLOCK_BYTES {
+                each(&block)?;
+                block.clear();
+            }
+        }
+        if block.is_empty() { Ok(()) } else { each(&block) }
+    }
+
+    /// How the families of a table keep versions. Where the last member was made by write time, what had expired by its
+    /// scan is in no increment.
+    fn rules(&self, table: &TableRecord) -> Result<FamilyRules, FlowError> {
+        let families = saved_descriptor(table)?.families;
+        let by_time = |tip: &&BackupContents| {
+            tip.manifest.increment.as_ref().is_some_and(|increment| increment.by == IncrementBy::Time)
+        };
+        let now_ms = self.tip().filter(by_time).map(|tip| tip.manifest.started_ms);
+        Ok(FamilyRules::new(&families, i32::MAX, now_ms))
+    }
+
+    /// The key ranges in which a table is read: those of the shards of its first member.
+    pub fn ranges(&self, table: &str) -> Vec<KeyRange> {
+        let shards = self.members_of(table).first().map(|base| base.shards.as_slice()).unwrap_or_default();
+        let mut ranges: Vec<KeyRange> = shards.iter().filter(|s| s.table == table).map(ShardRow::range).collect();
+        ranges.sort();
+        ranges
+    }
+
+    /// The chain as the contents of one full backup. Every file of every member is read and checked for it, so that
+    /// nothing that is damaged comes to light later.
+    ///
+    /// # Errors
+    /// The store's; [`FlowError::Damaged`] with the file; [`FlowError::Interrupted`].
+    pub fn contents(self, tools: ReadTools<'_>, connections: usize) -> Result<BackupContents, FlowError> {
+        let Some(tip) = self.tip() else { return Err(FlowError::damaged("a chain without members")) };
+        let mut manifest = tip.manifest.clone();
+        let pieces: Vec<(usize, KeyRange)> = manifest
+            .tables
+            .iter()
+            .enumerate()
+            .flat_map(|(at, table)| self.ranges(&table.name).into_iter().map(move |range| (at, range)))
+            .collect();
+        tools.progress.stage("reading the chain of backups", pieces.len() as u64);
+        let queue = WorkQueue::new(pieces.into_iter().enumerate());
+        let mut found: Vec<(usize, usize, Piece)> = Vec::new();
+        let tables = &manifest.tables;
+        let work = |(): &mut (), (number, (at, range)): (usize, (usize, KeyRange))| {
+            let table = tables.get(at).ok_or_else(|| FlowError::damaged("a table without a number"))?;
+            Ok((number, at, self.piece(tools, table, range).map_err(|e| e.at(format!("table {}", table.name)))?))
+        };
+        work_through(connections, &queue, tools.progress, || (), work, |piece| found.push(piece))?;
+        found.sort_by_key(|(number, ..)| *number);
+        let (mut files, mut shards, mut ranges) = (Vec::new(), Vec::new(), HashMap::new());
+        for table in &mut manifest.tables {
+            (table.tally, table.shards, table.files) = (Tally::default(), 0, 0);
+            // What the last increment asked for is not what there is to see.
+            let kept = saved_descriptor(table)?.families.iter().map(FamilyDescriptor::versions).max();
+            table.versions = kept.unwrap_or(1).min(table.versions);
+            // They count what the increment itself holds.
+            table.raw_cells.clear();
+            table.rows_by_kind.clear();
+            table.cells_by_layout.clear();
+        }
+        for (number, at, Piece { range, tally, rows }) in found {
+            let Some(table) = manifest.tables.get_mut(at) else { continue };
+            table.tally.add(&tally);
+            table.shards += 1;
+            let attempt = format!("{}:{number}", manifest.backup);
+            let (first_row, last_row) = rows.unzip();
+            shards.push(ShardRow {
+                table: table.name.clone(),
+                attempt: attempt.clone(),
+                start: range.start.clone(),
+                stop: range.stop.clone(),
+                started_ms: manifest.started_ms,
+                finished_ms: manifest.finished_ms,
+                tally,
+            });
+            if tally.cells > 0 {
+                table.files += 1;
+                let kind = if table.kind == TableKind::Uid { FileKind::Uids } else { FileKind::Cells };
+                let path = format!("chain/{}/{}-{number}", manifest.backup, table.name);
+                ranges.insert(path.clone(), range);
+                files.push(FileRow {
+                    // Cells of the chain have no file of their own; the path stands for the range, and the hash for what
+                    // is in it.
+                    path,
+                    table: table.name.clone(),
+                    kind,
+                    attempt,
+                    rows: tally.cells,
+                    size: 0,
+                    blake3: blake3::hash(format!("{tally:?}").as_bytes()).to_hex().to_string(),
+                    tally,
+                    first_row,
+                    last_row,
+                    ranges: ColumnRanges::default(),
+                });
+            }
+        }
+        manifest.kind = BackupKind::Full;
+        manifest.raw = false;
+        let tables = manifest.tables.clone();
+        let source = ChainCells { chain: self, tables, ranges };
+        Ok(BackupContents { manifest, files, shards, source: Some(Arc::new(source)) })
+    }
+
+    fn piece(&self, tools: ReadTools<'_>, table: &TableRecord, range: KeyRange) -> Result<Piece, FlowError> {
+        let (mut tally, mut hasher) = (Tally::default(), CellHasher::new());
+        let mut rows: Option<(Vec<u8>, Vec<u8>)> = None;
+        self.each_block(tools, table, &range, &mut |block| {
+            tally.add(&hasher.block(block));
+            let key = |at: usize| block.row(at).map(|row| row.key.to_vec());
+            if let Some((first, last)) = key(0).zip(block.row_count().checked_sub(1).and_then(key)) {
+                rows = Some((rows.take().map_or(first, |(first, _)| first), last));
+            }
+            Ok(())
+        })?;
+        Ok(Piece { range, tally, rows })
+    }
+}
+
+/// What a key range of a chain comes to.
+struct Piece {
+    range: KeyRange,
+    tally: Tally,
+    /// First and last row with a visible cell.
+    rows: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// The cells of a chain, by the path that stands for their key range.
+struct ChainCells {
+    chain: Chain,
+    tables: Vec<TableRecord>,
+    ranges: HashMap<String, KeyRange>,
+}
+
+impl CellSource for ChainCells {
+    fn cells(
+        &self,
+        tools: ReadTools<'_>,
+        file: &FileRow,
+        each: &mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
+    ) -> Result<(), FlowError> {
+        let table = self.tables.iter().find(|table| table.name == file.table);
+        let Some((table, range)) = table.zip(self.ranges.get(&file.path)) else {
+            return Err(FlowError::damaged(format!("{} is no part of the chain", file.path)));
+        };
+        self.chain.each_block(tools, table, range, each)
+    }
+}

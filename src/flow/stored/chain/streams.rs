@@ -1,0 +1,231 @@
+//! The rows of one table of one backup in key order, from files of several kinds.
+//!
+//! Each kind of file is a stream of its own: its files follow each other in key order, and so do the batches of points
+//! inside a file, whose rows are sorted here because a file has them by series. One batch, or one step of other cells, is
+//! held at a time.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::codec::{Scratch, rebuild_segment};
+use crate::flow::FlowError;
+use crate::flow::stored::backup_files::{BackupContents, ReadTools, fetch};
+use crate::manifest::FileName;
+use crate::model::{Cell, CellBlock, FileKind, FileRow, KeyLayouts, KeyRange, RowView, ShardRow};
+use crate::parquet_file::{CellReader, PointsReader};
+
+/// Sorted rows of one kind of file.
+struct Stream<'a> {
+    files: VecDeque<&'a FileRow>,
+    open: Option<Open>,
+    block: CellBlock,
+    /// The rows of the block in key order.
+    order: Vec<u32>,
+    at: usize,
+    /// The last key that was handed out.
+    last: Option<Vec<u8>>,
+}
+
+struct Open {
+    path: String,
+    reader: Reader,
+}
+
+enum Reader {
+    Points { reader: PointsReader, batches: VecDeque<usize> },
+    Cells(Box<CellReader>),
+}
+
+/// All streams of a table of one backup, inside a key range.
+pub struct TableStreams<'a> {
+    tools: ReadTools<'a>,
+    layouts: KeyLayouts,
+    range: KeyRange,
+    streams: Vec<Stream<'a>>,
+}
+
+impl<'a> TableStreams<'a> {
+    /// The rows of the range; nothing is read yet.
+    pub fn new(tools: ReadTools<'a>, contents: &'a BackupContents, table: &str, range: &KeyRange) -> Self {
+        let meets = |shard: &&ShardRow| {
+            shard.table == table
+                && (range.stop.is_empty() || shard.start < range.stop)
+                && shard.range().is_before_stop(&range.start)
+        };
+        let mut shards: Vec<&ShardRow> = contents.shards.iter().filter(meets).collect();
+        shards.sort_by(|a, b| a.start.cmp(&b.start));
+        let mut kinds: BTreeMap<FileKind, VecDeque<&FileRow>> = BTreeMap::new();
+        for shard in shards {
+            let mut files: Vec<&FileRow> = contents.cells_of_shard(shard).filter(|f| may_meet(f, range)).collect();
+            files.sort_by_key(|file| FileName::parse(&file.path).map(|name| name.number));
+            for file in files {
+                kinds.entry(file.kind).or_default().push_back(file);
+            }
+        }
+        let streams = kinds.into_values().map(|files| Stream {
+            files,
+            open: None,
+            block: CellBlock::new(),
+            order: Vec::new(),
+            at: 0,
+            last: None,
+        });
+        let layouts = contents.manifest.layouts();
+        Self { tools, layouts, range: range.clone(), streams: streams.collect() }
+    }
+
+    /// The key of the next row; `None` at the end.
+    ///
+    /// # Errors
+    /// The store's; [`FlowError::Damaged`] for files that are not as recorded, or out of order.
+    pub fn next_key(&mut self) -> Result<Option<Vec<u8>>, FlowError> {
+        let Self { tools, layouts, range, streams } = self;
+        let mut least: Option<Vec<u8>> = None;
+        for stream in streams {
+            if let Some(key) = stream.peek(*tools, layouts, range)?
+                && least.as_ref().is_none_or(|least| key < *least)
+            {
+                least = Some(key);
+            }
+        }
+        Ok(least)
+    }
+
+    /// Hands out the cells of the row, where this backup has it, and steps behind it.
+    ///
+    /// # Errors
+    /// As [`next_key`](Self::next_key), and those of `take`.
+    pub fn take_row(
+        &mut self,
+        key: &[u8],
+        take: &mut dyn FnMut(&Cell<'_>) -> Result<(), FlowError>,
+    ) -> Result<(), FlowError> {
+        let Self { tools, layouts, range, streams } = self;
+        for stream in streams {
+            while stream.peek(*tools, layouts, range)?.is_some_and(|next| next == key) {
+                if let Some(row) = stream.row() {
+                    row.iter().try_for_each(|cell| take(&cell))?;
+                }
+                stream.at += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Stream<'_> {
+    fn row(&self) -> Option<RowView<'_>> {
+        self.block.row(*self.order.get(self.at)? as usize)
+    }
+
+    fn peek(
+        &mut self,
+        tools: ReadTools<'_>,
+        layouts: &KeyLayouts,
+        range: &KeyRange,
+    ) -> Result<Option<Vec<u8>>, FlowError> {
+        loop {
+            while let Some(row) = self.row() {
+                if row.key < range.start.as_slice() {
+                    self.at += 1;
+                    continue;
+                }
+                if !range.is_before_stop(row.key) {
+                    return Ok(None);
+                }
+                let key = row.key.to_vec();
+                if self.last.as_ref().is_some_and(|last| *last > key) {
+                    let path = self.open.as_ref().map_or("a file", |open| open.path.as_str());
+                    return Err(FlowError::damaged(format!("{path}: its rows are not in the order of their keys")));
+                }
+                self.last = Some(key.clone());
+                return Ok(Some(key));
+            }
+            if !self.fill(tools, layouts)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads the next batch or step; false behind the last file.
+    fn fill(&mut self, tools: ReadTools<'_>, layouts: &KeyLayouts) -> Result<bool, FlowError> {
+        self.block.clear();
+        self.order.clear();
+        self.at = 0;
+        loop {
+            if tools.cancel.is_set() {
+                return Err(FlowError::Interrupted);
+            }
+            let Some(open) = &mut self.open else {
+                let Some(file) = self.files.pop_front() else { return Ok(false) };
+                self.open = Some(Open::new(tools, file)?);
+                continue;
+            };
+            let more = open.read(&mut self.block, layouts).map_err(|error| error.at(open.path.clone()))?;
+            if !more {
+                self.open = None;
+                continue;
+            }
+            let block = &self.block;
+            self.order.extend(0..block.row_count() as u32);
+            if matches!(open.reader, Reader::Points { .. }) {
+                self.order.sort_by(|a, b| {
+                    let key = |at: &u32| block.row(*at as usize).map(|row| row.key);
+                    key(a).cmp(&key(b))
+                });
+            }
+            return Ok(true);
+        }
+    }
+}
+
+impl Open {
+    fn new(tools: ReadTools<'_>, file: &FileRow) -> Result<Self, FlowError> {
+        let bytes = fetch(tools.threads, tools.store, file)?;
+        tools.progress.fetched(bytes.len() as u64);
+        let open = match file.kind {
+            FileKind::Points => {
+                let points = PointsReader::open_recorded(bytes, file.rows)?;
+                let batches = points.batches().into();
+                Reader::Points { reader: points, batches }
+            }
+            _ => Reader::Cells(Box::new(CellReader::open(bytes, file.rows)?)),
+        };
+        Ok(Self { path: file.path.clone(), reader: open })
+    }
+
+    /// Adds the next batch or step; false at the end of the file.
+    fn read(&mut self, block: &mut CellBlock, layouts: &KeyLayouts) -> Result<bool, FlowError> {
+        let (reader, batches) = match &mut self.reader {
+            Reader::Cells(reader) => return Ok(reader.next(block)?),
+            Reader::Points { reader, batches } => (reader, batches),
+        };
+        let Some(groups) = batches.pop_front() else { return Ok(false) };
+        let mut scratch = Scratch::default();
+        for _ in 0..groups {
+            let Some(batch) = reader.next_group()? else { break };
+            for segment in batch.segments.iter().filter(|segment| segment.exact) {
+                let (mut begun, mut full) = (false, Ok(()));
+                let collect = &mut |cell: Cell<'_>| {
+                    if full.is_ok() && !begun {
+                        full = block.push_row(cell.row);
+                        begun = true;
+                    }
+                    full = full.and_then(|()| {
+                        block.push_cell(cell.family, cell.qualifier, cell.timestamp, cell.kind, cell.value)
+                    });
+                };
+                rebuild_segment(&batch, segment, layouts, &mut scratch, collect)
+                    .map_err(|e| FlowError::damaged(e.to_string()))?;
+                full.map_err(|e| FlowError::damaged(e.to_string()))?;
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn may_meet(file: &FileRow, range: &KeyRange) -> bool {
+    match (&file.first_row, &file.last_row) {
+        (Some(first), Some(last)) => range.is_before_stop(first) && *last >= range.start,
+        _ => true,
+    }
+}
