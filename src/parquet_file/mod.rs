@@ -76,6 +76,7 @@ mod error;
 mod names_file;
 mod page_chunk;
 mod pages;
+mod plain_writer;
 mod points_reader;
 mod points_schema;
 mod points_writer;
@@ -92,10 +93,11 @@ pub use error::FileError;
 pub use names_file::{NamesWriter, read_names};
 #[cfg(test)]
 pub(crate) use pages::page_bodies;
+pub use plain_writer::{PlainWriter, Profile, annotations_file};
 pub use points_reader::PointsReader;
 pub use points_writer::PointsWriter;
 pub use sink::FileSummary;
-pub use table_reader::{read_files, read_metrics, read_series, read_shards};
+pub use table_reader::{read_annotations, read_files, read_metrics, read_series, read_shards};
 pub use table_writer::TableWriter;
 pub use views::views_sql;
 

@@ -9,7 +9,7 @@ use super::FileError;
 use super::column::{guarded, rows_of};
 use super::pages::check_pages;
 use crate::columnar::{self, ColumnError, Table};
-use crate::model::{FileRow, MetricRow, SeriesRow, ShardRow};
+use crate::model::{FileRow, MetricRow, PlainAnnotation, SeriesRow, ShardRow};
 
 /// Rows that are decoded at once, unless they are long.
 const STEP: usize = 4096;
@@ -73,6 +73,8 @@ macro_rules! catalogue_readers {
 }
 
 catalogue_readers! {
+    /// Reads what annotations decode to, without their cells.
+    read_annotations(PlainAnnotation) = columnar::read_annotations;
     /// Reads a catalogue of series.
     read_series(SeriesRow) = columnar::read_series;
     /// Reads a catalogue of files.
