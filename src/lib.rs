@@ -43,9 +43,10 @@
 //! | a column of a Parquet file | [`columnar`] and, for points, [`parquet_file`]: `points_schema`; its bytes in `encodings` |
 //! | a JSON file, a path or a lock of a repository | [`manifest`] |
 //! | disk, S3, create-only puts | [`store`] |
-//! | what a backup, restore, verification or prune does next | [`flow`]: the room of that name |
+//! | what a backup, restore, verification, export or prune does next | [`flow`]: the room of that name |
 //! | what the source looks like: tables, layout, names | [`flow`]: `source` |
 //! | cells on their way into files | [`flow`]: `encode` |
+//! | a line of an export | [`flow`]: `export`, a file of `formats` for each |
 //! | threads, memory, pace, progress | [`flow`]: `engine` |
 //! | a flag, an exit code, a line of output | `cli` |
 //!

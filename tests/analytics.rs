@@ -7,6 +7,8 @@
     reason = "a test fails by panicking, in its helper functions too"
 )]
 
+#[path = "analytics/export.rs"]
+mod export;
 mod support;
 
 use std::collections::BTreeMap;
@@ -50,6 +52,7 @@ fn assert_sums(set: &str, left_out: &[&str]) {
         entry.0 += 1;
         entry.1 += point.value.parse::<f64>().unwrap();
     }
+    export::assert_golden(set, &repository, &source, left_out);
     let seen = read_with_others("backup.py", &[&folder]);
     for reader in ["duckdb", "pyarrow", "polars"] {
         for (kind, count) in &rows {

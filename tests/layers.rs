@@ -88,6 +88,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("restore", &["engine", "locking", "source", "stored", "compare"]),
     ("verify", &["engine", "locking", "source", "stored", "compare"]),
     ("prune", &["engine", "locking", "stored"]),
+    ("export", &["engine", "locking", "stored"]),
 ];
 
 /// Generated code: exempt from the limits and from the ban on `unsafe`, not from the layers.

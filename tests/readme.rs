@@ -61,6 +61,7 @@ fn the_guide_runs_as_it_stands() {
     let folder = tempfile::tempdir().unwrap();
     let here = |text: &str| {
         text.replace("hbase-thrift:9090", &bed.thrift2_address())
+            .replace("sys.cpu.*", "mix.int*")
             .replace("/backup/opentsdb", folder.path().join("backup").to_str().unwrap())
             .replace("/etc/opentsdb/opentsdb.conf", golden::folder(set).join("opentsdb.conf").to_str().unwrap())
     };
@@ -125,6 +126,7 @@ fn assert_reports_are_documented(here: &impl Fn(&str) -> String) {
         ("show --files", "show --files".to_owned()),
         ("show --views", "show --views".to_owned()),
         ("verify", "verify --level files".to_owned()),
+        ("export", "export --table tsdb --metric mix.float* --format csv --output /backup/opentsdb-csv".to_owned()),
         ("restore --dry-run", format!("{restore} --dry-run")),
         ("restore", restore.to_owned()),
         ("prune", "prune --keep-last 1 --dry-run".to_owned()),

@@ -8,6 +8,7 @@ use crate::cli::check::CheckArgs;
 use crate::cli::commit::CommitArgs;
 use crate::cli::completions::CompletionsArgs;
 use crate::cli::exit::EXIT_CODES;
+use crate::cli::export::ExportArgs;
 use crate::cli::list::ListArgs;
 use crate::cli::prune::PruneArgs;
 use crate::cli::restore::RestoreArgs;
@@ -82,6 +83,8 @@ pub enum Verb {
     Verify(VerifyArgs),
     /// Restore a backup into a cluster
     Restore(RestoreArgs),
+    /// Export points of a backup as Parquet, CSV, or lines for OpenTSDB, InfluxDB or VictoriaMetrics
+    Export(ExportArgs),
     /// Remove old backups by retention rules, and what interrupted attempts left behind
     Prune(PruneArgs),
     /// Print a completion script for a shell

@@ -41,9 +41,10 @@ pub fn finished(outcome: &Outcome, json: bool, quiet: bool) -> ExitCode {
         (false, true) => outcome.quiet_text.clone(),
         (false, false) => outcome.text.clone(),
     };
-    if let Err(error) = print(&text) {
+    let print_report = if outcome.on_stderr { print_beside } else { print };
+    if let Err(error) = print_report(&text) {
         // What was asked for is done: a script that took this for a failure would do it again.
-        complain(&format!("the command is done, and its report cannot be written to standard output: {error}"));
+        complain(&format!("the command is done, and its report cannot be written: {error}"));
         return ExitCode::from(if outcome.code == 0 { 3 } else { outcome.code });
     }
     if let Some(why) = &outcome.why {
@@ -52,8 +53,8 @@ pub fn finished(outcome: &Outcome, json: bool, quiet: bool) -> ExitCode {
     ExitCode::from(outcome.code)
 }
 
-/// Says why a command failed and returns the exit code.
-pub fn failed(error: &anyhow::Error, json: bool, interrupted: bool) -> ExitCode {
+/// Says why a command failed and returns the exit code; `on_stderr` when standard output has data.
+pub fn failed(error: &anyhow::Error, json: bool, interrupted: bool, on_stderr: bool) -> ExitCode {
     // Whoever pressed ctrl-C is told so, whatever the stages made of it on their way out.
     let code = if interrupted { 130 } else { code_of(error) };
     if let Some(shown) = error.downcast_ref::<clap::Error>() {
@@ -67,7 +68,8 @@ pub fn failed(error: &anyhow::Error, json: bool, interrupted: bool) -> ExitCode 
             Some(shown) => first_line(&shown.to_string()),
             None => chain(error.as_ref()),
         };
-        let _ = print(&format!("{}\n", to_json(&Failure { error: message, exit_code: code })));
+        let print_failure = if on_stderr { print_beside } else { print };
+        let _ = print_failure(&format!("{}\n", to_json(&Failure { error: message, exit_code: code })));
     }
     ExitCode::from(code)
 }
@@ -95,6 +97,10 @@ pub fn print(text: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
+}
+
+fn print_beside(text: &str) -> io::Result<()> {
+    io::stderr().lock().write_all(text.as_bytes())
 }
 
 fn complain(text: &str) {

@@ -13,6 +13,7 @@ mod completions;
 mod config;
 mod exit;
 mod expected_raw;
+mod export;
 mod limits;
 mod list;
 mod log;
@@ -45,9 +46,11 @@ pub fn run() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let cli = match config::parse(&words) {
         Ok(cli) => cli,
-        Err(error) => return exit::failed(&error, asks_for_json(&words), false),
+        Err(error) => return exit::failed(&error, asks_for_json(&words), false, false),
     };
     let (json, quiet) = (cli.output.json, cli.output.quiet);
+    // Where standard output is for data, nothing else goes there.
+    let on_stderr = matches!(&cli.verb, Verb::Export(args) if args.uses_stdout());
     let running = Running::default();
     let line = ProgressLine::new(!json && !quiet);
     let signals = Signals::listen(&running.cancel, &line, quiet);
@@ -60,8 +63,8 @@ pub fn run() -> ExitCode {
     drop(watch);
     match result {
         Ok((Ok(outcome), _)) => exit::finished(&outcome, json, quiet),
-        Ok((Err(error), interrupted)) => exit::failed(&error, json, interrupted),
-        Err(error) => exit::failed(&error, json, false),
+        Ok((Err(error), interrupted)) => exit::failed(&error, json, interrupted, on_stderr),
+        Err(error) => exit::failed(&error, json, false, on_stderr),
     }
 }
 
@@ -75,6 +78,7 @@ fn perform(verb: Verb, running: &Running) -> anyhow::Result<Outcome> {
         Verb::Show(args) => args.run(),
         Verb::Verify(args) => args.run(running),
         Verb::Restore(args) => args.run(running),
+        Verb::Export(args) => args.run(running),
         Verb::Prune(args) => args.run(running),
         Verb::Completions(args) => Ok(args.run(command::command())),
     }

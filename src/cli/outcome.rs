@@ -11,6 +11,8 @@ pub struct Outcome {
     pub quiet_text: String,
     /// The report for scripts, one object without a line feed.
     pub json: String,
+    /// The report goes to standard error, because standard output has data.
+    pub on_stderr: bool,
     /// The exit code: 0, 1 or 3.
     pub code: u8,
     /// Why the code is not 0, for stderr.

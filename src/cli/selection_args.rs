@@ -31,7 +31,6 @@ pub struct SelectionArgs {
     pub since: Option<std::time::Duration>,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the commands that select come next"))]
 impl SelectionArgs {
     /// The selection.
     ///

@@ -15,3 +15,9 @@ pub fn text(bytes: &[u8]) -> Option<String> {
     object(bytes)?;
     String::from_utf8(bytes.to_vec()).ok()
 }
+
+/// The members of a JSON object of texts, such as the tags of a series; others are left out.
+pub fn tags_of_json(text: &str) -> Vec<(String, String)> {
+    let members = object(text.as_bytes()).unwrap_or_default().into_iter();
+    members.filter_map(|(key, value)| Some((key, value.as_str()?.to_owned()))).collect()
+}

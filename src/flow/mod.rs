@@ -11,6 +11,7 @@ mod compare;
 mod encode;
 mod engine;
 mod error;
+mod export;
 mod locking;
 mod open;
 mod plan;
@@ -27,6 +28,10 @@ pub use engine::cancel::Cancel;
 pub use engine::pace::{Allowance, Ceiling};
 pub use engine::progress::{BackingOff, Progress, ProgressView};
 pub use error::FlowError;
+pub use export::{
+    ExportFormat, ExportPlace, ExportPlan, ExportReport, Partition, Profile, SkipReason, TagForm, export,
+    open_export_place,
+};
 pub use open::{GatewaySettings, RepositorySettings, open_gateways, open_store, open_store_to_look, to_json};
 pub use plan::{
     BackupPlan, CommitPlan, IncrementPlan, JobName, LayoutFlags, Manners, Resources, RestorePlan, Source, TableNames,

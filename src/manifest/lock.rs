@@ -48,13 +48,15 @@ pub enum LockKind {
     Restore,
     /// Reads files.
     Verify,
+    /// Reads files.
+    Export,
     /// Deletes files; alone.
     Prune,
 }
 
 impl LockKind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [Self::Backup, Self::Worker, Self::Restore, Self::Verify, Self::Prune];
+    pub const ALL: [Self; 6] = [Self::Backup, Self::Worker, Self::Restore, Self::Verify, Self::Export, Self::Prune];
 
     /// The name in paths and messages.
     pub fn name(self) -> &'static str {
@@ -63,6 +65,7 @@ impl LockKind {
             Self::Worker => "worker",
             Self::Restore => "restore",
             Self::Verify => "verify",
+            Self::Export => "export",
             Self::Prune => "prune",
         }
     }

@@ -205,7 +205,7 @@
 //! | field | meaning |
 //! |---|---|
 //! | `format` | 2 |
-//! | `kind`, `token` | `backup`, `worker`, `restore`, `verify` or `prune`; 16 random hex digits |
+//! | `kind`, `token` | `backup`, `worker`, `restore`, `verify`, `export` or `prune`; 16 random hex digits |
 //! | `host`, `boot`, `pid_space`, `pid`, `process_start` | the owner: host, boot id, name space of process ids, process id, start in ticks since boot |
 //! | `command`, `backup` | the owner's command line; the backup that it works on, or `null` |
 //! | `since_ms`, `interval_ms` | when the lock was taken; ms between two beats |

@@ -363,6 +363,17 @@ impl Store {
         Ok(entries)
     }
 
+    /// The path of some file below the root, or of a symbolic link there; `None` when it is empty. Does not list all.
+    ///
+    /// # Errors
+    /// Whatever the store says; a missing folder is an empty one.
+    pub async fn first_file(&self) -> Result<Option<String>, StoreError> {
+        let first = || async { self.inner.objects.list(None).try_next().await };
+        let first = self.until_answered(Operation::List, "", first).await?;
+        let link = || self.observed().symlinks.into_iter().next();
+        Ok(first.map(|meta| meta.location.to_string()).or_else(link))
+    }
+
     /// Names of the folders directly inside a folder, sorted.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! A real OpenTSDB: its tables, and TSDs on them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -188,6 +189,28 @@ impl Drop for Tsd<'_> {
             let _ = self.bed.control(&format!("kill {}", self.name));
         }
     }
+}
+
+/// Runs `tsdb import` of OpenTSDB 2.4.1 with the settings of a TSD. New metrics get UIDs.
+///
+/// # Panics
+/// When it fails.
+pub fn import(conf_file: &Path, files: &[&Path]) {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/testbed");
+    let jars = Command::new("bash").arg(home.join("classpath.sh")).args(["tsdb", "2.4.1"]).output().unwrap();
+    assert!(jars.status.success(), "{}", String::from_utf8_lossy(&jars.stderr));
+    let jars = String::from_utf8(jars.stdout).unwrap();
+    let ran = Command::new("java")
+        .arg(format!("@{}", home.join("conf/jvm.args").display()))
+        .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m", "-Dfile.encoding=UTF-8", "-cp"])
+        .arg(format!("{}:{}/*", home.join("tsdb/conf").display(), jars.trim()))
+        .args(["net.opentsdb.tools.TextImporter", "--auto-metric"])
+        .arg(format!("--config={}", conf_file.display()))
+        .args(files)
+        .output()
+        .unwrap();
+    let said = [ran.stdout, ran.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(ran.status.success(), "tsdb import: {}\n{said}", ran.status);
 }
 
 /// A line of a Java properties file, which is ASCII.

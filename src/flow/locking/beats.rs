@@ -82,7 +82,8 @@ impl Beats {
     pub async fn begin(repository: &Repository, request: &Request<'_>) -> Result<Attempt, FlowError> {
         let mut beats = Self::new(repository, request);
         if let Err(error) = beats.beat().await {
-            let reads_only = matches!(request.kind, LockKind::Restore | LockKind::Verify) && is_unwritable(&error);
+            let reads_only = matches!(request.kind, LockKind::Restore | LockKind::Verify | LockKind::Export)
+                && is_unwritable(&error);
             if !reads_only {
                 return Err(error);
             }
