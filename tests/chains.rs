@@ -15,7 +15,7 @@ use serde_json::Value;
 use support::ark::{Repository, Run};
 use support::bed::Bed;
 use support::golden;
-use support::synthetic::{Dice, Synthetic, load};
+use support::synthetic::{Dice, Synthetic, load, sealed, table_of};
 use support::tsd::Tables;
 use tsdb_ark::model::{OwnedCell, kind};
 
@@ -238,4 +238,141 @@ fn a_chain_is_the_table_as_of_its_last_increment() {
         let verified = repository.run("verify", &[&["--level"], level].concat()).expect(0).json;
         assert_eq!(verified["differences"], 0, "{verified}");
     }
+
+    // Folded into one full backup, which is the same and needs the others no more.
+    let full = repository.run("list", &[]).expect(0).json["backups"][0]["backup"].as_str().unwrap().to_owned();
+    let wrong = repository.run("merge", &[&format!("{}..latest", ids[0])]).expect(2);
+    assert!(wrong.err.contains("begins with"), "{}", wrong.err);
+    let merged = repository.run("merge", &[&format!("{full}..latest")]).expect(0).json;
+    let fresh = Repository::default();
+    let again = fresh.backup(bed, &tables, &[]).expect(0).json;
+    for table in again["tables"].as_array().unwrap() {
+        let of = |report: &Value| {
+            let table = table_of(report, table["table"].as_str().unwrap()).clone();
+            ["rows", "cells", "points", "bytes", "checksum", "raw_reasons"].map(|field| table[field].clone())
+        };
+        assert_eq!(of(&merged), of(&again), "a full backup taken now");
+    }
+    repository.run("prune", &["--keep-last", "1"]).expect(0);
+    let kept = repository.run("list", &[]).expect(0).json;
+    assert_eq!(kept["backups"].as_array().unwrap().len(), 1, "{kept}");
+    assert_eq!(kept["backups"][0]["backup"], merged["backup"]);
+    assert_eq!(repository.verify("cells", &[]).expect(0).json["differences"], 0);
+    assert_restored(bed, &repository, &tables, &[]);
+    // And an increment can add to it.
+    writer.ordinary(1);
+    increment(bed, &repository, &tables, "compare");
+    assert_restored(bed, &repository, &tables, &[]);
+}
+
+/// A small chain of three.
+fn small_chain(bed: &Bed) -> (Tables, Repository, Vec<String>) {
+    let shape = Synthetic::default();
+    let tables = shape.load(bed, &[]);
+    let repository = Repository::default();
+    let mut writer = Writer { bed, tables: &tables, shape, dice: Dice(7) };
+    writer.points(0, 40);
+    let mut ids = vec![repository.backup(bed, &tables, &[]).expect(0).json["backup"].as_str().unwrap().to_owned()];
+    for by in ["time", "compare"] {
+        writer.points(1, 40);
+        ids.push(increment(bed, &repository, &tables, by)["backup"].as_str().unwrap().to_owned());
+    }
+    (tables, repository, ids)
+}
+
+/// What is wrong with a chain is found before the first write, and named.
+#[test]
+fn a_broken_chain_is_refused_before_anything_is_written() {
+    let bed = Bed::shared();
+    let (tables, repository, ids) = small_chain(bed);
+    let copy = Tables::named(&format!("{}.", bed.unique("broken")), false);
+    let manifest = |id: &str| repository.path().join("backups").join(id).join("manifest.json");
+    let refused = |texts: &[&str]| {
+        let run = repository.restore(bed, &tables, &copy, &[]).expect(1);
+        texts.iter().for_each(|text| assert!(run.err.contains(text), "{text:?} is not in: {}", run.err));
+        let merge = repository.run("merge", &[]).expect(1);
+        texts.iter().for_each(|text| assert!(merge.err.contains(text), "{text:?} is not in: {}", merge.err));
+        assert!(!bed.must("tables").contains(&copy.data()));
+        let verify = repository.verify("files", &[]).expect(3);
+        assert_ne!(verify.json["differences"], 0);
+    };
+    let with = |id: &str, change: &dyn Fn(&mut Value)| {
+        let text = std::fs::read(manifest(id)).unwrap();
+        let mut value: Value = serde_json::from_slice(&text).unwrap();
+        change(&mut value);
+        std::fs::write(manifest(id), sealed(&value)).unwrap();
+        text
+    };
+    let back = |id: &str, text: Vec<u8>| std::fs::write(manifest(id), text).unwrap();
+
+    // A missing link.
+    let text = std::fs::read(manifest(&ids[1])).unwrap();
+    std::fs::remove_file(manifest(&ids[1])).unwrap();
+    refused(&["chain of backup", &ids[1]]);
+    back(&ids[1], text);
+    // A flipped byte, in a member's manifest and in a file of each member.
+    let mut text = std::fs::read(manifest(&ids[0])).unwrap();
+    let whole = text.clone();
+    text[100] ^= 1;
+    std::fs::write(manifest(&ids[0]), text).unwrap();
+    refused(&[&ids[0]]);
+    back(&ids[0], whole);
+    for id in &ids {
+        let folder = repository.path().join("backups").join(id).join("points");
+        let file = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+        let file = file.filter(|path| path.is_file()).min().unwrap();
+        let whole = std::fs::read(&file).unwrap();
+        let mut text = whole.clone();
+        let middle = text.len() / 2;
+        text[middle] ^= 1;
+        std::fs::write(&file, text).unwrap();
+        refused(&[file.file_name().unwrap().to_str().unwrap()]);
+        std::fs::write(&file, whole).unwrap();
+    }
+    // Another backup in a member's place, whole in itself.
+    let text = with(&ids[0], &|value| value["tool_version"] = "9.9.9".into());
+    refused(&[&ids[0], "is not the backup that"]);
+    back(&ids[0], text);
+    // A member of another repository, and one that is its own ancestor.
+    let text = with(&ids[2], &|value| value["repository"] = "0".repeat(32).into());
+    refused(&["another repository"]);
+    back(&ids[2], text);
+    let text = with(&ids[2], &|value| value["parent"] = ids[2].as_str().into());
+    refused(&["chain of backup"]);
+    back(&ids[2], text);
+    // Two children of one parent are two chains, and each is whole.
+    repository.backup(bed, &tables, &["--incremental", "--parent", &ids[1]]).expect(0);
+    assert_restored(bed, &repository, &tables, &[]);
+    assert_restored(bed, &repository, &tables, &[&ids[2]]);
+    // Members are kept for the sake of the increments that need them.
+    repository.run("prune", &["--keep-last", "1"]).expect(0);
+    assert_restored(bed, &repository, &tables, &[]);
+    let unknown = repository.backup(bed, &tables, &["--incremental", "--parent", "2020"]).expect(2);
+    assert!(unknown.err.contains("2020"), "{}", unknown.err);
+}
+
+/// Cells that carry the time of their point do not say when they were written.
+#[test]
+fn write_times_that_are_none_are_refused() {
+    let bed = Bed::shared();
+    let shape = Synthetic::default();
+    let tables = Tables::create(bed, false, &[]);
+    let by_point = |cell: OwnedCell| OwnedCell { timestamp: cell.timestamp - 137, ..cell };
+    load(bed, &tables.data(), &shape.data().into_iter().map(by_point).collect::<Vec<_>>());
+    load(bed, &format!("{}tsdb-uid", tables.prefix), &shape.uids());
+    let repository = Repository::default();
+    repository.backup(bed, &tables, &[]).expect(0);
+    // A late point.
+    let row = shape.key(0, 0, 0);
+    load(bed, &tables.data(), &[by_point(shape.cell(&row, 0, 300))]);
+    let refused = repository.backup(bed, &tables, &["--incremental", "--by", "time"]).expect(1);
+    assert!(refused.err.contains("time of their point") && refused.err.contains("--by compare"), "{}", refused.err);
+    increment(bed, &repository, &tables, "compare");
+    assert_restored(bed, &repository, &tables, &[]);
+    let old = ["--incremental", "--by", "time", "--horizon", "0s"];
+    let (tables, repository, _) = small_chain(bed);
+    let refused = repository.backup(bed, &tables, &old).expect(1);
+    assert!(refused.err.contains("major compaction"), "{}", refused.err);
+    let none = Repository::default().backup(bed, &tables, &["--incremental"]).expect(2);
+    assert!(none.err.contains("without --incremental"), "{}", none.err);
 }

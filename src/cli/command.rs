@@ -10,6 +10,7 @@ use crate::cli::completions::CompletionsArgs;
 use crate::cli::exit::EXIT_CODES;
 use crate::cli::export::ExportArgs;
 use crate::cli::list::ListArgs;
+use crate::cli::merge::MergeArgs;
 use crate::cli::prune::PruneArgs;
 use crate::cli::restore::RestoreArgs;
 use crate::cli::show::ShowArgs;
@@ -85,6 +86,8 @@ pub enum Verb {
     Restore(RestoreArgs),
     /// Export points of a backup as Parquet, CSV, or lines for OpenTSDB, InfluxDB or VictoriaMetrics
     Export(ExportArgs),
+    /// Merge a full backup and its increments into one full backup, without the cluster
+    Merge(MergeArgs),
     /// Remove old backups by retention rules, and what interrupted attempts left behind
     Prune(PruneArgs),
     /// Print a completion script for a shell

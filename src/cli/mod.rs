@@ -17,6 +17,7 @@ mod export;
 mod limits;
 mod list;
 mod log;
+mod merge;
 mod opentsdb_args;
 mod outcome;
 mod progress_line;
@@ -74,6 +75,7 @@ fn perform(verb: Verb, running: &Running) -> anyhow::Result<Outcome> {
         Verb::Backup(args) => args.run(running),
         Verb::Worker(args) => args.run(running),
         Verb::Commit(args) => args.run(running),
+        Verb::Merge(args) => args.run(running),
         Verb::List(args) => args.run(),
         Verb::Show(args) => args.run(),
         Verb::Verify(args) => args.run(running),

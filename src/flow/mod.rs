@@ -23,7 +23,7 @@ mod source;
 mod stored;
 mod verify;
 
-pub use backup::{backup, commit_backup, plan_backup, work};
+pub use backup::{backup, commit_backup, merge, plan_backup, work};
 pub use engine::cancel::Cancel;
 pub use engine::pace::{Allowance, Ceiling};
 pub use engine::progress::{BackingOff, Progress, ProgressView};
@@ -34,8 +34,8 @@ pub use export::{
 };
 pub use open::{GatewaySettings, RepositorySettings, open_gateways, open_store, open_store_to_look, to_json};
 pub use plan::{
-    BackupPlan, CommitPlan, IncrementPlan, JobName, LayoutFlags, Manners, Resources, RestorePlan, Source, TableNames,
-    VerifyLevel, VerifyPlan, WorkPlan,
+    BackupPlan, CommitPlan, IncrementPlan, JobName, LayoutFlags, Manners, MergePlan, Resources, RestorePlan, Source,
+    TableNames, VerifyLevel, VerifyPlan, WorkPlan,
 };
 pub use prune::{Decision, FolderState, Group, PrunePlan, PruneReport, PrunedFolder, Retention, prune};
 pub use report::{

@@ -178,6 +178,26 @@ pub struct IncrementPlan {
     pub horizon: Duration,
 }
 
+/// A merge of a full backup and its increments.
+pub struct MergePlan {
+    /// The repository's store.
+    pub store: Store,
+    /// The last member: a backup id, a unique prefix of one, or `latest`.
+    pub backup: String,
+    /// The full backup that it must begin with, where one is named.
+    pub from: Option<String>,
+    /// Resume the newest unfinished merge of the same backups.
+    pub resume: bool,
+    /// Commit without create-only puts, under the weaker rule.
+    pub weak_commit: bool,
+    /// Never try to delete anything.
+    pub append_only: bool,
+    /// Decode every file again after it was written, not one in 16.
+    pub verify_written: bool,
+    /// Limits; `connections` are pieces at once.
+    pub resources: Resources,
+}
+
 /// A job of a planned backup: key range number so and so of a table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JobName {

@@ -17,6 +17,9 @@ pub fn contradiction(begun: &PlanRecord, asked: &BackupPlan, reached: &Reached) 
     if asked.raw && !begun.raw {
         return Some("it was started without --raw".into());
     }
+    if !begun.merged.is_empty() {
+        return Some("it is a merge, which merge --resume completes".into());
+    }
     if let Some(increment) = &asked.increment {
         match &begun.increment {
             None => return Some("it was started without --incremental".into()),

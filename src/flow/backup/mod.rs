@@ -14,13 +14,16 @@ mod delta_logs;
 pub mod export;
 mod increment;
 mod labels;
+mod merge;
 mod plan;
+mod recorder;
 mod records;
 mod resume;
 mod snapshot;
 mod worker;
 
 pub use apart::{commit_backup, plan_backup, work};
+pub use merge::merge;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use crate::cluster::Client;
-use crate::columnar::TableRows;
 use crate::flow::backup::compared::{Against, export_differences};
 use crate::flow::backup::export::{ExportContext, Exported, ShardOutcome, ShardTask, export_shard};
-use crate::flow::encode::{Attempts, EncodeContext, Labels, MetricTally, ReadBack};
+use crate::flow::backup::recorder::Recorder;
+use crate::flow::encode::{Attempts, EncodeContext, Labels, ReadBack};
 use crate::flow::engine::budget::ByteBudget;
 use crate::flow::engine::pace::Pace;
 use crate::flow::engine::queue::WorkQueue;
-use crate::flow::engine::rss::peak_rss_bytes;
 use crate::flow::engine::threads::Threads;
 use crate::flow::engine::workers::work_through;
 use crate::flow::plan::{BYTES_PER_POINT, LEAST_BATCH};
@@ -21,11 +20,8 @@ use crate::flow::source::survey::Survey;
 use crate::flow::source::table::SourceTable;
 use crate::flow::stored::backup_files::{BackupContents, ReadTools};
 use crate::flow::{BackupPlan, Cancel, FlowError, Progress, Resources};
-use crate::manifest::{
-    BackupWriter, FORMAT, GapRecord, HashedFile, METRICS_PER_RECORD, MetricCount, ShardRecord, new_attempt,
-};
-use crate::model::{FileKind, Gap, KeyRange, MetricRow, RawReason, ShardRow, hex, time};
-use crate::parquet_file::TableWriter;
+use crate::manifest::{BackupWriter, FORMAT, GapRecord, ShardRecord, new_attempt};
+use crate::model::{Gap, KeyRange, time};
 use crate::scan::ScanOptions;
 use crate::shard::clip;
 
@@ -181,8 +177,9 @@ impl Worker<'_> {
         };
         if let Some(outcome) = &shard {
             self.progress.wrote(outcome.files.iter().map(|file| file.size).sum());
-            let record = self.record(outcome, &table.name, started_ms, reading.basis)?;
-            self.threads.wait(self.writer.put_shard_record(record))?;
+            let metric = |uid: &[u8]| self.survey.names.metric(uid);
+            let recorder = Recorder { threads: self.threads, writer: self.writer, metric: &metric };
+            recorder.put(outcome, &table.name, started_ms, reading.basis)?;
         }
         gaps.iter().try_for_each(|gap| self.put_gap(table, gap, reading.basis))?;
         self.progress.more(rest.len() as u64);
@@ -217,76 +214,4 @@ impl Worker<'_> {
         record.basis = basis.map(str::to_owned);
         Ok(self.threads.wait(self.writer.put_shard_record(record))?)
     }
-
-    fn record(
-        &self,
-        outcome: &ShardOutcome,
-        table: &str,
-        started_ms: i64,
-        basis: Option<&str>,
-    ) -> Result<ShardRecord, FlowError> {
-        let shard = ShardRow {
-            table: table.to_string(),
-            attempt: outcome.attempt.clone(),
-            start: outcome.range.start.clone(),
-            stop: outcome.range.stop.clone(),
-            started_ms,
-            finished_ms: time::now_ms(),
-            tally: outcome.tally,
-        };
-        let mut metrics = self.metrics(outcome);
-        let all_metrics = match metrics.len() > METRICS_PER_RECORD {
-            true => Some(self.put_metrics(&shard, &mut metrics)?),
-            false => None,
-        };
-        let mut record = ShardRecord {
-            shard,
-            basis: basis.map(str::to_owned),
-            bytes_read: outcome.bytes_read,
-            peak_rss_bytes: peak_rss_bytes(),
-            raw_cells: by_name(&outcome.raw_reasons),
-            cells_by_layout: outcome.by_layout.clone(),
-            files: outcome.files.clone(),
-            all_metrics,
-            ..ShardRecord::default()
-        };
-        record.set_metrics(metrics);
-        Ok(record)
-    }
-
-    fn metrics(&self, outcome: &ShardOutcome) -> Vec<MetricCount> {
-        let count = |(uid, tally): (&Vec<u8>, &MetricTally)| MetricCount {
-            uid: uid.clone().into(),
-            metric: self.survey.names.metric(uid),
-            points: tally.points,
-            first_ms: tally.first,
-            last_ms: tally.last,
-        };
-        outcome.metrics.iter().map(count).collect()
-    }
-
-    /// Stores the metrics of a shard whose record has no room for all of them.
-    fn put_metrics(&self, shard: &ShardRow, metrics: &mut [MetricCount]) -> Result<HashedFile, FlowError> {
-        metrics.sort_unstable_by(|a, b| a.uid.cmp(&b.uid));
-        let row = |count: &MetricCount| MetricRow {
-            table: shard.table.clone(),
-            uid: hex(&count.uid.0),
-            metric: count.metric.clone(),
-            points: count.points,
-            first_time: Some(count.first_ms),
-            last_time: Some(count.last_ms),
-        };
-        let rows: Vec<MetricRow> = metrics.iter().map(row).collect();
-        let mut writer = TableWriter::new(FileKind::Metrics, Vec::new(), Vec::new())?;
-        writer.write(TableRows::Metrics(&rows))?;
-        let path = self.writer.paths().shard_metrics(&shard.table, &shard.attempt);
-        let mut upload = self.threads.upload(self.writer.store(), path);
-        upload.write(writer.finish()?.0);
-        Ok(upload.finish()?.into())
-    }
-}
-
-/// Raw reasons by their stable names.
-fn by_name(reasons: &BTreeMap<RawReason, u64>) -> BTreeMap<String, u64> {
-    reasons.iter().map(|(reason, count)| (reason.name().to_string(), *count)).collect()
 }

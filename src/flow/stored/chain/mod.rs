@@ -141,12 +141,27 @@ impl Chain {
         Ok(FamilyRules::new(&families, i32::MAX, now_ms))
     }
 
+    /// Versions of a cell that the chain may hold in a table.
+    ///
+    /// # Errors
+    /// [`FlowError::Damaged`] for a saved descriptor that cannot be read.
+    pub fn versions(&self, table: &TableRecord) -> Result<i32, FlowError> {
+        let kept = saved_descriptor(table)?.families.iter().map(FamilyDescriptor::versions).max();
+        Ok(kept.unwrap_or(1).min(table.versions))
+    }
+
+    /// The shards of the first member that holds a table, in key order, with the bytes of their cells.
+    pub fn shards(&self, table: &str) -> Vec<(KeyRange, u64)> {
+        let shards = self.members_of(table).first().map(|base| base.shards.as_slice()).unwrap_or_default();
+        let of_table = shards.iter().filter(|shard| shard.table == table);
+        let mut shards: Vec<(KeyRange, u64)> = of_table.map(|shard| (shard.range(), shard.tally.bytes)).collect();
+        shards.sort();
+        shards
+    }
+
     /// The key ranges in which a table is read: those of the shards of its first member.
     pub fn ranges(&self, table: &str) -> Vec<KeyRange> {
-        let shards = self.members_of(table).first().map(|base| base.shards.as_slice()).unwrap_or_default();
-        let mut ranges: Vec<KeyRange> = shards.iter().filter(|s| s.table == table).map(ShardRow::range).collect();
-        ranges.sort();
-        ranges
+        self.shards(table).into_iter().map(|(range, _)| range).collect()
     }
 
     /// The chain as the contents of one full backup. Every file of every member is read and checked for it, so that
@@ -177,8 +192,7 @@ impl Chain {
         for table in &mut manifest.tables {
             (table.tally, table.shards, table.files) = (Tally::default(), 0, 0);
             // What the last increment asked for is not what there is to see.
-            let kept = saved_descriptor(table)?.families.iter().map(FamilyDescriptor::versions).max();
-            table.versions = kept.unwrap_or(1).min(table.versions);
+            table.versions = self.versions(table)?;
             // They count what the increment itself holds.
             table.raw_cells.clear();
             table.rows_by_kind.clear();
