@@ -3,13 +3,14 @@
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding};
+use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::page_chunk::zstd_level;
 use super::{FileError, ROWS_PER_PAGE};
 use crate::columnar::{Table, annotation_table, plain_table};
-use crate::model::{PlainAnnotation, PlainColumns, PlainRun};
+use crate::model::{PlainAnnotation, PlainColumns, PlainRun, TagColumns};
 
 /// Rows of a row group.
 const GROUP_ROWS: usize = 1 << 20;
@@ -26,6 +27,8 @@ pub enum Profile {
 /// Writes one file into memory; what it holds is never larger than the caller lets it become.
 pub struct PlainWriter {
     file: ArrowWriter<Vec<u8>>,
+    /// Columns of the file, those inside a map counted singly.
+    leaves: usize,
     rows: u64,
 }
 
@@ -36,7 +39,8 @@ impl PlainWriter {
     /// [`FileError::Encode`], a fault of the program.
     pub fn new(columns: &PlainColumns, profile: Profile) -> Result<Self, FileError> {
         let table = plain_table(&[], columns)?;
-        Ok(Self { file: start(&table, profile)?, rows: 0 })
+        let leaves = table.num_columns() + usize::from(columns.tags == TagColumns::Map);
+        Ok(Self { file: start(&table, profile)?, leaves, rows: 0 })
     }
 
     /// Adds a table that [`plain_table`] made with the same columns.
@@ -72,14 +76,32 @@ impl PlainWriter {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn finish(self) -> Result<Vec<u8>, FileError> {
-        self.file.into_inner().map_err(FileError::writing)
+        name_old_order(self.file.into_inner().map_err(FileError::writing)?, self.leaves)
     }
+}
+
+/// The footer names an order of DOUBLE columns that is newer than many readers, which refuse the file because of it (Polars
+/// before 2, for one). The column has no statistics to which an order could matter, so the footer may as well name the
+/// old one: of the union `ColumnOrder` member 1 instead of 2, in the last field of the footer, a list of one for each
+/// column.
+fn name_old_order(mut file: Vec<u8>, leaves: usize) -> Result<Vec<u8>, FileError> {
+    const OLD: u8 = 0x1c;
+    const NEW: u8 = 0x2c;
+    // Behind the list: the end of the footer, its length and the magic number.
+    let end = file.len().saturating_sub(1 + 4 + 4);
+    let orders = end.checked_sub(3 * leaves).and_then(|start| file.get_mut(start..end));
+    let orders = orders.map(<[u8]>::as_chunks_mut).map(|(orders, _): (&mut [[u8; 3]], _)| orders);
+    let fit = |orders: &&mut [[u8; 3]]| orders.iter().all(|order| matches!(order, [OLD | NEW, 0, 0]));
+    let strange = || FileError::Encode(ParquetError::General("the footer does not end as expected".to_owned()));
+    orders.filter(fit).ok_or_else(strange)?.iter_mut().for_each(|[order, ..]| *order = OLD);
+    Ok(file)
 }
 
 fn start(table: &Table, profile: Profile) -> Result<ArrowWriter<Vec<u8>>, FileError> {
     let properties = WriterProperties::builder()
         .set_max_row_group_row_count(Some(GROUP_ROWS))
-        .set_data_page_row_count_limit(ROWS_PER_PAGE);
+        .set_data_page_row_count_limit(ROWS_PER_PAGE)
+        .set_column_statistics_enabled(ColumnPath::from("value"), EnabledStatistics::None);
     let properties = match profile {
         Profile::Plain => properties
             .set_compression(Compression::SNAPPY)
@@ -113,11 +135,11 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
-    use parquet::basic::{Encoding, Type};
+    use parquet::basic::{ColumnOrder, Encoding, Type};
     use parquet::file::reader::{FileReader, SerializedFileReader};
 
     use super::*;
-    use crate::model::{Number, PlainPoint, SeriesLabel, TagColumns};
+    use crate::model::{Number, PlainPoint, SeriesLabel};
 
     fn runs() -> Vec<PlainRun> {
         let label = |metric: Option<&str>, tags: &[(&str, &str)]| SeriesLabel {
@@ -157,7 +179,12 @@ mod tests {
                 rows[30_000]
             );
             assert!(rows[30_001].contains("value: 0.1"), "{}", rows[30_001]);
+            let orders = file.metadata().file_metadata().column_orders().unwrap();
+            let is_old = |order: &ColumnOrder| matches!(order, ColumnOrder::TYPE_DEFINED_ORDER(_));
+            assert!(orders.iter().all(is_old) && orders.len() > 6, "{orders:?}");
             let columns = file.metadata().row_groups()[0].columns();
+            let value = columns.iter().find(|column| column.column_path().string() == "value").unwrap();
+            assert!(value.statistics().is_none_or(|statistics| statistics.min_bytes_opt().is_none()), "{value:?}");
             let time = columns.iter().find(|column| column.column_path().string() == "timestamp").unwrap();
             assert_eq!(time.column_type(), Type::INT64);
             if profile == Profile::Plain {

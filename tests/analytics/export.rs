@@ -11,6 +11,7 @@ use super::read_with_others;
 use super::support::ark::{self, Repository, Run};
 use super::support::bed::Bed;
 use super::support::golden;
+use super::support::s3::{self, S3Server};
 use super::support::synthetic::{self, BASE, Synthetic};
 use super::support::tsd::{self, Tables, Tsd};
 
@@ -141,6 +142,8 @@ fn exports_hold_what_a_query_shows_in_every_format() {
     refusals(&repository, &place("csv"));
     streams(&repository, &text);
     a_tsd_imports(bed, &repository, &place("opentsdb"), &wanted);
+    to_s3(&repository, &text);
+    damage(&repository, &place("damaged"));
 }
 
 /// A selection holds what matches and nothing else.
@@ -177,6 +180,10 @@ fn streams(repository: &Repository, file: &str) {
     let closed = ark::command().args(words).stdout(Stdio::from(writer)).output().unwrap();
     let said = String::from_utf8_lossy(&closed.stderr);
     assert!(closed.status.code() == Some(3) && said.contains("closed it early"), "{said}");
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let full = ark::command().args(words).arg("--json").stdout(full).output().unwrap();
+    let said = String::from_utf8_lossy(&full.stderr);
+    assert!(full.status.code() == Some(1) && said.contains("standard output cannot be written"), "{said}");
 }
 
 /// `tsdb import` of a real TSD takes the lines, and its answers have the same sums.
@@ -200,6 +207,36 @@ fn a_tsd_imports(bed: &Bed, repository: &Repository, folder: &Path, wanted: &Sum
         // `tsdb import` reads 0.1 as 32 bits, which the export has said.
         assert!((floats - real).abs() < 1e-7, "{metric}: {floats}");
     }
+}
+
+/// The same bytes in a bucket, which the server keeps as files.
+fn to_s3(repository: &Repository, file: &str) {
+    let server = S3Server::versitygw();
+    let bucket = server.bucket("export");
+    let (path, output, url) = (repository.path(), format!("s3://{bucket}/out"), server.url());
+    let words = ["export", "--repository", path.to_str().unwrap(), "--format", "csv", "--s3-endpoint", &url];
+    let run = |output: &str| {
+        let mut command = ark::command();
+        command.args(words).args(["--output", output]).env("AWS_ACCESS_KEY_ID", s3::KEYS.0);
+        ark::finished(command.env("AWS_SECRET_ACCESS_KEY", s3::KEYS.1).output().unwrap())
+    };
+    run(&output).expect(0);
+    let stored = server.bucket_folder(&bucket).join("out");
+    assert!(std::fs::read_to_string(stored.join("points/part-00000.csv")).unwrap() == file);
+    assert!(stored.join("_SUCCESS").is_file());
+    assert!(run(&output).expect(2).err.contains("is not empty"));
+}
+
+/// What is damaged ends an export, and nothing says that it is complete.
+fn damage(repository: &Repository, folder: &Path) {
+    let path = repository.files_of("points").remove(0);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let run = export(repository, "csv", folder, "").expect(1);
+    assert!(run.err.contains("its hash is"), "{}", run.err);
+    assert!(!folder.join("_SUCCESS").exists() && !folder.join("points").exists());
 }
 
 /// The exports of what a real TSD wrote have the sums of its own answers.

@@ -25,6 +25,10 @@ pub fn remark(plan: &ExportPlan, contents: &BackupContents, report: &mut ExportR
             "tsdb import reads every float as 32 bits: it rounds the values of {} points, which the lines have exactly",
             report.rounded
         )),
+        ExportFormat::Victoria if report.points > 0 => report.warnings.push(
+            "VictoriaMetrics stores about 15 digits of a float, fewer where the values of a series lie far apart"
+                .to_owned(),
+        ),
         _ => {}
     }
     if report.not_finite > 0 {

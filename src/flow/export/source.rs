@@ -158,3 +158,40 @@ impl Reader {
         Ok(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::NamePattern;
+    use crate::model::{ColumnRanges, Tally};
+
+    #[test]
+    fn only_files_that_can_hold_wanted_points_are_opened() {
+        let mut ranges = ColumnRanges::default();
+        ranges.add_metric(Some("sys.cpu"), 5);
+        ranges.add_times(Some((1000, 2000)));
+        let mut file = FileRow {
+            path: "points/t-0123456789ab-7.parquet".into(),
+            table: "t".into(),
+            kind: FileKind::Points,
+            attempt: "0123456789ab".into(),
+            rows: 5,
+            size: 1,
+            blake3: String::new(),
+            tally: Tally::default(),
+            first_row: None,
+            last_row: None,
+            ranges,
+        };
+        let metric = |text| Selection { metrics: vec![NamePattern::new(text).unwrap()], ..Selection::default() };
+        let time = |from, to| Selection { from_ms: Some(from), to_ms: Some(to), ..Selection::default() };
+        assert_eq!(number(&file), 7);
+        assert!(may_hold(&file, &Selection::default()) && may_hold(&file, &metric("sys.*")));
+        assert!(!may_hold(&file, &metric("net.*")));
+        assert!(may_hold(&file, &time(2000, 3000)) && !may_hold(&file, &time(2001, 3000)));
+        assert!(!may_hold(&file, &time(0, 1000)));
+        // The catalogue does not name them all.
+        file.ranges.names.metrics_left_out = 1;
+        assert!(may_hold(&file, &metric("net.*")));
+    }
+}

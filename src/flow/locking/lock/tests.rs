@@ -29,7 +29,7 @@ fn foreign(threads: &Threads, repository: &Repository, kind: LockKind) {
 #[test]
 fn a_lock_leaves_nothing_behind() {
     let (threads, repository) = repository();
-    for kind in [LockKind::Backup, LockKind::Restore, LockKind::Verify] {
+    for kind in [LockKind::Backup, LockKind::Restore, LockKind::Verify, LockKind::Export] {
         let lock = RepositoryLock::shared(&threads, &repository, kind, Some("b")).unwrap();
         assert_eq!(files(&threads, &repository).len(), 1);
         lock.assert_alive().unwrap();
