@@ -9,6 +9,9 @@
 
 mod support;
 
+#[path = "roundtrip/window.rs"]
+mod window;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

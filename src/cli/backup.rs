@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use tsdb_ark::flow::{
     self, BackupPlan, BackupReport, GatewaySettings, IncrementBy, IncrementPlan, LayoutFlags, Manners, OpentsdbConf,
-    RepositorySettings, Resources, Source, TableNames, TableReport,
+    RepositorySettings, Resources, Selection, Source, TableNames, TableReport,
 };
 use tsdb_ark::model::{NameCharset, RawReason, TableDescriptor, TableKind};
 
@@ -20,7 +20,8 @@ use crate::cli::opentsdb_args::OpentsdbArgs;
 use crate::cli::outcome::{Outcome, gaps_text, remarks};
 use crate::cli::repository_args::RepositoryArgs;
 use crate::cli::running::Running;
-use crate::cli::tables_text::{gap_lines, layout_text, salt_text, table_columns};
+use crate::cli::selection_args::SelectionArgs;
+use crate::cli::tables_text::{gap_lines, layout_text, salt_text, table_columns, window_text};
 use crate::cli::{units, worker};
 
 /// What is typed.
@@ -34,7 +35,7 @@ pub struct BackupArgs {
     #[arg(long)]
     pub raw: bool,
     /// Back up what has changed since another backup, the newest one of this cluster unless --parent names it
-    #[arg(long, conflicts_with_all = ["raw", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["raw", "dry_run", "metric", "tag", "from", "to", "since"])]
     pub incremental: bool,
     /// With --incremental: the backup to add to: an id, a unique prefix of one, or latest
     #[arg(long, value_name = "ID", requires = "incremental", default_value = "latest", hide_default_value = true)]
@@ -49,6 +50,9 @@ pub struct BackupArgs {
     /// With --by time: for how long the cluster keeps delete markers before a major compaction drops them
     #[arg(long, value_name = "TIME", requires = "incremental", default_value = "7d", value_parser = units::parse_duration)]
     pub horizon: Duration,
+    /// Only these points.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
     /// With --raw: maximum number of versions per column (default: all)
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i32).range(1..))]
     pub max_versions: Option<i32>,
@@ -107,6 +111,7 @@ struct BackupRequest {
     weak_commit: bool,
     raw: bool,
     increment: Option<IncrementPlan>,
+    window: Option<Selection>,
     max_versions: i32,
     append_only: bool,
     verify_written: bool,
@@ -135,6 +140,25 @@ impl BackupArgs {
         let mut report = flow::backup(&plan, &running.progress, &running.cancel)?;
         report.warnings.extend(remark);
         Ok(outcome(&report, &repository, &self.expect_raw_cells))
+    }
+
+    /// The selection of a window; `None`: everything is asked for.
+    fn window(&self) -> anyhow::Result<Option<Selection>> {
+        let mut selection = self.selection.selection()?;
+        if selection.is_all() {
+            return Ok(None);
+        }
+        if self.opentsdb.no_uid_table {
+            return Err(usage(
+                "--no-uid-table: the rows of --metric, --tag, --from, --to and --since are found by names",
+            )
+            .into());
+        }
+        if self.resume && self.selection.since.is_some() {
+            // "So long ago" was another time then; the plan has it.
+            selection.from_ms = None;
+        }
+        Ok(Some(selection))
     }
 
     fn request(&self) -> anyhow::Result<BackupRequest> {
@@ -170,6 +194,7 @@ impl BackupArgs {
                 overlap: self.overlap,
                 horizon: self.horizon,
             }),
+            window: self.window()?,
             max_versions: self.max_versions.unwrap_or(i32::MAX),
             append_only: self.append_only,
             verify_written: self.verify_written,
@@ -214,6 +239,7 @@ impl BackupRequest {
             weak_commit: self.weak_commit,
             raw: self.raw,
             increment: self.increment,
+            window: self.window,
             max_versions: self.max_versions,
             append_only: self.append_only,
             verify_written: self.verify_written,
@@ -242,6 +268,10 @@ pub fn outcome(report: &BackupReport, repository: &str, expected: &[ExpectedRaw]
             .must_read("the backup is complete and empty: the tables hold no cell; are they the right ones?".into());
     }
     let mut reasons = Vec::new();
+    let holds_rows = report.tables.iter().any(|table| table.kind != TableKind::Uid && table.tally.cells > 0);
+    if report.window.is_some() && report.backup.is_some() && gaps == 0 && !holds_rows {
+        reasons.push("the window holds no row: no selected series has points in that time".into());
+    }
     if !report.not_held.is_empty() {
         let what = if report.backup.is_some() { "the backup does not hold" } else { "a backup would not hold" };
         reasons.push(format!(
@@ -298,6 +328,7 @@ fn reasons_text(reasons: &BTreeMap<String, u64>) -> String {
 
 fn text(report: &BackupReport, id: &str, repository: &str) -> String {
     let mut text = format!("backup {id} in {repository}, {}\n\n", units::span(report.seconds));
+    text += &report.window.as_ref().map(window_text).unwrap_or_default();
     text += &table_columns(&report.tables).to_string();
     if let Some(resumed) = &report.resumed {
         text += &format!(

@@ -71,7 +71,7 @@ pub enum Verb {
     /// Check gateways, tables, UID widths, salt and repository before a backup
     Check(CheckArgs),
     /// Back up all tables of an OpenTSDB to a repository
-    Backup(BackupArgs),
+    Backup(Box<BackupArgs>),
     /// Do jobs of a backup that backup --plan-only has planned, beside other workers
     Worker(WorkerArgs),
     /// Commit a backup whose jobs workers have done

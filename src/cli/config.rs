@@ -218,7 +218,7 @@ mod tests {
 
     fn backup(text: &str, flags: &[&str]) -> BackupArgs {
         match with(text, flags).unwrap().verb {
-            Verb::Backup(args) => args,
+            Verb::Backup(args) => *args,
             other => panic!("{other:?}"),
         }
     }

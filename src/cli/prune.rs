@@ -180,7 +180,11 @@ fn text(report: &PruneReport) -> String {
 
 fn group_text(group: &Group) -> String {
     let cluster = group.cluster_id.as_deref().unwrap_or("unknown");
-    format!("cluster {cluster}, tables {}", group.tables.join(", "))
+    match (&group.window, group.tables.is_empty()) {
+        (Some(window), true) => format!("windows of {window}"),
+        (Some(window), false) => format!("windows of {window}, cluster {cluster}, tables {}", group.tables.join(", ")),
+        (None, _) => format!("cluster {cluster}, tables {}", group.tables.join(", ")),
+    }
 }
 
 fn folders(folders: &[&PrunedFolder]) -> Columns {

@@ -10,7 +10,7 @@ use crate::cli::columns::{Columns, Side};
 use crate::cli::exit::EXIT_CODES;
 use crate::cli::outcome::Outcome;
 use crate::cli::repository_args::RepositoryArgs;
-use crate::cli::tables_text::{gap_lines, layout_text, table_columns};
+use crate::cli::tables_text::{gap_lines, layout_text, table_columns, window_text};
 use crate::cli::units;
 
 /// What is asked for.
@@ -68,6 +68,7 @@ impl ShowArgs {
 
 fn text(report: &ShowReport) -> String {
     let mut text = format!("backup {}{}\n", report.backup, if report.raw { " (raw)" } else { "" });
+    text += &report.window.as_ref().map(window_text).unwrap_or_default();
     if let (Some(parent), Some(increment)) = (&report.parent, &report.increment) {
         text += &format!("increment of {parent}, by {}: {}\n", increment.by.name(), increment.guarantee);
     }

@@ -1,10 +1,27 @@
 //! Texts about tables that several reports share: counts, gaps, the layout of row keys.
 
-use tsdb_ark::flow::TableReport;
-use tsdb_ark::model::KeyLayout;
+use tsdb_ark::flow::{TableReport, WindowRecord};
+use tsdb_ark::model::{KeyLayout, time::text_time};
 
 use crate::cli::columns::{Columns, Side};
 use crate::cli::units;
+
+/// What a window is of, a line.
+pub fn window_text(window: &WindowRecord) -> String {
+    let mut text = match window.metrics.as_slice() {
+        [] => "window of all metrics".to_owned(),
+        metrics => format!("window of {}", metrics.join(", ")),
+    };
+    for tag in &window.tags {
+        text += &format!(", {}={}", tag.key, tag.value);
+    }
+    text += &window.from_ms.map(|from| format!(", from {}", text_time(from))).unwrap_or_default();
+    text += &window.to_ms.map(|to| format!(", to {}", text_time(to))).unwrap_or_default();
+    if !window.left_out.is_empty() {
+        text += &format!("; not in it: {}", window.left_out.join(", "));
+    }
+    text + "\n"
+}
 
 /// Tables with their counts and a sum.
 pub fn table_columns(tables: &[TableReport]) -> Columns {

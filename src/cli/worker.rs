@@ -113,6 +113,7 @@ impl WorkRequest {
             weak_commit: false,
             raw: false,
             increment: None,
+            window: None,
             max_versions: i32::MAX,
             append_only: self.append_only,
             verify_written: self.verify_written,

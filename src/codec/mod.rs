@@ -43,7 +43,7 @@ pub use prove::{Proof, ProofError, merged_segments, prove};
 pub use rebuild::{RebuildError, Scratch, rebuild_segment};
 pub use rollup_config::{RollupConfig, RollupConfigError, RollupTable};
 pub use series::{SeriesNamer, describe_series};
-pub use uid_table::{UidEntry, read_uid_row};
+pub use uid_table::{UidEntry, kind_of_column, read_uid_row};
 pub use visibility::Mask;
 
 /// The family of points, annotations, histograms, rollups and trees.

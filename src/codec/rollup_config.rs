@@ -60,7 +60,7 @@ pub struct RollupTable {
     pub aggregators: BTreeMap<u8, String>,
     /// Seconds per interval; `None` when several intervals share the table.
     pub interval_seconds: Option<u32>,
-    /// What a row spans, as configured.
+    /// What a row spans, as configured; `None` when intervals of several spans share the table.
     pub row_span: Option<String>,
 }
 
@@ -98,11 +98,13 @@ impl RollupConfig {
     pub fn table(&self, name: &str) -> Option<RollupTable> {
         let mut users = self.intervals.iter().filter(|i| i.table == name || i.pre_aggregation_table == name);
         let first = users.next()?;
-        let shared = users.any(|other| other.interval != first.interval);
+        let users: Vec<&RollupInterval> = users.collect();
+        let shared = users.iter().any(|other| other.interval != first.interval);
+        let one_span = users.iter().all(|other| other.row_span == first.row_span);
         Some(RollupTable {
             aggregators: self.aggregation_ids.iter().map(|(name, id)| (*id, name.clone())).collect(),
             interval_seconds: if shared { None } else { seconds(&first.interval) },
-            row_span: Some(first.row_span.clone()),
+            row_span: one_span.then(|| first.row_span.clone()),
         })
     }
 }

@@ -65,6 +65,11 @@ fn read_id(cell: &Cell<'_>, charset: NameCharset, row: &mut UidRow) {
     }
 }
 
+/// What a column of `tsdb-uid` is about: a map or a UIDMeta.
+pub fn kind_of_column(qualifier: &[u8]) -> Option<UidKind> {
+    kind_of_map(qualifier).or_else(|| kind_of_meta(qualifier))
+}
+
 /// What a row of `tsdb-uid` says about names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UidEntry<'a> {

@@ -57,4 +57,5 @@ pub use stored::inventory::{
 pub use verify::verify;
 
 pub use crate::manifest::IncrementBy;
+pub use crate::manifest::WindowRecord;
 pub use crate::store::{Checksum, Encryption, StoreOptions};

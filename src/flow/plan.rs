@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Gateways;
-use crate::flow::{AttributeEdit, Ceiling, OpentsdbConf, TtlChoice};
+use crate::flow::{AttributeEdit, Ceiling, OpentsdbConf, Selection, TtlChoice};
 use crate::manifest::IncrementBy;
 use crate::model::{KeyLayout, NameCharset, TableDescriptor};
 use crate::store::Store;
@@ -133,7 +133,7 @@ pub struct Source {
     pub descriptions: Vec<TableDescriptor>,
 }
 
-/// A full backup.
+/// A backup from a cluster.
 pub struct BackupPlan {
     /// What to back up.
     pub source: Source,
@@ -145,6 +145,8 @@ pub struct BackupPlan {
     pub raw: bool,
     /// Back up what has changed since another backup.
     pub increment: Option<IncrementPlan>,
+    /// Only these points, and their names; `None`: everything. A run that resumes takes no time from here that is left open.
+    pub window: Option<Selection>,
     /// With `raw`: versions per column at most.
     pub max_versions: i32,
     /// Never try to delete anything, not even what is left of the own lock.

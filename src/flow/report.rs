@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::flow::VerifyLevel;
-use crate::manifest::{GapRecord, TableRecord};
+use crate::manifest::{GapRecord, TableRecord, WindowRecord};
 use crate::model::{GapReason, KeyLayout, TableKind, Tally, hex};
 
 /// One table of a backup.
@@ -70,6 +70,10 @@ pub struct ResumedReport {
 pub struct BackupReport {
     /// Backup id; `None` after a dry run.
     pub backup: Option<String>,
+    /// `full`, `incremental` or `window`.
+    pub kind: String,
+    /// What a window is a selection of.
+    pub window: Option<WindowRecord>,
     /// What was there already; `None` without `--resume`.
     pub resumed: Option<ResumedReport>,
     /// Tables in the order in which they were read.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::RepositoryError;
 use super::id;
+use super::kind::BackupKind;
 use super::layout::{BACKUPS, BackupPaths, RESTORES, RestorePaths};
 use super::plan::PlanRecord;
 use super::repository::{READS_AT_ONCE, Repository, read_small};
@@ -95,6 +96,9 @@ impl Repository {
         match read_small(self.store(), &path).await {
             Ok(text) => {
                 let plan: PlanRecord = unseal(&text, &path)?;
+                if let BackupKind::Other(kind) = plan.kind {
+                    return Err(RepositoryError::UnknownKind { path, kind });
+                }
                 let reason = format!("it belongs to backup {}", plan.backup);
                 if plan.backup == backup { Ok(Some(plan)) } else { Err(RepositoryError::Damaged { path, reason }) }
             }

@@ -104,7 +104,7 @@
 //! | field | meaning |
 //! |---|---|
 //! | `format`, `backup`, `tool_version`, `started`, `started_ms` | as in the manifest |
-//! | `kind`, `parent`, `increment`, `merged` | as in the manifest |
+//! | `kind`, `parent`, `increment`, `merged`, `window` | as in the manifest |
 //! | `raw`, `layout`, `older_layouts`, `layout_source`, `name_charset`, `rollup_config`, `server`, `commit_rule` | as in the manifest |
 //! | `opentsdb_conf` | as in the manifest; `null` when no configuration was given |
 //! | `names` | `path`, `size`, `blake3` of `names.parquet`; `null` without a UID table |
@@ -134,6 +134,7 @@
 //! | `kind` | `full`: all cells of its tables; `incremental`: cells to add to its parent, and delete markers to apply to it; `window`: a selection. A reader refuses a kind that it does not know |
 //! | `parent` | `null`, or the id of the backup that an increment adds to |
 //! | `increment` | of an increment: `by` (`time`, `compare`), `parent_blake3` (the parent's `self_blake3`), `since_ms` (by time: no older timestamp was read, may be absent), `guarantee` (for people); else absent |
+//! | `window` | of a window: `metrics` (patterns; none: all), `tags` (`key`, `value`: a pattern), `from_ms`, `to_ms` (or `null`), `left_out` (tables that a selection of points does not apply to; may be absent: none); else absent |
 //! | `merged` | ids of the backups of which this one was made, base first; absent: it was read from a cluster |
 //! | `commit_rule` | `create-only`, or `read-back` (above); may be absent: `create-only` |
 //! | `started`, `started_ms`, `finished`, `finished_ms` | RFC 3339 and ms |
@@ -179,10 +180,11 @@
 //! |---|---|
 //! | `format`, `backup` | 2; the backup's id |
 //! | `table`, `attempt` | table, unescaped; the attempt that finished the shard, part of its files' names |
-//! | `start`, `stop` | keys, hex: first inclusive, last exclusive; an empty `stop` is the table's end |
+//! | `start`, `stop` | keys, hex: first inclusive, last exclusive; an empty `stop` is the table's end. In a window: of these keys the shard has the selected ones |
 //! | `started_ms`, `finished_ms` | ms, by the clock of the worker |
 //! | `tally` | what the scan returned |
 //! | `basis` | in the UID table: the basis of the read; else absent |
+//! | `uids` | in a window, outside the UID table: the UIDs that the rows name, `metric`, `tagk`, `tagv`, each sorted and one behind the other, hex; else absent |
 //! | `bytes_read`, `peak_rss_bytes` | bytes from the gateway; the most memory that the process had held |
 //! | `raw_cells`, `cells_by_layout` | as in the manifest |
 //! | `files` | `path`, `table`, `kind` (the folder's name), `attempt`, `rows` (of Parquet), `size`, `blake3`, `tally` (cells that restore takes from here), `first_row`, `last_row`, `ranges` |
@@ -258,6 +260,7 @@ mod record;
 mod repository;
 mod sealed;
 mod shard_records;
+mod window;
 
 pub use backup_writer::BackupWriter;
 pub use begun::{RestorePlanRecord, RestoreProgress, RestoreTarget, RestoredFile};
@@ -274,6 +277,7 @@ pub use record::{
     METRICS_PER_RECORD, Manifest, MetricCount, RepositoryRecord, ServerFacts, ShardRecord, TableRecord, Totals,
 };
 pub use repository::Repository;
+pub use window::{NamedUids, WindowRecord, WindowTag};
 
 /// The format that this program writes, and the only one that it reads.
 pub const FORMAT: u32 = 4;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::hex::HexBytes;
 use super::kind::{BackupKind, IncrementRecord};
 use super::record::{CommitRule, DescriptorRecord, HashedFile, LayoutSource, ServerFacts};
+use super::window::WindowRecord;
 use crate::model::{DescriptorSource, KeyLayout, KeyLayouts, KeyRange, NameCharset, TableKind};
 
 /// One table of a [`PlanRecord`].
@@ -76,6 +77,9 @@ pub struct PlanRecord {
     /// How an increment is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub increment: Option<IncrementRecord>,
+    /// What a window is a selection of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowRecord>,
     /// Ids of the backups of which this one is made, base first, where it is not read from a cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merged: Vec<String>,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hex::{HexBytes, escape, unescape};
 use super::kind::{BackupKind, IncrementRecord};
+use super::window::{NamedUids, WindowRecord};
 use crate::model::{
     DescriptorSource, FamilyDescriptor, FileKind, FileRow, Gap, GapReason, KeyLayout, KeyLayouts, KeyRange,
     NameCharset, ShardRow, TableDescriptor, TableKind, Tally,
@@ -272,6 +273,9 @@ pub struct Manifest {
     /// How an increment was made; `None` for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub increment: Option<IncrementRecord>,
+    /// What a window is a selection of; `None` for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowRecord>,
     /// Ids of the backups of which it was made, base first; none for one that was read from a cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merged: Vec<String>,
@@ -349,6 +353,9 @@ pub struct ShardRecord {
     /// In the UID table: the [`BasisRecord`] of the read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basis: Option<String>,
+    /// In a window, outside the UID table: the UIDs that its rows name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uids: Option<NamedUids>,
     /// Bytes read from the gateway.
     pub bytes_read: u64,
     /// Greatest memory use of the process so far.

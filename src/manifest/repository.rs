@@ -209,7 +209,7 @@ impl Repository {
         Ok(ids)
     }
 
-    /// The manifest of a committed backup: `latest`, an id, or the unique beginning of one.
+    /// The manifest of a committed backup: `latest` (a window only where all are), an id, or the unique beginning of one.
     ///
     /// # Errors
     /// [`RepositoryError::NoBackup`], [`RepositoryError::NotCommitted`], [`RepositoryError::Ambiguous`],
@@ -218,10 +218,7 @@ impl Repository {
     pub async fn load(&self, wanted: &str) -> Result<Manifest, RepositoryError> {
         let ids = self.ids(true).await?;
         if wanted == "latest" {
-            return match ids.last() {
-                Some(latest) => self.manifest(latest).await,
-                None => Err(self.no_manifest(wanted).await?),
-            };
+            return self.latest(&ids).await;
         }
         let exact = ids.iter().filter(|id| *id == wanted);
         let mut found: Vec<&String> = exact.collect();
@@ -232,6 +229,22 @@ impl Repository {
             [] => Err(self.no_manifest(wanted).await?),
             [id] => self.manifest(id).await,
             _ => Err(RepositoryError::Ambiguous { wanted: wanted.to_owned(), count: found.len() }),
+        }
+    }
+
+    /// The newest backup; a window only where there is nothing else: who asks for the latest after a disaster wants all.
+    async fn latest(&self, ids: &[String]) -> Result<Manifest, RepositoryError> {
+        let mut window = None;
+        for id in ids.iter().rev() {
+            let manifest = self.manifest(id).await?;
+            if manifest.kind != BackupKind::Window {
+                return Ok(manifest);
+            }
+            window.get_or_insert(manifest);
+        }
+        match window {
+            Some(window) => Ok(window),
+            None => Err(self.no_manifest("latest").await?),
         }
     }
 

@@ -262,6 +262,19 @@ impl CellBlock {
         }
     }
 
+    /// Keeps the cells that `keep` is true for, and the rows that have any; the buffer keeps its bytes.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Cell<'_>) -> bool) {
+        let (mut rows, mut cells) = (Vec::with_capacity(self.rows.len()), Vec::with_capacity(self.cells.len()));
+        for (row, view) in self.rows.iter().zip(self.rows()) {
+            let first_cell = cells.len() as u32;
+            cells.extend(view.cells.iter().filter(|cell| keep(&view.cell(cell))));
+            if cells.len() > first_cell as usize {
+                rows.push(RowRef { first_cell, ..*row });
+            }
+        }
+        (self.rows, self.cells) = (rows, cells);
+    }
+
     /// The bytes of a span of this block.
     pub fn slice(&self, span: Span) -> &[u8] {
         &self.bytes[span.offset as usize..][..span.len as usize]

@@ -8,10 +8,12 @@ mod gap;
 mod options;
 mod order;
 mod seam;
+mod wanted;
 
 pub use error::ScanError;
 pub use gap::Blame;
 pub use options::ScanOptions;
+pub use wanted::{Wanted, WantedRows};
 
 use crate::cluster::{Client, ClusterError, PageRequest, PageStats, hex};
 use crate::model::{CellBlock, GapReason, KeyRange, successor};
@@ -56,31 +58,48 @@ impl<'c> ShardScan<'c> {
         self.rows
     }
 
-    /// Reads the next page into `block`, replacing what was there. `None` ends the shard; only an empty page does, a
-    /// short one means nothing.
+    /// Reads the next page into `block`, replacing what was there. `None` ends the shard; a short page means nothing, nor
+    /// does an empty one of a scan of wanted rows.
     ///
     /// # Errors
     /// [`ScanError`]; the position stays, so the call may be repeated.
     pub fn next_page(&mut self, block: &mut CellBlock) -> Result<Option<PageStats>, ScanError> {
         loop {
-            let Some(left) = self.left.clone() else {
+            let (Some(left), Some(part)) = (self.left.clone(), self.part()) else {
+                self.left = None;
                 block.clear();
                 return Ok(None);
             };
-            let stats = self.read(&left, block)?;
+            let stats = self.read(&part, block)?;
             let rows = block.row_count();
             let held_back = usize::from(rows >= SHORT_PAGE);
             block.truncate_rows(rows - held_back);
             let start = match block.row_count().checked_sub(1).and_then(|last| block.row(last)) {
                 Some(last) => successor(last.key),
-                None => self.seam.take(),
+                // Behind a part that is not the last there may be others.
+                None => self.seam.take().or_else(|| Some(part.stop.clone()).filter(|stop| !stop.is_empty())),
             };
-            tracing::trace!(table = self.table, range = %left, rows, "page");
+            tracing::trace!(table = self.table, range = %part, rows, "page");
             self.left = start.map(|start| KeyRange::new(start, left.stop)).filter(|rest| !rest.is_empty());
+            if let Some(WantedRows(wanted)) = &self.options.wanted {
+                wanted.filter(block);
+            }
             if rows > 0 {
                 self.rows = next_rows(&self.options, stats.asked_rows, rows, stats.wire_bytes);
+            }
+            // Many parts may be empty: whoever reads is asked after each whether to go on.
+            if rows > 0 || self.options.wanted.is_some() {
                 return Ok(Some(stats));
             }
+        }
+    }
+
+    /// The keys that the next page is of: what is left, or the first wanted part of it.
+    fn part(&self) -> Option<KeyRange> {
+        let left = self.left.as_ref()?;
+        match &self.options.wanted {
+            Some(WantedRows(wanted)) => wanted.next(left).filter(|part| !part.is_empty()),
+            None => Some(left.clone()),
         }
     }
 
@@ -94,7 +113,7 @@ impl<'c> ShardScan<'c> {
             ScanError::Unreadable { source, .. } => source,
             ScanError::Disorder { .. } => return Ok(Blame::Cluster),
         };
-        let (Some(reason), Some(left)) = (gap::reason(cause), self.left.clone()) else { return Ok(Blame::Cluster) };
+        let (Some(reason), Some(left)) = (gap::reason(cause), self.part()) else { return Ok(Blame::Cluster) };
         let mut search = gap::Search { client: &mut *self.client, table: &self.table, options: &self.options };
         search.find(&left, self.rows, reason, cause)
     }
@@ -111,7 +130,7 @@ impl<'c> ShardScan<'c> {
     /// The same error with the first row that cannot be read instead of the first of the page, where finding it takes
     /// no long time.
     pub fn locate(&mut self, error: ScanError) -> ScanError {
-        let (ScanError::Unreadable { table, source, .. }, Some(left)) = (&error, self.left.clone()) else {
+        let (ScanError::Unreadable { table, source, .. }, Some(left)) = (&error, self.part()) else {
             return error;
         };
         // A file that HBase fails at costs a minute a look.

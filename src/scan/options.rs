@@ -1,5 +1,7 @@
 //! How a shard is read.
 
+use crate::scan::WantedRows;
+
 /// How a shard is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanOptions {
@@ -21,6 +23,8 @@ pub struct ScanOptions {
     pub no_values: bool,
     /// Only cells with this timestamp in ms or a later one; a Thrift1 gateway cannot, and returns all.
     pub written_since: Option<i64>,
+    /// Only these rows; `None` is all.
+    pub wanted: Option<WantedRows>,
 }
 
 impl ScanOptions {
@@ -42,6 +46,7 @@ impl Default for ScanOptions {
             keys_only: false,
             no_values: false,
             written_since: None,
+            wanted: None,
         }
     }
 }

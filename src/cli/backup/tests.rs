@@ -13,7 +13,7 @@ fn parsed(flags: &str) -> BackupArgs {
     let words = ["tsdb-ark", "backup"].into_iter().chain(flags.split_whitespace());
     let cli = Cli::from_arg_matches(&command::command().try_get_matches_from(words).unwrap()).unwrap();
     match cli.verb {
-        Verb::Backup(args) => args,
+        Verb::Backup(args) => *args,
         other => panic!("{other:?}"),
     }
 }
@@ -117,6 +117,8 @@ fn report(kind: TableKind, reasons: &[(&str, u64)]) -> BackupReport {
     let layouts = reasons.iter().any(|(name, _)| *name == "old_version");
     BackupReport {
         resumed: None,
+        kind: "full".into(),
+        window: None,
         backup: Some("20260102T030405Z-abc".into()),
         tables: vec![TableReport {
             gaps: Vec::new(),

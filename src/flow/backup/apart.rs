@@ -19,6 +19,7 @@ use crate::flow::locking::lock::RepositoryLock;
 use crate::flow::source::gaps::could_be_skipped;
 use crate::flow::source::preflight::ClusterSection;
 use crate::flow::source::survey::reach;
+use crate::flow::source::window_uids::UidSet;
 use crate::flow::{
     BackupPlan, BackupReport, Cancel, CommitPlan, FlowError, JobName, JobReport, PlanReport, PlannedTableReport,
     Progress, WorkPlan, WorkReport,
@@ -297,7 +298,7 @@ impl Assignment<'_> {
             if ranges.is_empty() {
                 continue;
             }
-            let Some(basis) = self.basis()? else {
+            let Some((basis, uids)) = self.basis()? else {
                 let why = format!(
                     "{} comes last, and not all data is recorded yet: a row that is read later may name a UID that its read \
                      would miss; jobs that are missing: {}",
@@ -316,6 +317,7 @@ impl Assignment<'_> {
                 continue;
             };
             done.jobs.extend(wanted.jobs);
+            let basis = self.worker.basis(basis, table, &uids)?;
             done.shards += self.worker.table(table, &ranges, Some(&basis))?;
         }
         Ok(done)
@@ -342,18 +344,20 @@ impl Assignment<'_> {
         ranges
     }
 
-    /// What a read of the UID table is based on; `None` as long as data is missing.
-    fn basis(&self) -> Result<Option<String>, FlowError> {
+    /// What a read of the UID table is based on, and the UIDs that are named there; `None` as long as data is missing.
+    fn basis(&self) -> Result<Option<(String, UidSet)>, FlowError> {
         let plan = self.ledger.plan;
         let found = self.ledger.with(|state| {
             let others = state.tables.iter().zip(&plan.tables).filter(|(_, table)| !is_uid(table));
             let complete = others.into_iter().all(|(state, _)| state.holes.is_empty());
-            complete.then(|| state.basis.clone().map_or_else(|| Err(state.attempts(plan)), Ok))
+            complete.then(|| (state.basis.clone().ok_or_else(|| state.attempts(plan)), state.named_uids(plan)))
         });
         Ok(match found {
             None => None,
-            Some(Ok(basis)) => Some(basis),
-            Some(Err(attempts)) => Some(self.worker.threads.wait(self.worker.writer.put_basis(attempts))?),
+            Some((Ok(basis), uids)) => Some((basis, uids)),
+            Some((Err(attempts), uids)) => {
+                Some((self.worker.threads.wait(self.worker.writer.put_basis(attempts))?, uids))
+            }
         })
     }
 }

@@ -4,6 +4,7 @@
 //! agree: to leave a flag away is no contradiction, to give another value is one.
 
 use crate::flow::source::survey::Reached;
+use crate::flow::source::window::record_of;
 use crate::flow::{BackupPlan, OpentsdbConf, TableNames};
 use crate::manifest::{PlanRecord, PlannedTable};
 use crate::model::TableKind;
@@ -12,6 +13,9 @@ use crate::model::TableKind;
 pub fn contradiction(begun: &PlanRecord, asked: &BackupPlan, reached: &Reached) -> Option<String> {
     let charset = begun.name_charset;
     if let Some(other) = another_source(begun, reached) {
+        return Some(other);
+    }
+    if let Some(other) = another_selection(begun, asked) {
         return Some(other);
     }
     if asked.raw && !begun.raw {
@@ -58,6 +62,23 @@ pub fn another_source(begun: &PlanRecord, reached: &Reached) -> Option<String> {
     }
     let same = begun.server.api == reached.api;
     (!same).then(|| format!("it was started through a gateway of {}", begun.server.api))
+}
+
+/// How the selection differs; times that are left open are taken from the plan.
+fn another_selection(begun: &PlanRecord, asked: &BackupPlan) -> Option<String> {
+    let (begun, selection) = match (&begun.window, &asked.window) {
+        (None, None) => return None,
+        (Some(_), None) => return Some("it is of a window: give the flags of its selection".into()),
+        (None, Some(_)) => return Some("it is not of a window".into()),
+        (Some(begun), Some(selection)) => (begun, selection),
+    };
+    let asked = record_of(selection, Vec::new());
+    let same_time = |asked: Option<i64>, begun: Option<i64>| asked.is_none() || asked == begun;
+    if asked.metrics != begun.metrics || asked.tags != begun.tags {
+        return Some("it has another selection of metrics or tags".into());
+    }
+    let same = same_time(asked.from_ms, begun.from_ms) && same_time(asked.to_ms, begun.to_ms);
+    (!same).then(|| "it has another --from or --to".into())
 }
 
 fn tables(begun: &[PlannedTable], names: &TableNames) -> Option<String> {

@@ -179,6 +179,7 @@ impl Committer<'_> {
             parent: plan.parent.clone(),
             increment: plan.increment.clone(),
             merged: plan.merged.clone(),
+            window: plan.window.clone(),
             started_ms: plan.started_ms,
             raw: plan.raw,
             exactness: exactness(plan, results),

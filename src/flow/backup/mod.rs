@@ -153,6 +153,7 @@ fn read_tables(worker: &Worker<'_>, begun: &Begun, records: &mut Records) -> Res
                 Some(basis) => basis.clone(),
                 None => worker.threads.wait(writer.put_basis(state.attempts(plan)))?,
             };
+            let basis = worker.basis(basis, table, &state.named_uids(plan))?;
             shards += worker.table(table, &ranges, Some(&basis))?;
         }
     }
@@ -172,6 +173,8 @@ fn is_uid(table: &PlannedTable) -> bool {
 fn new_report(plan: &PlanRecord) -> BackupReport {
     BackupReport {
         backup: None,
+        kind: plan.kind.clone().into(),
+        window: plan.window.clone(),
         resumed: None,
         tables: Vec::new(),
         absent_tables: plan.absent_tables.clone(),

@@ -87,7 +87,7 @@ pub fn begin(plan: &BackupPlan, survey: &Survey, threads: &Threads, progress: &P
     for (table, planned) in survey.found.tables.iter().zip(&mut record.tables) {
         // What is compared is compared shard by shard of the parent.
         let known = chain.iter().filter(|_| compared).map(|chain| chain.ranges(&table.name)).find(|r| !r.is_empty());
-        let ranges = known.map_or_else(|| jobs(plan, table), Ok)?;
+        let ranges = known.map_or_else(|| jobs(plan, survey, table), Ok)?;
         planned.jobs = ranges.iter().map(PlannedJob::from).collect();
         progress.finished();
     }
@@ -99,7 +99,12 @@ pub fn begin(plan: &BackupPlan, survey: &Survey, threads: &Threads, progress: &P
 }
 
 /// Pieces of a table that cover all its keys.
-fn jobs(plan: &BackupPlan, table: &SourceTable) -> Result<Vec<KeyRange>, FlowError> {
+fn jobs(plan: &BackupPlan, survey: &Survey, table: &SourceTable) -> Result<Vec<KeyRange>, FlowError> {
+    if survey.window.is_some() {
+        let pieces = plan.jobs.unwrap_or(2 * plan.resources.connections);
+        // Which rows of the UID table it takes shows at the end.
+        return Ok(survey.rows_of(table).map_or_else(|| vec![KeyRange::all()], |rows| rows.jobs(pieces)));
+    }
     match AtDamage::of(plan) {
         AtDamage::Fail => {
             let connections = plan.resources.connections;

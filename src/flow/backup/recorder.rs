@@ -8,6 +8,7 @@ use crate::flow::backup::export::ShardOutcome;
 use crate::flow::encode::MetricTally;
 use crate::flow::engine::rss::peak_rss_bytes;
 use crate::flow::engine::threads::Threads;
+use crate::flow::source::window_uids::UidSet;
 use crate::manifest::{BackupWriter, HashedFile, METRICS_PER_RECORD, MetricCount, ShardRecord};
 use crate::model::{FileKind, MetricRow, RawReason, ShardRow, hex, time};
 use crate::parquet_file::TableWriter;
@@ -62,6 +63,7 @@ impl Recorder<'_> {
         let mut record = ShardRecord {
             shard,
             basis: basis.map(str::to_owned),
+            uids: outcome.uids.as_ref().map(UidSet::record),
             bytes_read: outcome.bytes_read,
             peak_rss_bytes: peak_rss_bytes(),
             raw_cells: by_name(&outcome.raw_reasons),

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::flow::FlowError;
 use crate::flow::encode::first_number;
 use crate::flow::engine::threads::Threads;
+use crate::flow::source::window_uids::UidSet;
 use crate::flow::stored::backup_files::Listing;
 use crate::manifest::{BackupWriter, BasisRecord, PlanRecord, PlannedTable, Repository, ShardRecord};
 use crate::model::{KeyRange, TableKind};
@@ -162,6 +163,15 @@ impl<'a> State<'a> {
     /// True without holes.
     pub fn is_complete(&self) -> bool {
         self.tables.iter().all(|table| table.holes.is_empty())
+    }
+
+    /// What the rows of all tables but the UID table name, where it was noted.
+    pub fn named_uids(&self, plan: &PlanRecord) -> UidSet {
+        let mut uids = UidSet::default();
+        let others = self.tables.iter().zip(&plan.tables).filter(|(_, table)| table.kind != TableKind::Uid);
+        let noted = others.flat_map(|(state, _)| &state.chosen).filter_map(|record| record.uids.as_ref());
+        noted.for_each(|record| uids.add_record(record, &plan.layout));
+        uids
     }
 
     /// The attempts of all tables but the UID table, sorted.

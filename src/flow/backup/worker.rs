@@ -18,11 +18,12 @@ use crate::flow::source::gaps::{self, AtDamage};
 use crate::flow::source::names::Names;
 use crate::flow::source::survey::Survey;
 use crate::flow::source::table::SourceTable;
+use crate::flow::source::window_uids::{UidSet, UidSource};
 use crate::flow::stored::backup_files::{BackupContents, ReadTools};
 use crate::flow::{BackupPlan, Cancel, FlowError, Progress, Resources};
 use crate::manifest::{BackupWriter, FORMAT, GapRecord, ShardRecord, new_attempt};
-use crate::model::{Gap, KeyRange, time};
-use crate::scan::ScanOptions;
+use crate::model::{Gap, KeyRange, TableKind, time};
+use crate::scan::{ScanOptions, WantedRows};
 use crate::shard::clip;
 
 /// Bytes of a file that is kept until it is read back, with `verify_written` one on each connection.
@@ -67,30 +68,65 @@ struct Reading<'a> {
     basis: Option<&'a str>,
 }
 
+/// What a read of the UID table is based on.
+pub struct Basis {
+    /// The id of its record.
+    pub id: String,
+    /// The rows that a window takes; `None`: all.
+    pub wanted: Option<WantedRows>,
+}
+
 impl Worker<'_> {
     /// Exports key ranges of a table with all connections, and gives the number of shards. The UID table needs the
     /// `basis` of the read.
     ///
     /// # Errors
     /// The gateway's, the store's, a proof that fails, or [`FlowError::Interrupted`]. What is recorded stays.
-    pub fn table(&self, table: &SourceTable, ranges: &[KeyRange], basis: Option<&str>) -> Result<u64, FlowError> {
+    pub fn table(&self, table: &SourceTable, ranges: &[KeyRange], basis: Option<&Basis>) -> Result<u64, FlowError> {
         self.read(table, ranges, basis).map_err(|error| error.at(format!("table {}", table.name)))
     }
 
-    fn read(&self, table: &SourceTable, ranges: &[KeyRange], basis: Option<&str>) -> Result<u64, FlowError> {
+    /// What a read of the UID table is based on, by what is recorded: in a window its rows depend on it.
+    ///
+    /// # Errors
+    /// The gateway's; [`FlowError::Interrupted`].
+    pub fn basis(&self, id: String, table: &SourceTable, uids: &UidSet) -> Result<Basis, FlowError> {
+        let Some((window, _)) = &self.survey.window else { return Ok(Basis { id, wanted: None }) };
+        self.progress.stage("looking up UIDs", 0);
+        let source = UidSource {
+            table: &table.name,
+            names: window.names(),
+            charset: self.survey.charset,
+            at_damage: AtDamage::of(self.plan),
+            pace: self.pace,
+            progress: self.progress,
+        };
+        let rows = source.rows_of(&mut self.plan.source.gateways.client(), uids);
+        Ok(Basis { id, wanted: Some(rows.map_err(|error| error.at(format!("table {}", table.name)))?) })
+    }
+
+    fn read(&self, table: &SourceTable, ranges: &[KeyRange], basis: Option<&Basis>) -> Result<u64, FlowError> {
         let gateways = &self.plan.source.gateways;
+        let wanted = match basis {
+            Some(basis) => basis.wanted.clone(),
+            None => self.survey.rows_of(table).map(WantedRows::from),
+        };
+        // Where nothing is wanted nothing is missing.
+        let mut known = table.gaps.clone();
+        known.retain(|gap| wanted.as_ref().is_none_or(|rows| rows.0.next(&gap.range).is_some()));
+        let basis = basis.map(|basis| basis.id.as_str());
         // What is known not to be readable is recorded at once.
-        gaps::merged(gaps::clipped(&table.gaps, ranges)).iter().try_for_each(|gap| self.put_gap(table, gap, basis))?;
+        gaps::merged(gaps::clipped(&known, ranges)).iter().try_for_each(|gap| self.put_gap(table, gap, basis))?;
         let ranges = match AtDamage::of(self.plan) {
             AtDamage::Fail => ranges.to_vec(),
-            AtDamage::Skip => clip(ranges, &gaps::readable(&table.gaps)),
+            AtDamage::Skip => clip(ranges, &gaps::readable(&known)),
         };
         if ranges.is_empty() {
             return Ok(0);
         }
         self.progress.stage(format!("backing up {}", table.name), ranges.len() as u64);
         let queue = WorkQueue::new(ranges.into_iter().map(|range| ShardTask { range }));
-        let reading = Reading { context: Arc::new(self.context(table)), queue: &queue, basis };
+        let reading = Reading { context: Arc::new(self.context(table, wanted)), queue: &queue, basis };
         let work = |client: &mut Client, task: ShardTask| {
             let range = task.range.clone();
             if let Some(is_done) = self.is_done
@@ -111,7 +147,7 @@ impl Worker<'_> {
         Ok(shards)
     }
 
-    fn context(&self, table: &SourceTable) -> ExportContext {
+    fn context(&self, table: &SourceTable, wanted: Option<WantedRows>) -> ExportContext {
         let Resources { connections, max_memory, page_bytes, .. } = self.plan.resources;
         // Per connection: a page being read and one being decoded, each with its index of cells, and a filling batch.
         let copy = if self.plan.verify_written { COPY_BYTES } else { 0 };
@@ -147,6 +183,7 @@ impl Worker<'_> {
                 max_versions: self.survey.versions(self.plan, table),
                 raw: self.survey.raw,
                 page_bytes: page_bytes as usize,
+                wanted,
                 ..ScanOptions::default()
             }),
             batch_points: batch_points as usize,
@@ -159,6 +196,7 @@ impl Worker<'_> {
             cancel: self.cancel.clone(),
             cancel_table: Cancel::new(),
             at_damage: AtDamage::of(self.plan),
+            note_uids: self.survey.window.is_some() && table.kind != TableKind::Uid,
         }
     }
 

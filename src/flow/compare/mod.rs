@@ -6,6 +6,7 @@
 //! the backup is among those of the target, by their hashes, and looks closer only where one is not.
 
 mod ranges;
+pub mod window;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

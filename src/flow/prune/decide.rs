@@ -63,7 +63,9 @@ pub fn decide(candidates: &[Candidate], rules: Option<&Retention>, remove_broken
         warnings.push("no backup of this repository can be restored completely; make a new one".to_string());
     }
     for at in broken {
-        let of_group = |newer: &&usize| group(at).is_none() || group(at) == group(**newer);
+        // A window stands for others of its selection alone.
+        let is_window = |newer: usize| group(newer).is_some_and(|group| group.window.is_some());
+        let of_group = |newer: &&usize| group(at) == group(**newer) || group(at).is_none() && !is_window(**newer);
         let outlived = whole.iter().filter(of_group).any(|newer| age(&at) < age(newer));
         if !(remove_broken && rules.is_some() && outlived) {
             let damaged = candidates.get(at).is_some_and(|candidate| candidate.damaged.is_some());
@@ -216,7 +218,7 @@ mod tests {
 
     fn of(cluster: &str, tables: &[&str], candidate: Candidate) -> Candidate {
         let tables = tables.iter().map(ToString::to_string).collect();
-        Candidate { group: Some(Group { cluster_id: Some(cluster.into()), tables }), ..candidate }
+        Candidate { group: Some(Group { cluster_id: Some(cluster.into()), tables, window: None }), ..candidate }
     }
 
     #[test]
@@ -243,6 +245,17 @@ mod tests {
             [of("one", &["t"], broken("a", 1)), of("two", &["t"], broken("b", 2)), of("one", &["t"], backup("c", 3))];
         let decisions = decide(&candidates, Some(&last(1)), true, i64::MAX);
         assert_eq!(decisions.removals, [0], "{decisions:?}");
+    }
+
+    #[test]
+    fn a_window_outlives_windows_of_its_selection_only() {
+        let window = |candidate: Candidate| {
+            let group = Group { cluster_id: None, tables: Vec::new(), window: Some("all metrics".into()) };
+            Candidate { group: Some(group), ..candidate }
+        };
+        // Full backups without groups, and a manifest that cannot be read.
+        let candidates = [broken("a", 1), damaged("b", 2), window(broken("c", 3)), window(backup("d", 4))];
+        assert_eq!(decide(&candidates, Some(&last(1)), true, i64::MAX).removals, [2]);
     }
 
     #[test]

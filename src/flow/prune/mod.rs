@@ -161,7 +161,14 @@ impl Run<'_> {
     }
 
     fn group(&self, backup: &Committed) -> Option<Group> {
-        backup.group.clone().filter(|_| self.plan.grouped)
+        let group = backup.group.clone()?;
+        match (self.plan.grouped, &group.window) {
+            (true, _) => Some(group),
+            (false, None) => None,
+            (false, Some(_)) => {
+                Some(Group { cluster_id: None, tables: Vec::new(), window: Some("any selection".to_owned()) })
+            }
+        }
     }
 
     fn candidate(&self, backup: &Committed) -> Candidate {

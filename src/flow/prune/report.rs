@@ -35,6 +35,9 @@ pub struct Group {
     pub cluster_id: Option<String>,
     /// Its tables, sorted.
     pub tables: Vec<String>,
+    /// Of windows: the metrics and tags that they select; `None` for other backups. A window stands for no backup of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<String>,
 }
 
 /// One folder.
@@ -44,7 +47,7 @@ pub struct PrunedFolder {
     pub backup: String,
     /// What it is.
     pub state: FolderState,
-    /// The backups that rules count it with; `None` for all, with `--group-by none`, and for what is no committed backup.
+    /// The backups that rules count it with; `None` for all but windows, with `--group-by none`, and for what is no committed backup.
     pub group: Option<Group>,
     /// When it began, RFC 3339; for an unfinished one when its newest file was stored.
     pub started: String,

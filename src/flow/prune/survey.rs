@@ -159,7 +159,12 @@ fn committed(
 fn group(manifest: &Manifest) -> Group {
     let mut tables: Vec<String> = manifest.tables.iter().map(|table| table.name.clone()).collect();
     tables.sort();
-    Group { cluster_id: manifest.server.cluster_id.clone(), tables }
+    let window = manifest.window.as_ref().map(|window| {
+        let metrics = if window.metrics.is_empty() { vec!["all metrics".to_owned()] } else { window.metrics.clone() };
+        let tags = window.tags.iter().map(|tag| format!("{}={}", tag.key, tag.value));
+        metrics.into_iter().chain(tags).collect::<Vec<_>>().join(", ")
+    });
+    Group { cluster_id: manifest.server.cluster_id.clone(), tables, window }
 }
 
 /// Compares a listing with what the backup should have.

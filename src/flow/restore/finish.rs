@@ -7,6 +7,7 @@ use crate::flow::source::tally_scan::tally_table;
 use crate::flow::stored::backup_files::BackupContents;
 use crate::flow::{FlowError, RestorePlan, RestoreReport, RestoredTable};
 use crate::put::Refused;
+use crate::scan::ScanOptions;
 
 use super::contain::TargetJudge;
 use super::create::make_namespaces;
@@ -130,6 +131,7 @@ impl Run<'_, '_> {
                 return Ok(Some(Found::default()));
             }
         }
+        let wanted = self.scene.wanted.get(&target.table.name).cloned();
         let judge = TargetJudge::new(target.table, &descriptor, &reading, sent);
         let comparison = Comparison {
             gateways: &plan.gateways,
@@ -138,7 +140,7 @@ impl Run<'_, '_> {
             contents,
             table: target.table,
             name: &target.name,
-            options: pace.pages(options.clone()),
+            options: pace.pages(ScanOptions { wanted, ..options.clone() }),
             connections: plan.resources.connections,
             memory: self.scene.memory.clone(),
             pace,

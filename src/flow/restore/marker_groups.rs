@@ -112,7 +112,8 @@ impl<'s, 'a> MarkerGroups<'s, 'a> {
         let ignored_families = families.filter(|f| f.attribute("NEW_VERSION_BEHAVIOR").is_some_and(by_order));
         // Values decide where new timestamps go.
         let no_values = !scene.plan.new_timestamps;
-        let options = ScanOptions { max_versions: i32::MAX, raw: true, no_values, ..ScanOptions::default() };
+        let wanted = scene.wanted.get(&shard.table).cloned();
+        let options = ScanOptions { max_versions: i32::MAX, raw: true, no_values, wanted, ..ScanOptions::default() };
         Self {
             scene,
             table,

@@ -65,7 +65,8 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
     let tools = ReadTools { threads: &threads, store: &plan.store, memory: &memory, cancel, progress };
     let Opened { contents, earlier, repository, lock: _lock, mut cluster_id, mut warnings } =
         plan::open(plan, tools, &mut client)?;
-    let scene = Scene { plan, threads: &threads, contents: &contents, pace: &pace, progress, memory: &memory };
+    let wanted = scene::wanted(&threads, plan, &contents)?;
+    let scene = Scene { plan, threads: &threads, contents: &contents, pace: &pace, progress, memory: &memory, wanted };
     let planned = plan::plan(&scene, &mut client, earlier.as_ref(), &mut warnings)?;
     let mut report = RestoreReport { attention: planned.attention.clone(), ..new_report(plan, &contents, warnings) };
     report.gaps = planned.targets.iter().map(|target| target.table.gaps.len() as u64).sum();

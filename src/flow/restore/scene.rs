@@ -1,5 +1,8 @@
 //! What the steps of a restore need to know.
 
+use std::collections::BTreeMap;
+
+use crate::flow::compare::window::StoredWindow;
 use crate::flow::engine::budget::ByteBudget;
 use crate::flow::engine::pace::Pace;
 use crate::flow::engine::threads::Threads;
@@ -7,6 +10,7 @@ use crate::flow::stored::backup_files::{BackupContents, ReadTools};
 use crate::flow::stored::contents::ContentsReader;
 use crate::flow::{FlowError, Progress, RestorePlan};
 use crate::model::{Cell, FileRow, KeyRange, ShardRow};
+use crate::scan::WantedRows;
 
 /// What the steps of a restore need to know.
 pub struct Scene<'a> {
@@ -22,6 +26,8 @@ pub struct Scene<'a> {
     pub progress: &'a Progress,
     /// Bytes of files that are decoded at once.
     pub memory: &'a ByteBudget,
+    /// Of a window: the rows that it holds, by table of the backup. Other rows of a target need not be read.
+    pub wanted: BTreeMap<String, WantedRows>,
 }
 
 impl<'a> Scene<'a> {
@@ -30,6 +36,24 @@ impl<'a> Scene<'a> {
         let (memory, cancel) = (self.memory, self.pace.cancel());
         ReadTools { threads: self.threads, store: &self.plan.store, memory, cancel, progress: self.progress }
     }
+}
+
+/// The rows that a window backup holds, by table; none of another backup, and of one that has lost the names which tell.
+///
+/// # Errors
+/// The store's; [`FlowError::Damaged`].
+pub fn wanted(
+    threads: &Threads,
+    plan: &RestorePlan,
+    contents: &BackupContents,
+) -> Result<BTreeMap<String, WantedRows>, FlowError> {
+    let mut wanted = BTreeMap::new();
+    if let Some(Ok(window)) = StoredWindow::of(threads, &plan.store, contents)? {
+        for table in &contents.manifest.tables {
+            wanted.extend(window.rows_of(table)?.map(|rows| (table.name.clone(), rows)));
+        }
+    }
+    Ok(wanted)
 }
 
 /// Calls `each` with every cell of the shard's rows inside a range, and the file that holds it.

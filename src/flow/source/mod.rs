@@ -15,3 +15,5 @@ pub mod table;
 pub mod tables;
 pub mod tally_scan;
 pub mod uid_read;
+pub mod window;
+pub mod window_uids;

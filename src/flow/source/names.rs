@@ -101,9 +101,14 @@ impl Names {
         self.known.read().unwrap_or_else(PoisonError::into_inner).memory() as u64
     }
 
+    /// The name of a UID among those already known.
+    pub fn known_name(&self, kind: UidKind, uid: &[u8]) -> Option<String> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(kind, uid).map(str::to_string)
+    }
+
     /// A metric's name among those already known.
     pub fn metric(&self, uid: &[u8]) -> Option<String> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).get(UidKind::Metric, uid).map(str::to_string)
+        self.known_name(UidKind::Metric, uid)
     }
 
     /// Hands on every name that is known.

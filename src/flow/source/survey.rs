@@ -13,9 +13,10 @@ use crate::flow::source::names::{NameSource, Names};
 use crate::flow::source::table::SourceTable;
 use crate::flow::source::tables::SourceTables;
 use crate::flow::source::uid_read::{name_warnings, read_names};
+use crate::flow::source::window::{DataWindow, NameOf, Window, record_of, selection_of};
 use crate::flow::{BackupPlan, FlowError, OpentsdbConf, Progress};
-use crate::manifest::{IncrementBy, PlanRecord, PlannedTable, ServerFacts};
-use crate::model::{NameCharset, UidNames, time};
+use crate::manifest::{BackupKind, IncrementBy, PlanRecord, PlannedTable, ServerFacts};
+use crate::model::{NameCharset, TableKind, UidNames, time};
 
 /// The cluster that a command line leads to.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub struct Survey {
     pub server: ServerFacts,
     /// No gateway speaks Thrift2.
     pub thrift1: bool,
+    /// The selection of a window and the tables that it leaves out; `None`: everything is asked for.
+    pub window: Option<(Window, Vec<String>)>,
     /// When the read of the names began, ms UTC.
     names_read_ms: i64,
     /// Versions by table, where an earlier run has decided.
@@ -117,7 +120,52 @@ impl Survey {
         };
         let decided = begun.iter().flat_map(|begun| &begun.tables);
         let versions = decided.map(|table| (table.name.clone(), table.versions)).collect();
-        Ok(Self { found, names, detection, conf, charset, raw, server, thrift1, names_read_ms: read_ms, versions })
+        let window = None;
+        let survey = Self {
+            found,
+            names,
+            detection,
+            conf,
+            charset,
+            raw,
+            server,
+            thrift1,
+            window,
+            names_read_ms: read_ms,
+            versions,
+        };
+        survey.select(plan, begun)
+    }
+
+    /// Leaves out what a window does not hold.
+    fn select(mut self, plan: &BackupPlan, begun: Option<&PlanRecord>) -> Result<Self, FlowError> {
+        let window = |selection| {
+            let names: Arc<dyn NameOf> = Arc::<Names>::clone(&self.names);
+            Window::new(selection, self.detection.layouts.clone(), names)
+        };
+        self.window = match (begun, &plan.window) {
+            (Some(begun), _) => match &begun.window {
+                Some(record) => Some((window(selection_of(record)?), record.left_out.clone())),
+                None => None,
+            },
+            (None, Some(selection)) => {
+                let window = window(selection.clone());
+                if self.found.uid().is_none() {
+                    return Err(FlowError::input(
+                        "the rows of a window are found by the names of metrics: leave out --no-uid-table, or --metric, \
+                         --tag, --from, --to and --since",
+                    ));
+                }
+                window.require_matches()?;
+                let holds = |kind| matches!(kind, TableKind::Data | TableKind::Rollup | TableKind::Uid);
+                let (kept, left_out) = self.found.tables.into_iter().partition(|table| holds(table.kind));
+                self.found.tables = kept;
+                let left_out: Vec<SourceTable> = left_out;
+                Some((window, left_out.into_iter().map(|table| table.name).collect()))
+            }
+            (None, None) => None,
+        };
+        Ok(self)
     }
 
     /// Refuses a raw backup of tables in which a delete hides what was written before it: no gateway says in which order
@@ -164,6 +212,12 @@ impl Survey {
         lacking
     }
 
+    /// The rows of a table that a window takes; `None`: all of them, or those of the UID table, which depend on the others.
+    pub fn rows_of(&self, table: &SourceTable) -> Option<DataWindow> {
+        let span = table.rollups.as_ref().and_then(|rollups| rollups.row_span.as_deref());
+        self.window.as_ref()?.0.of_table(table.kind, span)
+    }
+
     /// What somebody should read about the source.
     fn warnings(&self, plan: &BackupPlan) -> Vec<String> {
         let lost = not_carried(&self.found.tables).into_iter();
@@ -191,7 +245,10 @@ impl Survey {
             since_ms: None,
             jobs: Vec::new(),
         };
+        let window = self.window.as_ref().map(|(window, left_out)| record_of(window.selection(), left_out.clone()));
         PlanRecord {
+            kind: if window.is_some() { BackupKind::Window } else { BackupKind::Full },
+            window,
             started_ms,
             raw: self.raw,
             layout: *self.detection.layouts.main(),

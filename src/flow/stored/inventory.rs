@@ -9,7 +9,7 @@ use crate::flow::locking::lock::owner_text;
 use crate::flow::locking::process::ProcessIdentity;
 use crate::flow::stored::backup_files::{load_backup, load_manifest, metric_rows};
 use crate::flow::{FlowError, TableReport};
-use crate::manifest::{BackupPaths, IncrementRecord, Repository};
+use crate::manifest::{BackupPaths, IncrementRecord, Repository, WindowRecord};
 use crate::model::{FileKind, KeyLayout, NameCharset, time, time::now_ms};
 use crate::parquet_file::views_sql;
 use crate::store::Store;
@@ -81,6 +81,8 @@ pub struct ShowReport {
     pub kind: String,
     /// Id of the backup that it adds to.
     pub parent: Option<String>,
+    /// What a window is a selection of.
+    pub window: Option<WindowRecord>,
     /// How an increment was made, and what it promises.
     pub increment: Option<IncrementRecord>,
     /// Ids of the backups of which it was made.
@@ -214,6 +216,7 @@ pub fn show(store: &Store, backup: &str) -> Result<ShowReport, FlowError> {
         tool_version: manifest.tool_version,
         kind: manifest.kind.into(),
         parent: manifest.parent,
+        window: manifest.window,
         increment: manifest.increment,
         merged: manifest.merged,
         raw: manifest.raw,

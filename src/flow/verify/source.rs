@@ -1,6 +1,7 @@
 //! The backup against the live cluster.
 
 use crate::cluster::{Api, Gateways};
+use crate::flow::compare::window::StoredWindow;
 use crate::flow::compare::{Comparison, Found, read_options};
 use crate::flow::engine::budget::ByteBudget;
 use crate::flow::engine::pace::Pace;
@@ -11,6 +12,7 @@ use crate::flow::stored::backup_files::{BackupContents, saved_descriptor};
 use crate::flow::{FlowError, Progress, VerifyPlan, VerifyReport};
 use crate::manifest::TableRecord;
 use crate::model::{DescriptorSource, FamilyDescriptor, TableDescriptor};
+use crate::scan::ScanOptions;
 
 use super::differences::SourceJudge;
 
@@ -28,6 +30,15 @@ pub fn compare(
     report: &mut VerifyReport,
 ) -> Result<(), FlowError> {
     let mut all = Found::new(plan.max_named);
+    let window = match StoredWindow::of(threads, &plan.store, contents)?.transpose() {
+        Ok(window) => window,
+        Err(problem) => {
+            return Err(FlowError::damaged(format!(
+                "{problem}: which rows of the cluster belong to the window cannot be found out without these names; \
+                 --level cells does not need them"
+            )));
+        }
+    };
     let mut client = gateways.client();
     for table in &contents.manifest.tables {
         let (name, raw) = (name_there(plan, table), contents.manifest.raw);
@@ -37,6 +48,7 @@ pub fn compare(
         if let Some(there) = there.as_ref().filter(|_| !raw) {
             report.warnings.extend(keeps_more(table, &name, there)?);
         }
+        let wanted = window.as_ref().map(|window| window.rows_of(table)).transpose()?.flatten();
         let judge = SourceJudge::new(table, there, contents.manifest.started_ms, raw)?;
         let comparison = Comparison {
             gateways,
@@ -45,7 +57,7 @@ pub fn compare(
             contents,
             table,
             name: &name,
-            options: pace.pages(read_options(table, raw)),
+            options: pace.pages(ScanOptions { wanted, ..read_options(table, raw) }),
             connections: plan.resources.connections,
             memory: ByteBudget::new(plan.resources.max_memory),
             pace,

@@ -43,6 +43,8 @@ pub struct ExportContext {
     pub cancel_table: Cancel,
     /// What to do at rows that cannot be read.
     pub at_damage: AtDamage,
+    /// Note which UIDs the rows name: the UID table is read for them alone.
+    pub note_uids: bool,
 }
 
 impl ExportContext {

@@ -10,6 +10,7 @@ use crate::flow::FlowError;
 use crate::flow::encode::{Encoded, MetricMap, ShardDecoder, ShardEncoder};
 use crate::flow::engine::threads::Pending;
 use crate::flow::source::gaps::{AtDamage, SECOND_CHANCES, behind, could_be_skipped, gap_at};
+use crate::flow::source::window_uids::UidSet;
 use crate::model::{CellBlock, FileRow, Gap, KeyRange, RawReason, Tally};
 use crate::scan::ShardScan;
 use crate::shard::{host_of, last_row, split_rest};
@@ -20,6 +21,8 @@ use super::context::ExportContext;
 const SHARD_BYTES: u64 = 1 << 30;
 /// The same for slow clusters and small rates.
 const SHARD_TIME: Duration = Duration::from_secs(180);
+/// UIDs after which a shard ends that notes them: its record holds them.
+const SHARD_UIDS: usize = 500_000;
 /// A page that takes this many times the bytes that were aimed at is no longer read beside another one.
 const OVERSIZE: usize = 4;
 /// Wire bytes that a shard has read at least before it shares its rest with idle connections.
@@ -50,6 +53,8 @@ pub struct ShardOutcome {
     pub files: Vec<FileRow>,
     /// Points by metric UID.
     pub metrics: MetricMap,
+    /// The UIDs that the rows name, where they are noted.
+    pub uids: Option<UidSet>,
 }
 
 impl ShardOutcome {
@@ -66,7 +71,7 @@ impl ShardOutcome {
     ) -> Result<Self, FlowError> {
         let Encoded { files, metrics, raw_reasons, by_layout } = encoded;
         check_sum(&tally, &files)?;
-        Ok(Self { attempt, range, bytes_read, tally, raw_reasons, by_layout, files, metrics })
+        Ok(Self { attempt, range, bytes_read, tally, raw_reasons, by_layout, files, metrics, uids: None })
     }
 }
 
@@ -99,6 +104,7 @@ pub fn export_shard(
     let (mut position, mut pieces) = (None, 1);
     let mut page = CellBlock::new();
     let mut damage = Damage::default();
+    let mut uids = context.note_uids.then(UidSet::default);
     loop {
         let bytes = match context.pace.next_page(&mut scan, &mut page) {
             Ok(None) => break,
@@ -113,9 +119,15 @@ pub fn export_shard(
         }
         read += bytes;
         context.progress.read(bytes);
-        page = stages.decode(page)?;
+        if let Some(uids) = &mut uids {
+            uids.add_rows(&page, &context.files.layouts);
+        }
+        if !page.is_empty() {
+            page = stages.decode(page)?;
+        }
         let waiting = hungry();
-        if read >= SHARD_BYTES || begun.elapsed() >= SHARD_TIME || waiting > 0 && read >= SHARE_BYTES {
+        let many = uids.as_ref().is_some_and(|uids| uids.len() >= SHARD_UIDS);
+        if many || read >= SHARD_BYTES || begun.elapsed() >= SHARD_TIME || waiting > 0 && read >= SHARE_BYTES {
             position = scan.position().map(<[u8]>::to_vec);
             pieces = waiting + 1;
             break;
@@ -132,6 +144,7 @@ pub fn export_shard(
     // In front of a gap at the very beginning nothing is left; an empty end without a gap is that of the table.
     let nothing = damage.stop().is_some() && end <= begin;
     let outcome = ShardOutcome::new(attempt, KeyRange::new(begin, end), read, tally, encoded)?;
+    let outcome = ShardOutcome { uids, ..outcome };
     rest.extend(damage.behind.into_iter().rev());
     Ok(Exported { shard: (!nothing).then_some(outcome), gaps: damage.gaps, rest })
 }
