@@ -253,6 +253,18 @@ fn a_chain_is_the_table_as_of_its_last_increment() {
         };
         assert_eq!(of(&merged), of(&again), "a full backup taken now");
     }
+    // So are their exports; of an increment alone there is no whole one.
+    let lines = |of: &Repository, backup: &Value| {
+        let words = [backup.as_str().unwrap(), "--format", "csv", "--tags", "map", "--output", "-"];
+        let run = of.run("export", &words);
+        let mut lines: Vec<String> = run.out.lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        (lines, run.code, run.err)
+    };
+    let (of_merged, of_again) = (lines(&repository, &merged["backup"]), lines(&fresh, &again["backup"]));
+    assert!(of_merged.0 == of_again.0 && of_merged.0.len() > 1 && of_merged.1 == of_again.1, "{}", of_merged.2);
+    let (_, code, said) = lines(&repository, &ids[ids.len() - 1].clone().into());
+    assert!(code == 3 && said.contains("merge makes a full backup"), "{said}");
     repository.run("prune", &["--keep-last", "1"]).expect(0);
     let kept = repository.run("list", &[]).expect(0).json;
     assert_eq!(kept["backups"].as_array().unwrap().len(), 1, "{kept}");

@@ -55,7 +55,7 @@ pub enum FlowError {
     /// The system.
     #[error("{0}: {1}")]
     System(String, #[source] std::io::Error),
-    /// A backup or restore that is unfinished and can be resumed.
+    /// A command that is unfinished: a backup or restore that can be resumed, an export that must be begun again.
     #[error("{source}; {advice}")]
     Unfinished {
         /// What there is, and how to resume it.

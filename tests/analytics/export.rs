@@ -239,6 +239,16 @@ fn damage(repository: &Repository, folder: &Path) {
     assert!(!folder.join("_SUCCESS").exists() && !folder.join("points").exists());
 }
 
+/// An export that fails when its points are written says that its files are not all.
+fn not_the_whole(repository: &Repository, path: &Path, folder: &Path, table: &str) {
+    let whole = std::fs::read(path).unwrap();
+    std::fs::write(path, &whole[1..]).unwrap();
+    let run = export(repository, "csv", folder, table).expect(1);
+    assert!(run.err.contains("are not the whole export: remove them"), "{}", run.err);
+    assert!(folder.join("points/part-00000.csv").is_file() && !folder.join("_SUCCESS").exists());
+    std::fs::write(path, whole).unwrap();
+}
+
 /// The exports of what a real TSD wrote have the sums of its own answers.
 pub fn assert_golden(set: &str, repository: &Repository, tables: &Tables, left_out: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
@@ -246,6 +256,9 @@ pub fn assert_golden(set: &str, repository: &Repository, tables: &Tables, left_o
     for (name, format, more) in [("parquet", "parquet", ""), ("csv", "csv", "--tags map")] {
         let run = export(repository, format, &folder.path().join(name), &format!("{table} {more}"));
         assert!([0, 3].contains(&run.code), "{}", run.err);
+    }
+    if let Some(path) = repository.files_of("annotations").first() {
+        not_the_whole(repository, path, &folder.path().join("half"), &table);
     }
     let seen = read_with_others("export.py", &[folder.path()]);
     let mut wanted: BTreeMap<String, (u64, f64)> = BTreeMap::new();

@@ -30,6 +30,7 @@ use crate::flow::stored::backup_files::{BackupContents, load_backup};
 use crate::flow::{Cancel, FlowError, Progress, to_json};
 use crate::manifest::{LockKind, Repository};
 use crate::model::{PlainColumns, TagColumns};
+use crate::store::Store;
 
 use formats::{CsvColumns, TextFormat};
 use output::{Folder, ParquetOutput, TextOutput};
@@ -75,8 +76,8 @@ pub fn export(
         }
         ExportPlace::Store(store) => {
             run.report.output = store.place().to_owned();
-            let folder = Folder::open(&threads, store, progress, plan.format.extension())?;
-            run.folder(sources, folder)?;
+            let folder = Folder::open(&threads, store.clone(), progress, plan.format.extension())?;
+            run.folder(sources, folder).map_err(|error| incomplete(&threads, &store, error))?;
         }
     }
     let (mut report, counts) = (run.report, run.counts);
@@ -86,6 +87,21 @@ pub fn export(
     report.bytes_read = progress.view().bytes_read;
     report.peak_rss_bytes = peak_rss_bytes();
     Ok(report)
+}
+
+/// Says what is to be done about the files of an export that did not end well, where there are any.
+fn incomplete(threads: &Threads, store: &Store, error: FlowError) -> FlowError {
+    match threads.wait(store.first_file()) {
+        Ok(None) => error,
+        // Where the store does not answer there may be some.
+        Ok(Some(_)) | Err(_) => FlowError::unfinished(
+            format!(
+                "the files in {} are not the whole export: remove them before you export there again",
+                store.place()
+            ),
+            error,
+        ),
+    }
 }
 
 /// An export on its way.

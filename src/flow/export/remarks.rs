@@ -4,6 +4,7 @@ use crate::flow::export::plan::{ExportFormat, ExportPlan};
 use crate::flow::export::report::ExportReport;
 use crate::flow::stored::backup_files::BackupContents;
 use crate::flow::stored::gaps;
+use crate::manifest::BackupKind;
 use crate::model::{FileKind, RawReason, TableKind};
 
 /// Cells that are raw because a query does not see them, not because they could not be decoded.
@@ -14,6 +15,9 @@ pub fn remark(plan: &ExportPlan, contents: &BackupContents, report: &mut ExportR
     attention(contents, report);
     let manifest = &contents.manifest;
     report.warnings.extend(gaps::warnings(manifest));
+    if manifest.kind == BackupKind::Window {
+        report.warnings.push("the backup holds a selection of points alone".to_owned());
+    }
     let special = report.special_names;
     if special > 0 {
         report
@@ -70,7 +74,7 @@ fn attention(contents: &BackupContents, report: &mut ExportReport) {
     let mut say = Vec::new();
     if report.closed_early {
         say.push(format!(
-            "whoever read standard output closed it early: at least {} points were written, not all",
+            "whoever read standard output closed it early: not all points were written, but at least {}",
             report.points
         ));
     } else if report.points == 0 && report.annotations == 0 {
@@ -93,7 +97,10 @@ fn attention(contents: &BackupContents, report: &mut ExportReport) {
         say.push(format!("keys that could not be read are missing from the backup: {} gaps", report.gaps));
     }
     if let Some(parent) = &manifest.parent {
-        say.push(format!("the backup adds to {parent}: points that only that one holds are not exported"));
+        say.push(format!(
+            "the backup is an increment: what it adds to {parent} was exported alone; merge makes a full backup of both, for \
+             a whole export"
+        ));
     }
     report.attention = say;
 }
