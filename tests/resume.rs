@@ -9,6 +9,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::OnceLock;
@@ -19,7 +20,7 @@ use support::ark::{self, Repository, Run};
 use support::bed::Bed;
 use support::faults::plan::{Fault, Plan};
 use support::faults::thrift::ThriftProxy;
-use support::synthetic::{Dice, Synthetic, assert_tally, tally};
+use support::synthetic::{BASE, Dice, Synthetic, assert_tally, tally};
 use support::tsd::Tables;
 use tsdb_ark::model::KeyLayout;
 
@@ -262,6 +263,39 @@ fn resume_reads_only_what_is_missing() {
     let plain = ark::run(&backup_arguments(bed, &repository, &[])).expect(0).json;
     assert!(plain["warnings"].to_string().contains(&format!("backup {id}")), "{}", plain["warnings"]);
     assert!(plain["warnings"].to_string().contains("--resume"), "{}", plain["warnings"]);
+}
+
+#[test]
+fn a_killed_window_goes_on() {
+    let bed = Bed::shared();
+    tables(bed);
+    let to = (BASE + 60 * 3600).to_string();
+    // So long ago is another time in each run.
+    let window = ["--since", "40000d", "--to", &to, "--metric", "metric.[12]"];
+    let pages = undisturbed(bed, |gateway| backup_through(gateway, bed, &Repository::default(), &window)).calls(SCAN);
+    let repository = Repository::default();
+    let moment = Moment { method: SCAN, call: pages * 3 / 4, later: Duration::ZERO };
+    moment.kill_in_time(
+        bed,
+        |gateway| backup_through(gateway, bed, &repository, &window),
+        || std::fs::remove_dir_all(repository.path()).unwrap(),
+    );
+    let whole = ark::run(&backup_arguments(bed, &repository, &["--resume"])).expect(2);
+    assert!(whole.err.contains("of a window"), "{}", whole.err);
+    let other = [&["--resume", "--metric", "metric.1"], &window[..4]].concat();
+    let other = ark::run(&backup_arguments(bed, &repository, &other)).expect(2);
+    assert!(other.err.contains("another selection"), "{}", other.err);
+    let report = ark::run(&backup_arguments(bed, &repository, &[&["--resume"], &window[..]].concat())).expect(0).json;
+    assert!(report["resumed"]["shards_kept"].as_u64().unwrap() > 0, "{report}");
+    let keys: BTreeSet<Vec<u8>> = (0..2)
+        .flat_map(|metric| (0..100).flat_map(move |series| (0..60).map(move |hour| SOURCE.key(metric, series, hour))))
+        .collect();
+    let mut wanted = SOURCE.data();
+    wanted.retain(|cell| keys.contains(&cell.row));
+    assert_tally(&report, &tables(bed).data(), &tally(&wanted));
+    for (level, more) in [("cells", &[][..]), ("source", &["--gateway", &bed.thrift2_address()])] {
+        assert_eq!(repository.verify(level, more).expect(0).json["differences"], 0, "{level}");
+    }
 }
 
 #[test]

@@ -182,6 +182,7 @@ fn windows_are_told_from_full_backups() {
     assert!(!repository.path().join("backups").exists());
     let full = case.backup(&repository, &[]).expect(0).json;
     let window = case.backup(&repository, &TIMES).expect(0).json;
+    assert!(window["warnings"].to_string().contains("metrics that have a name"), "{window}");
     // Nothing was written lately.
     let empty = case.backup(&repository, &["--since", "10m"]).expect(3);
     assert!(empty.err.contains("holds no row"), "{}", empty.err);
@@ -194,6 +195,8 @@ fn windows_are_told_from_full_backups() {
     let shown = repository.run("show", &[&ids[1]]).expect(0).json;
     assert_eq!(shown["kind"], "window");
     assert_eq!(shown["window"]["to_ms"], 1_600_012_000_000_i64);
+    let merged = repository.run("merge", &[&ids[1]]).expect(2);
+    assert!(merged.err.contains("is a window"), "{}", merged.err);
     // Rules count windows apart, whatever the groups: the full backup is the last of its kind.
     for more in [&[][..], &["--group-by", "none"]] {
         let pruned = repository.run("prune", &[&["--keep-last", "1", "--dry-run"], more].concat()).expect(0).json;
@@ -202,4 +205,22 @@ fn windows_are_told_from_full_backups() {
             |id: &String| &folders.iter().find(|folder| folder["backup"] == id.as_str()).unwrap()["decision"];
         assert_eq!(ids.each_ref().map(decision), ["keep", "remove", "keep"], "{pruned}");
     }
+}
+
+#[test]
+#[ignore = "loads two million cells: by hand, with --ignored"]
+fn a_window_reads_little() {
+    let bed = Bed::shared();
+    // A thousand series, thirty days.
+    let source = Synthetic { metrics: 10, series: 100, hours: 720, points: 3, ..Synthetic::default() };
+    let case = Case { bed, tables: source.load(bed, &[]), source };
+    let end = u64::from(synthetic::BASE) + 720 * 3600;
+    let (from, to) = ((end - 600).to_string(), end.to_string());
+    let read = |more: &[&str]| {
+        let report = case.backup(&Repository::default(), more).expect(0).json;
+        (report["bytes_read"].as_u64().unwrap(), report["seconds"].as_f64().unwrap())
+    };
+    let (window, full) = (read(&["--from", &from, "--to", &to]), read(&[]));
+    eprintln!("ten minutes of thirty days: {window:?} of {full:?} bytes and seconds");
+    assert!(window.0 * 100 <= full.0 * 3);
 }

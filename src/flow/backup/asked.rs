@@ -50,7 +50,15 @@ pub fn contradiction(begun: &PlanRecord, asked: &BackupPlan, reached: &Reached) 
     if source.layout.over(begun.layout) != begun.layout || other_counts.into_iter().any(unknown) {
         return Some(format!("it was started with {}", begun.layout));
     }
-    tables(&begun.tables, &source.names).or_else(|| source.conf.as_ref().and_then(|conf| configuration(begun, conf)))
+    let mut names = source.names.clone();
+    if let Some(window) = &begun.window {
+        // Whoever names a table that a window leaves out asks for the same as before.
+        let left_out = |name: &String| window.left_out.contains(name);
+        names.meta = names.meta.filter(|name| !left_out(name));
+        names.tree = names.tree.filter(|name| !left_out(name));
+        names.extra.retain(|name| !left_out(name));
+    }
+    tables(&begun.tables, &names).or_else(|| source.conf.as_ref().and_then(|conf| configuration(begun, conf)))
 }
 
 /// How the cluster behind the gateways differs from the one that the backup reads; `None` when it does not.

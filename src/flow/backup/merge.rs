@@ -46,7 +46,14 @@ pub fn merge(plan: &MergePlan, progress: &Progress, cancel: &Cancel) -> Result<B
     let repository = threads.wait(open_repository(plan))?;
     let lock = RepositoryLock::backup(&threads, &repository, plan.append_only)?;
     progress.stage("reading the manifests", 0);
-    let chain = Chain::open(&threads, &plan.store, load_manifest(&threads, &plan.store, &plan.backup)?)?;
+    let tip = load_manifest(&threads, &plan.store, &plan.backup)?;
+    if tip.kind == BackupKind::Window {
+        return Err(FlowError::input(format!(
+            "backup {} is a window: only a full backup and its increments make a full backup",
+            tip.backup
+        )));
+    }
+    let chain = Chain::open(&threads, &plan.store, tip)?;
     let asked = asked(plan, &chain, &repository)?;
     let (writer, record) = match plan.resume {
         true => find_unfinished(&threads, &repository, &lock, &asked)?,

@@ -223,6 +223,13 @@ impl Survey {
         let lost = not_carried(&self.found.tables).into_iter();
         let mut warnings: Vec<String> = lost.map(|lost| format!("the backup does not hold {lost}")).collect();
         warnings.extend(self.detection.warnings.iter().chain(&self.detection.guessed).cloned());
+        if self.window.as_ref().is_some_and(|(window, _)| window.selection().metrics.is_empty()) {
+            warnings.push(
+                "the rows of a window are found by the UIDs of metrics that have a name: rows of others, if there are any, \
+                 are not in it; a full backup holds them"
+                    .into(),
+            );
+        }
         if self.raw && plan.increment.is_none() && plan.max_versions == i32::MAX {
             warnings.push(
                 "a raw backup of all versions: live append and counter rows hold every overwritten version until HBase \
