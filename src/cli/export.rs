@@ -134,13 +134,15 @@ impl ExportArgs {
     /// Usage, the store's or the flow's.
     pub fn run(self, running: &Running) -> anyhow::Result<Outcome> {
         let request = self.request()?;
+        // First, so that a repository that is not there leaves no empty folder behind.
+        let store = flow::open_store(&request.repository, false)?;
         let place = match &request.output {
             None => ExportPlace::Stream(Box::new(std::io::stdout())),
             Some(output) => ExportPlace::Store(flow::open_export_place(&request.repository, output)?),
         };
         let on_stderr = request.output.is_none();
         let plan = ExportPlan {
-            store: flow::open_store(&request.repository, false)?,
+            store,
             backup: request.backup,
             selection: request.selection,
             table: request.table,
