@@ -128,6 +128,12 @@ fn assert_reports_are_documented(here: &impl Fn(&str) -> String) {
         ("verify", "verify --level files".to_owned()),
         ("export", "export --table tsdb --metric mix.float* --format csv --output /backup/opentsdb-csv".to_owned()),
         ("restore --dry-run", format!("{restore} --dry-run")),
+        (
+            "restore --metric",
+            "restore --gateway hbase-thrift:9090 --metric mix.int --rename-table tsdb=part --rename-table tsdb-uid=part-uid \
+             --dry-run"
+                .to_owned(),
+        ),
         ("restore", restore.to_owned()),
         ("prune", "prune --keep-last 1 --dry-run".to_owned()),
         ("backup --plan-only", format!("backup {source} --plan-only")),
@@ -145,7 +151,11 @@ fn assert_reports_are_documented(here: &impl Fn(&str) -> String) {
         let own = documented.iter().filter(|((command, _), _)| command == name);
         let mut checked = 0;
         for ((_, list), fields) in own {
-            let object = if list.is_empty() { &report } else { &report[list][0] };
+            let object = match list.as_str() {
+                "" => &report,
+                list if report[list].is_object() => &report[list],
+                list => &report[list][0],
+            };
             let keys: BTreeSet<&str> = object
                 .as_object()
                 .unwrap_or_else(|| panic!("{name} {list}: {report}"))

@@ -17,6 +17,8 @@ mod markers;
 mod proof;
 #[path = "safety/refusals.rs"]
 mod refusals;
+#[path = "safety/selection.rs"]
+mod selection;
 #[path = "safety/source_level.rs"]
 mod source_level;
 #[path = "safety/usage.rs"]

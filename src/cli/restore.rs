@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use tsdb_ark::flow::{
     self, AttributeEdit, GatewaySettings, Manners, OpentsdbConf, PlannedRestore, RepositorySettings, Resources,
-    RestorePlan, RestoreReport, RestoredTable, TtlChoice,
+    RestorePlan, RestoreReport, RestoredTable, Selection, SelectionReport, TtlChoice,
 };
 
 use crate::cli::args::{GatewayArgs, ResourceArgs, check_renames, parse_rename};
@@ -15,6 +15,7 @@ use crate::cli::limits::{self, MannersArgs};
 use crate::cli::outcome::{Outcome, difference_text, remarks, word};
 use crate::cli::repository_args::RepositoryArgs;
 use crate::cli::running::Running;
+use crate::cli::selection_args::SelectionArgs;
 use crate::cli::units;
 
 /// When a put has to be in HBase's write-ahead log.
@@ -57,6 +58,9 @@ pub struct RestoreArgs {
     /// Restore only this table, named as in the backup; may be repeated
     #[arg(long, value_name = "TABLE", value_delimiter = ',')]
     pub table: Vec<String>,
+    /// Which points.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
     /// Allow writing into tables that already hold rows
     #[arg(long)]
     pub into_existing: bool,
@@ -102,6 +106,7 @@ struct RestoreRequest {
     attributes: Vec<AttributeEdit>,
     ttl: Option<TtlChoice>,
     tables: Vec<String>,
+    selection: Selection,
     into_existing: bool,
     resume: bool,
     read_back: bool,
@@ -144,6 +149,7 @@ impl RestoreArgs {
             attributes,
             ttl: self.ttl,
             tables: self.table,
+            selection: self.selection.selection()?,
             into_existing: self.into_existing,
             resume: self.resume,
             read_back: !self.no_read_back,
@@ -170,6 +176,7 @@ impl RestoreRequest {
             attributes: self.attributes,
             ttl: self.ttl,
             tables: self.tables,
+            selection: self.selection,
             into_existing: self.into_existing,
             resume: self.resume,
             read_back: self.read_back,
@@ -264,6 +271,9 @@ fn text(report: &RestoreReport) -> String {
         units::size(report.peak_rss_bytes)
     );
     text += &limits::held_back(report.back_off_seconds);
+    if let Some(selection) = &report.selection {
+        text += &selection_text(selection);
+    }
     for cell in &report.cells_named {
         text += &difference_text(cell, "target");
     }
@@ -281,6 +291,21 @@ fn text(report: &RestoreReport) -> String {
     }
     text += &remarks("warning", &report.warnings);
     text += &remarks("to do", &report.attention);
+    text
+}
+
+fn selection_text(selection: &SelectionReport) -> String {
+    let mut text = format!(
+        "selected from {} of {} ({} in all), with {} and {} of the UID table\n",
+        units::count(selection.files_read),
+        units::counted(selection.files, "file", "files"),
+        units::size(selection.bytes),
+        units::counted(selection.uids, "UID", "UIDs"),
+        units::counted(selection.uid_cells, "cell", "cells"),
+    );
+    if !selection.left_out.is_empty() {
+        text += &format!("left out: {}\n", selection.left_out.join(", "));
+    }
     text
 }
 

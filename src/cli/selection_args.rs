@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tsdb_ark::flow::{NamePattern, Selection};
 
-use crate::cli::exit::usage;
+use crate::cli::exit::{Usage, usage};
 use crate::cli::units::parse_age;
 
 /// What is typed.
@@ -36,7 +36,7 @@ impl SelectionArgs {
     ///
     /// # Errors
     /// Usage: a range of time that is empty.
-    pub fn selection(&self) -> anyhow::Result<Selection> {
+    pub fn selection(&self) -> Result<Selection, Usage> {
         let since = |age| {
             let age = SignedDuration::try_from(age).ok();
             age.and_then(|age| Timestamp::now().checked_sub(age).ok())
@@ -50,7 +50,7 @@ impl SelectionArgs {
         if let (Some(from), Some(to)) = (from_ms, self.to)
             && from >= to
         {
-            return Err(usage("--from is not before --to: no point could match").into());
+            return Err(usage("--from is not before --to: no point could match"));
         }
         Ok(Selection { metrics: self.metric.clone(), tags: self.tag.clone(), from_ms, to_ms: self.to })
     }

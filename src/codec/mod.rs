@@ -41,6 +41,7 @@ pub use decoder::Decoder;
 pub use json::tags_of_json;
 pub use prove::{Proof, ProofError, merged_segments, prove};
 pub use rebuild::{RebuildError, Scratch, rebuild_segment};
+pub use rollup::interval_start;
 pub use rollup_config::{RollupConfig, RollupConfigError, RollupTable};
 pub use series::{SeriesNamer, describe_series};
 pub use uid_table::{UidEntry, kind_of_column, read_uid_row};

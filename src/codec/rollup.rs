@@ -37,6 +37,11 @@ pub fn text_name(qualifier: &[u8]) -> Option<&str> {
     if plain { std::str::from_utf8(name).ok() } else { None }
 }
 
+/// Start of the interval of a rollup cell in ms UTC; `None` where the configuration does not say how long it is.
+pub fn interval_start(cell: &Cell<'_>, key: &RowKey<'_>, table: Option<&RollupTable>) -> Option<i64> {
+    read(cell, key, table).ok()?.timestamp
+}
+
 /// Reads a rollup cell of either form.
 ///
 /// # Errors

@@ -41,7 +41,7 @@ pub use prune::{Decision, FolderState, Group, PrunePlan, PruneReport, PrunedFold
 pub use report::{
     BackupReport, CellDifference, CheckReport, CheckedFamily, CheckedTable, DifferenceKind, FileProblem, GapReport,
     JobReport, PlanReport, PlannedRestore, PlannedTableReport, RestoreReport, RestoredTable, ResumedReport,
-    TableReport, VerifyReport, WorkReport,
+    SelectionReport, TableReport, VerifyReport, WorkReport,
 };
 pub use restore::attributes::{AttributeEdit, TtlChoice};
 pub use restore::restore;

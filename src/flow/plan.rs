@@ -253,6 +253,8 @@ pub struct RestorePlan {
     pub ttl: Option<TtlChoice>,
     /// Only these tables (by their names in the backup); empty: all.
     pub tables: Vec<String>,
+    /// Only these points, and the UIDs that they need.
+    pub selection: Selection,
     /// Write into tables that hold rows already.
     pub into_existing: bool,
     /// Resume the newest unfinished restore that was started in the same way.

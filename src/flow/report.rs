@@ -209,6 +209,24 @@ pub struct RestoredTable {
     pub hidden_dropped: u64,
 }
 
+/// What a restore selected of a backup.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct SelectionReport {
+    /// Files of the tables that are selected from.
+    pub files: u64,
+    /// Of them, those that may hold selected cells, as far as the catalogue shows.
+    pub files_read: u64,
+    /// Bytes of all of `files`.
+    pub bytes: u64,
+    /// UIDs that the selected rows use.
+    pub uids: u64,
+    /// Cells of the UID table that are restored with them, counters included.
+    pub uid_cells: u64,
+    /// Tables that were asked for and of which nothing is restored: they hold nothing of the selection, or are not
+    /// selected from (meta, trees and others).
+    pub left_out: Vec<String>,
+}
+
 /// A finished restore.
 #[derive(Debug, Clone, Serialize)]
 pub struct RestoreReport {
@@ -223,6 +241,9 @@ pub struct RestoreReport {
     /// What a dry run would restore.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub planned: Vec<PlannedRestore>,
+    /// What was selected; absent: everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selection: Option<SelectionReport>,
     /// Gaps of the restored tables: keys that the backup lacks and a restore cannot bring back.
     pub gaps: u64,
     /// Remarks that somebody should read.

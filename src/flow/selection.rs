@@ -1,6 +1,10 @@
 //! Which points somebody wants: by metric, tags and time.
 
+use std::fmt;
+
 use globset::{GlobBuilder, GlobMatcher};
+
+use crate::model::time::text_time;
 
 /// A pattern of names: `*` any text, `?` any character, `[ab]`, `{a,b}`; the whole name must match, case counts.
 #[derive(Debug, Clone)]
@@ -79,6 +83,17 @@ impl Selection {
     /// True when some time from `first_ms` to `last_ms`, both included, is wanted.
     pub fn meets(&self, first_ms: i64, last_ms: i64) -> bool {
         self.from_ms.is_none_or(|from| from <= last_ms) && self.to_ms.is_none_or(|to| first_ms < to)
+    }
+}
+
+/// As flags: two selections with the same text are the same.
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let metrics = self.metrics.iter().map(|metric| format!("--metric {}", metric.text()));
+        let tags = self.tags.iter().map(|(key, value)| format!("--tag {key}={}", value.text()));
+        let time = |flag: &str, ms: Option<i64>| ms.map(|ms| format!("--{flag} {}", text_time(ms)));
+        let flags = metrics.chain(tags).chain(time("from", self.from_ms)).chain(time("to", self.to_ms));
+        f.write_str(&flags.collect::<Vec<_>>().join(" "))
     }
 }
 

@@ -45,6 +45,9 @@ pub struct RestorePlanRecord {
     pub started: String,
     /// Tables and where they go.
     pub targets: Vec<RestoreTarget>,
+    /// What was selected, as flags; empty: everything.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub selection: String,
     /// Hash of the file without these digits; filled in. Must stay the last field.
     pub self_blake3: String,
 }

@@ -199,7 +199,8 @@
 //! # restores/\<id\>/
 //!
 //! `plan.json` has `format`, `restore` (the id), `backup`, `cluster_id` of the target, `started`, and `targets` with
-//! `table`, `target`, `had_rows`, `create`. `files/<kind>-<file name>.json` says that all cells of one file were
+//! `table`, `target`, `had_rows`, `create`, and, of a part of the backup, `selection` (as flags; `tally` of its files is of
+//! the selected cells). `files/<kind>-<file name>.json` says that all cells of one file were
 //! acknowledged: `format`, `restore`, `path`, `blake3`, `tally`, `new_timestamps` (cells written above a delete marker). `finished.json` ends it. All end with their own hash.
 //!
 //! # locks/\<kind\>-\<token\>-\<beat\>.json

@@ -1,10 +1,9 @@
 //! What a gateway cannot do for a restore, found out before anything is written: create tables, write certain markers.
 
 use crate::cluster::{Api, Client};
-use crate::flow::engine::threads::Threads;
-use crate::flow::stored::backup_files::{BackupContents, fetch};
-use crate::flow::stored::contents::cells_of;
-use crate::flow::{FlowError, RestorePlan};
+use crate::flow::FlowError;
+use crate::flow::stored::backup_files::{BackupContents, ReadTools};
+use crate::flow::stored::contents::cells_of_file;
 use crate::model::{FamilyDescriptor, FileKind, RawReason, TableDescriptor, kind};
 
 use super::target::Target;
@@ -130,8 +129,7 @@ fn split_key(key: &[u8]) -> String {
 /// [`FlowError::Refused`]; the gateway's and the store's.
 pub fn refuse_markers(
     client: &mut Client,
-    plan: &RestorePlan,
-    threads: &Threads,
+    tools: ReadTools<'_>,
     contents: &BackupContents,
     targets: &[Target<'_>],
 ) -> Result<(), FlowError> {
@@ -149,8 +147,7 @@ pub fn refuse_markers(
             if count > 0 {
                 break;
             }
-            let bytes = fetch(threads, &plan.store, file)?;
-            cells_of(bytes, file.kind, file.rows, &contents.manifest.layouts(), &mut |block| {
+            cells_of_file(tools, contents, file, &mut |block| {
                 count += block.iter().filter(|cell| cell.kind == kind::DELETE_FAMILY_VERSION).count();
                 Ok(())
             })?;

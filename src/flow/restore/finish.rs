@@ -31,6 +31,7 @@ pub fn new_report(plan: &RestorePlan, contents: &BackupContents, warnings: Vec<S
         resumed: plan.resume,
         tables: Vec::new(),
         planned: Vec::new(),
+        selection: None,
         warnings,
         attention: Vec::new(),
         gaps: 0,

@@ -9,7 +9,7 @@ use std::sync::PoisonError;
 
 use crate::flow::engine::threads::Threads;
 use crate::flow::stored::backup_files::{BackupContents, load_backup};
-use crate::flow::{FlowError, RestorePlan};
+use crate::flow::{FlowError, RestorePlan, Selection};
 use crate::manifest::{Repository, RepositoryError, RestorePlanRecord, RestoreProgress, RestoreTarget, RestoredFile};
 use crate::model::FileRow;
 
@@ -69,11 +69,23 @@ pub fn find(
             reasons.push(format!("{restore} {reason}"));
             continue;
         }
+        if begun.selection != plan.selection.to_string() {
+            reasons.push(match begun.selection.as_str() {
+                "" => format!("{restore} restores whole tables, not a selection"),
+                other => format!("{restore} restores another selection ({other})"),
+            });
+            continue;
+        }
         let contents = load_backup(threads, &plan.store, &begun.backup)?;
         let fits = match target_names(plan, &contents) {
             Ok(names) => {
-                let names = names.iter().map(|(table, name)| (table.name.as_str(), name.as_str()));
-                names.eq(begun.targets.iter().map(|t| (t.table.as_str(), t.target.as_str())))
+                let mut names = names.iter().map(|(table, name)| (table.name.as_str(), name.as_str()));
+                let mut targets = begun.targets.iter().map(|t| (t.table.as_str(), t.target.as_str()));
+                match plan.selection.is_all() {
+                    true => names.eq(targets),
+                    // Some tables hold nothing of a selection.
+                    false => targets.all(|target| names.any(|name| name == target)),
+                }
             }
             Err(_) => false,
         };
@@ -115,7 +127,7 @@ impl RestoreLog {
     pub fn begin(
         threads: &Threads,
         repository: &Repository,
-        backup: &str,
+        (backup, selection): (&str, &Selection),
         cluster_id: Option<String>,
         targets: &[Target<'_>],
     ) -> Self {
@@ -126,7 +138,8 @@ impl RestoreLog {
             create: target.create,
         };
         let targets = targets.iter().map(target).collect();
-        let record = RestorePlanRecord { backup: backup.into(), cluster_id, targets, ..RestorePlanRecord::default() };
+        let (backup, selection) = (backup.to_owned(), selection.to_string());
+        let record = RestorePlanRecord { backup, cluster_id, targets, selection, ..RestorePlanRecord::default() };
         match threads.wait(repository.begin_restore(record)) {
             Ok(progress) => Self { progress: Some(progress), ..Self::default() },
             Err(error) => Self { trouble: Mutex::new(Some(error.to_string())), ..Self::default() },

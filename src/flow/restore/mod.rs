@@ -5,6 +5,8 @@
 //! will be created from the saved descriptor and split at the saved boundaries; a table with rows is refused unless told
 //! otherwise. UIDs must mean the same there ([`uids`]), and no delete marker may cover what is restored ([`markers`]).
 //!
+//! With a selection, the backup is first narrowed to the selected cells ([`select`]); all that follows is about these.
+//!
 //! **Send** ([`send`]): UIDs first, then trees, meta and data. Each file is read, its cells are rebuilt, go through a
 //! [`transform`], and are put in region-aligned batches by several connections. Every cell carries its own timestamp, so
 //! a batch may be sent twice. Each file that is sent is recorded ([`log`]), so that an interrupted restore can be resumed.
@@ -28,6 +30,7 @@ mod new_timestamps;
 mod plan;
 mod sanity;
 mod scene;
+mod select;
 mod send;
 mod sent;
 mod target;
@@ -67,8 +70,17 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
         plan::open(plan, tools, &mut client)?;
     let wanted = scene::wanted(&threads, plan, &contents)?;
     let scene = Scene { plan, threads: &threads, contents: &contents, pace: &pace, progress, memory: &memory, wanted };
+    let part = match plan.selection.is_all() {
+        true => None,
+        false => Some(select::narrow(&scene, &mut client, earlier.as_ref())?),
+    };
+    let (part, selection) = part.unzip();
+    let wanted = scene.wanted;
+    let contents = part.as_ref().unwrap_or(&contents);
+    let scene = Scene { plan, threads: &threads, contents, pace: &pace, progress, memory: &memory, wanted };
     let planned = plan::plan(&scene, &mut client, earlier.as_ref(), &mut warnings)?;
-    let mut report = RestoreReport { attention: planned.attention.clone(), ..new_report(plan, &contents, warnings) };
+    let mut report =
+        RestoreReport { attention: planned.attention.clone(), selection, ..new_report(plan, contents, warnings) };
     report.gaps = planned.targets.iter().map(|target| target.table.gaps.len() as u64).sum();
     if plan.dry_run {
         report.planned = planned.targets.iter().map(Target::planned).collect();
@@ -78,7 +90,7 @@ pub fn restore(plan: &RestorePlan, progress: &Progress, cancel: &Cancel) -> Resu
             None => {
                 cluster_id = cluster_id.or(Some(client.cluster_id()?).filter(|id| !id.is_empty()));
                 let (backup, targets) = (&contents.manifest.backup, &planned.targets);
-                log::RestoreLog::begin(&threads, &repository, backup, cluster_id, targets)
+                log::RestoreLog::begin(&threads, &repository, (backup, &plan.selection), cluster_id, targets)
             }
         };
         report.restore = log.id().map(str::to_string);

@@ -56,9 +56,9 @@ pub fn target_names<'a>(
     let renamed: BTreeMap<&str, &str> = plan.rename.iter().map(|(old, new)| (old.as_str(), new.as_str())).collect();
     let space_of = |table: &str| table.split_once(':').map_or("default", |(space, _)| space).to_owned();
     if let Some((old, _)) =
-        plan.rename_namespaces.iter().find(|(old, _)| !tables.iter().any(|t| space_of(&t.name) == *old))
+        plan.rename_namespaces.iter().find(|(old, _)| !contents.table_names().any(|name| space_of(name) == *old))
     {
-        let have: BTreeSet<String> = tables.iter().map(|table| space_of(&table.name)).collect();
+        let have: BTreeSet<String> = contents.table_names().map(space_of).collect();
         let have: Vec<String> = have.into_iter().collect();
         return Err(FlowError::input(format!("the backup has no namespace {old}; it has: {}", have.join(", "))));
     }

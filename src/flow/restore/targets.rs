@@ -63,7 +63,7 @@ pub fn plan_targets<'a>(
         targets.push(target);
     }
     refuse_missing_tables(client, &targets)?;
-    refuse_markers(client, plan, tools.threads, contents, &targets)?;
+    refuse_markers(client, tools, contents, &targets)?;
     Ok(targets)
 }
 

@@ -8,9 +8,9 @@
 //! | the UID table, and data, meta or trees into tables that hold rows | the UID table that was named, else the one of the backup by the name that it has without `--rename-table`: wherever the UIDs go, a TSD reads these rows with its own |
 //! | everything into tables without rows | nothing |
 //!
+//! Of a selection only the UIDs count that its rows use, and an existing UID table gets those that it lacks ([`missing`]).
+//!
 //! Both sides are in key order, so they are read side by side: a page of one and a block of the other are in memory.
-
-use std::collections::HashMap;
 
 use crate::cluster::Client;
 use crate::codec::row_key;
@@ -18,9 +18,11 @@ use crate::flow::FlowError;
 use crate::flow::RestorePlan;
 use crate::flow::stored::backup_files::fetch;
 use crate::flow::stored::contents::cells_of_file;
+use crate::flow::stored::uid_cells::{each_seen, is_counter};
+use crate::flow::stored::used_uids::Used;
 use crate::manifest::TableRecord;
-use crate::model::{Cell, CellBlock, FileKind, FileRow, KeyLayout, KeyRange, RawReason, RowView, TableKind, hex};
-use crate::parquet_file::{CellReader, read_series};
+use crate::model::{Cell, CellBlock, FileKind, FileRow, KeyRange, OwnedCell, RowView, TableKind, hex};
+use crate::parquet_file::read_series;
 use crate::scan::{ScanOptions, ShardScan};
 
 use super::scene::Scene;
@@ -28,8 +30,6 @@ use super::target::{Target, in_new_namespace, shows_rows};
 
 /// Conflicts, and UIDs without a name, that are named.
 const NAMED: usize = 5;
-/// Columns of the maps, in the order in which a TSUID has its UIDs.
-const COLUMNS: [&[u8]; 3] = [b"metrics", b"tagk", b"tagv"];
 
 /// Refuses when a UID means something else in the target than in the backup, and warns of what cannot be compared, of
 /// UIDs without a name, and of counters that would be lower than the UIDs that are given out.
@@ -42,7 +42,7 @@ pub fn check(
     targets: &[Target<'_>],
     warnings: &mut Vec<String>,
 ) -> Result<(), FlowError> {
-    let Some(saved) = scene.contents.manifest.tables.iter().find(|table| table.kind == TableKind::Uid) else {
+    let Some((saved, files)) = scene.contents.uid_table() else {
         warnings
             .push("the backup has no UID table: whether its UIDs mean the same in the target cannot be checked".into());
         return Ok(());
@@ -53,8 +53,9 @@ pub fn check(
     let users: Vec<&Target<'_>> =
         targets.iter().filter(uses).filter(|target| restored.is_none() || target.had_rows).collect();
     let filled = restored.filter(|target| target.had_rows).map(|target| target.name.as_str());
-    if let Some(name) = filled {
-        compare(scene, client, saved, None, name, warnings)?;
+    // What of a selection goes into a UID table that holds rows was compared when it was selected.
+    if let Some(name) = filled.filter(|_| scene.contents.selected.is_none()) {
+        compare(scene, client, &files, None, name, warnings)?;
     }
     if users.is_empty() {
         return Ok(());
@@ -87,8 +88,56 @@ pub fn check(
         ));
     }
     let tables: Vec<&TableRecord> = users.iter().map(|user| user.table).collect();
-    let used = used(scene, &tables)?;
-    compare(scene, client, saved, Some(used.as_ref()), &name, warnings)
+    match &scene.contents.selected {
+        Some(selected) => compare(scene, client, &files, Some(Some(&selected.used)), &name, warnings),
+        None => compare(scene, client, &files, Some(used(scene, &tables)?.as_ref()), &name, warnings),
+    }
+}
+
+/// What an existing UID table lacks of cells that are sorted by row, the counters left out.
+///
+/// # Errors
+/// [`FlowError::Refused`] when UIDs mean something else there, or a counter is below a UID that it lacks: a TSD would
+/// give that one to another name. The gateway's.
+pub fn missing(
+    scene: &Scene<'_>,
+    client: &mut Client,
+    cells: &[OwnedCell],
+    name: &str,
+) -> Result<Vec<OwnedCell>, FlowError> {
+    let mut rows = live_rows(scene, client, name);
+    let mut found = Findings { table: name, restored: true, ..Findings::default() };
+    let (mut lacks, mut counters) = (Vec::new(), Vec::new());
+    for cell in cells {
+        let there = rows.row(&cell.row)?.and_then(|row| same_column(row, &cell.as_cell()));
+        if is_counter(&cell.as_cell()) {
+            counters.push((cell, there.map(|there| there.value.to_vec())));
+        } else {
+            found.cell(&cell.as_cell(), there);
+            lacks.extend(there.is_none().then(|| cell.clone()));
+        }
+    }
+    found.finish(&mut Vec::new())?;
+    for (counter, there) in counters {
+        let there = there.and_then(|value| number_of_counter(&value)).unwrap_or(0);
+        let of_kind = lacks.iter().filter(|cell| cell.qualifier == counter.qualifier && cell.family == b"name");
+        let most = of_kind.map(|cell| cell.row.iter().fold(0, |n, byte| n << 8 | u64::from(*byte))).max().unwrap_or(0);
+        if most > there {
+            return Err(FlowError::refused(low_counter(name, &counter.qualifier, there, most)));
+        }
+    }
+    Ok(lacks)
+}
+
+fn low_counter(table: &str, column: &[u8], there: u64, most: u64) -> String {
+    let column = text(column);
+    format!(
+        "the counter of {column} UIDs in {table} is {there}, and the selected rows use UIDs up to {most} that have no name \
+         there: a TSD would give them to other names. Nothing was written. Raise the counter in the HBase shell, which \
+         loses no increment of a TSD, and run the same command again: incr '{table}', \"\\x00\", 'id:{column}', {}. Or \
+         restore data and UIDs under new names with --rename-table",
+        most - there
+    )
 }
 
 /// The UID table of the target when it is not restored.
@@ -98,39 +147,26 @@ fn uid_table(plan: &RestorePlan, saved: &TableRecord) -> String {
     plan.uid_table.clone().or(renamed).unwrap_or_else(by_namespace)
 }
 
-/// Compares what readers saw of the saved table with what `name` shows. `used`: the UIDs that count (`Some(None)`: all)
-/// when the table is not the one that is restored.
+/// Compares what readers saw of the files of the saved table with what `name` shows. `used`: the UIDs that count
+/// (`Some(None)`: all) when the table is not the one that is restored.
 fn compare(
     scene: &Scene<'_>,
     client: &mut Client,
-    saved: &TableRecord,
+    files: &[&FileRow],
     used: Option<Option<&Used>>,
     name: &str,
     warnings: &mut Vec<String>,
 ) -> Result<(), FlowError> {
-    let mut options = scene.pace.pages(ScanOptions { max_versions: 1, ..ScanOptions::default() });
-    let mut rows = Rows::new(|from: &[u8], page: &mut CellBlock| {
-        let range = KeyRange::new(from.to_vec(), Vec::new());
-        let mut scan = ShardScan::new(&mut *client, name, range, options.clone());
-        let Some(bytes) = scene.pace.next_page(&mut scan, page)? else { return Ok(None) };
-        scene.progress.read(bytes);
-        options.first_rows = scan.page_rows();
-        Ok(scan.position().map(<[u8]>::to_vec))
-    });
+    let mut rows = live_rows(scene, client, name);
     scene.progress.stage(format!("comparing UIDs with {name}"), 0);
     let mut found = Findings { table: name, restored: used.is_none(), ..Findings::default() };
     let used = used.flatten();
-    for file in scene.contents.files_of(&saved.name).filter(|file| !file.kind.is_catalogue()) {
-        each_seen(scene, file, &mut |cell| {
+    for file in files {
+        each_seen(scene.tools(), scene.contents, file, &mut |cell| {
             let uid = if cell.family == b"id" { cell.value } else { cell.row };
             if is_counter(cell) || used.is_none_or(|used| used.contains(cell.qualifier, uid)) {
                 let there = rows.row(cell.row)?;
-                found.cell(
-                    cell,
-                    there.and_then(|row| {
-                        row.iter().find(|there| (there.family, there.qualifier) == (cell.family, cell.qualifier))
-                    }),
-                );
+                found.cell(cell, there.and_then(|row| same_column(row, cell)));
             }
             Ok(())
         })?;
@@ -138,34 +174,25 @@ fn compare(
     found.finish(warnings)
 }
 
-/// Hands on the maps and counters that readers saw of a file's: a raw backup holds names that were given up as well.
-fn each_seen(
-    scene: &Scene<'_>,
-    file: &FileRow,
-    each: &mut dyn FnMut(&Cell<'_>) -> Result<(), FlowError>,
-) -> Result<(), FlowError> {
-    if scene.contents.source.is_some() {
-        // Only what readers see.
-        return cells_of_file(scene.tools(), scene.contents, file, &mut |block| {
-            block.iter().filter(is_uid).try_for_each(|cell| each(&cell))
-        });
-    }
-    let _memory = scene.memory.reserve_file(file.kind, file.size);
-    let bytes = fetch(scene.threads, &scene.plan.store, file)?;
-    scene.progress.fetched(bytes.len() as u64);
-    let mut reader = CellReader::open(bytes, file.rows)?;
-    let mut block = CellBlock::new();
-    while reader.next(&mut block)? {
-        for (at, cell) in block.iter().enumerate() {
-            let reason = reader.reasons().get(at);
-            let hidden = [RawReason::DeleteMarker, RawReason::Deleted, RawReason::OldVersion];
-            if is_uid(&cell) && !reason.is_some_and(|reason| hidden.contains(reason)) {
-                each(&cell)?;
-            }
-        }
-        block.clear();
-    }
-    Ok(())
+fn same_column<'r>(row: RowView<'r>, cell: &Cell<'_>) -> Option<Cell<'r>> {
+    row.iter().find(|there| (there.family, there.qualifier) == (cell.family, cell.qualifier))
+}
+
+/// The rows that a table of the target shows.
+fn live_rows<'s>(
+    scene: &'s Scene<'_>,
+    client: &'s mut Client,
+    name: &'s str,
+) -> Rows<impl FnMut(&[u8], &mut CellBlock) -> Next + use<'s>> {
+    let mut options = scene.pace.pages(ScanOptions { max_versions: 1, ..ScanOptions::default() });
+    Rows::new(move |from: &[u8], page: &mut CellBlock| {
+        let range = KeyRange::new(from.to_vec(), Vec::new());
+        let mut scan = ShardScan::new(&mut *client, name, range, options.clone());
+        let Some(bytes) = scene.pace.next_page(&mut scan, page)? else { return Ok(None) };
+        scene.progress.read(bytes);
+        options.first_rows = scan.page_rows();
+        Ok(scan.position().map(<[u8]>::to_vec))
+    })
 }
 
 /// The key to read on from, if there may be more rows.
@@ -202,7 +229,8 @@ impl<F: FnMut(&[u8], &mut CellBlock) -> Next> Rows<F> {
                 return Ok(self.page.row(self.at).filter(|row| row.key == key));
             }
             let Some(from) = self.next.take() else { return Ok(None) };
-            self.next = (self.read)(&from, &mut self.page)?;
+            // What lies before the key was not asked for.
+            self.next = (self.read)(from.as_slice().max(key), &mut self.page)?;
             self.at = 0;
         }
     }
@@ -282,10 +310,13 @@ fn conflict(cell: &Cell<'_>, there: &[u8]) -> String {
     }
 }
 
+fn number_of_counter(value: &[u8]) -> Option<u64> {
+    value.try_into().map(u64::from_be_bytes).ok()
+}
+
 /// The newer cell of a counter wins; when it has the lower number, TSDs give out UIDs that are taken, and fail at it.
 fn counter_goes_back(cell: &Cell<'_>, there: &Cell<'_>, table: &str) -> Option<String> {
-    let number = |value: &[u8]| value.try_into().map(u64::from_be_bytes).ok();
-    let (saved, live) = (number(cell.value)?, number(there.value)?);
+    let (saved, live) = (number_of_counter(cell.value)?, number_of_counter(there.value)?);
     let wins = if cell.timestamp >= there.timestamp { saved } else { live };
     (wins < saved.max(live)).then(|| {
         format!(
@@ -295,59 +326,6 @@ fn counter_goes_back(cell: &Cell<'_>, there: &Cell<'_>, table: &str) -> Option<S
             saved.max(live)
         )
     })
-}
-
-/// Forward and reverse maps and the counters; not UIDMeta.
-fn is_uid(cell: &Cell<'_>) -> bool {
-    COLUMNS.contains(&cell.qualifier) && (cell.family == b"name" || cell.family == b"id")
-}
-
-fn is_counter(cell: &Cell<'_>) -> bool {
-    cell.family == b"id" && cell.row == [0]
-}
-
-/// The UIDs that data uses: by column, width and number, 64 numbers to an entry, because most are given out in a row.
-#[derive(Debug, Default, PartialEq)]
-struct Used(HashMap<(usize, usize, u64), u64>);
-
-impl Used {
-    fn add(&mut self, column: usize, uid: &[u8]) {
-        if let Some(number) = number_of(uid) {
-            *self.0.entry((column, uid.len(), number / 64)).or_default() |= 1 << (number % 64);
-        }
-    }
-
-    fn contains(&self, column: &[u8], uid: &[u8]) -> bool {
-        let column = COLUMNS.iter().position(|known| *known == column);
-        let (Some(column), Some(number)) = (column, number_of(uid)) else { return false };
-        self.0.get(&(column, uid.len(), number / 64)).is_some_and(|bits| bits >> (number % 64) & 1 == 1)
-    }
-
-    /// Adds the UIDs of a series.
-    fn add_series(&mut self, metric: &[u8], mut tags: &[u8], layout: &KeyLayout) {
-        self.add(0, metric);
-        for (column, width) in [(1, layout.tagk_width), (2, layout.tagv_width)].into_iter().cycle() {
-            let Some((uid, others)) = tags.split_at_checked(usize::from(width)).filter(|(uid, _)| !uid.is_empty())
-            else {
-                return;
-            };
-            self.add(column, uid);
-            tags = others;
-        }
-    }
-
-    /// Adds the UIDs of a TSUID in hex.
-    fn add_tsuid(&mut self, tsuid: &str, layout: &KeyLayout) {
-        let digits = |at: usize| tsuid.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        let bytes: Vec<u8> = (0..tsuid.len()).step_by(2).map_while(digits).collect();
-        let (metric, tags) = bytes.split_at(bytes.len().min(usize::from(layout.metric_width)));
-        self.add_series(metric, tags, layout);
-    }
-}
-
-/// The number of a UID of up to 8 bytes; there are no others.
-fn number_of(uid: &[u8]) -> Option<u64> {
-    (uid.len() <= 8).then(|| uid.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
 }
 
 /// The UIDs in the row keys of these tables; `None` when they hold rows whose series are in no list, so that all UIDs of
@@ -386,28 +364,6 @@ fn used(scene: &Scene<'_>, tables: &[&TableRecord]) -> Result<Option<Used>, Flow
 mod tests {
     use super::*;
     use crate::model::kind;
-
-    #[test]
-    fn uids_of_a_series() {
-        let layout = KeyLayout { metric_width: 3, tagk_width: 2, tagv_width: 1, ..KeyLayout::default() };
-        let mut used = Used::default();
-        used.add_tsuid("000001", &layout);
-        used.add_tsuid("0000020001FF0002FE", &layout);
-        let uids = [
-            (&b"metrics"[..], &[0, 0, 1][..]),
-            (b"metrics", &[0, 0, 2]),
-            (b"tagk", &[0, 1]),
-            (b"tagk", &[0, 2]),
-            (b"tagv", &[0xff]),
-            (b"tagv", &[0xfe]),
-        ];
-        assert!(uids.iter().all(|(column, uid)| used.contains(column, uid)));
-        let others =
-            [(&b"tagv"[..], &[0, 1][..]), (b"tagk", &[1]), (b"metrics", &[0, 0, 3]), (b"metrics", &[0, 0, 0x41])];
-        assert!(others.iter().all(|(column, uid)| !used.contains(column, uid)), "another column, width or number");
-        assert_eq!(used.0.values().map(|bits| bits.count_ones()).sum::<u32>(), 6);
-        assert!(!used.contains(b"metrics", &[0; 9]));
-    }
 
     /// A table whose pages have two rows, and the keys that pages were asked for from.
     fn pages<'a>(
@@ -453,7 +409,7 @@ mod tests {
         assert_eq!(value(b"h"), Some(b"h".to_vec()));
         drop(rows);
         let wanted: [&[u8]; 8] = [b"a", b"d", b"g", b"d", b"\0", b"ba", b"e", b"h"];
-        assert_eq!(asked, wanted, "each page once as long as keys ascend");
+        assert_eq!(asked, wanted, "each page once as long as keys ascend, and none without a wanted key");
         let mut none = Vec::new();
         assert!(pages(&[], &mut none).row(b"x").unwrap().is_none());
     }

@@ -9,9 +9,11 @@ use crate::flow::engine::budget::ByteBudget;
 use crate::flow::engine::threads::Threads;
 use crate::flow::{Cancel, FlowError, Progress};
 use crate::manifest::{BackupPaths, HashedFile, Manifest, Repository, TableRecord};
-use crate::model::{CellBlock, FileKind, FileRow, MetricRow, ShardRow, TableDescriptor};
+use crate::model::{CellBlock, FileKind, FileRow, MetricRow, ShardRow, TableDescriptor, TableKind};
 use crate::parquet_file::{read_files, read_metrics, read_shards};
 use crate::store::{Store, StoreEntry, StoreError};
+
+use super::selected::Selected;
 
 /// What a backup consists of.
 pub struct BackupContents {
@@ -23,6 +25,8 @@ pub struct BackupContents {
     pub shards: Vec<ShardRow>,
     /// Where the cells come from when the files above are none in the store, but stand for key ranges of a chain.
     pub source: Option<Arc<dyn CellSource>>,
+    /// What is selected of it; everything above is of these cells alone then. `None`: all of it.
+    pub selected: Option<Selected>,
 }
 
 /// What reading the cells of a backup needs.
@@ -60,7 +64,7 @@ impl BackupContents {
     /// # Errors
     /// [`FlowError::Input`] with the first that it has not, and those that it has.
     pub fn require_tables<'n>(&self, mut names: impl Iterator<Item = &'n String>) -> Result<(), FlowError> {
-        let have: BTreeSet<&str> = self.manifest.tables.iter().map(|table| table.name.as_str()).collect();
+        let have: BTreeSet<&str> = self.table_names().collect();
         match names.find(|name| !have.contains(name.as_str())) {
             None => Ok(()),
             Some(name) => {
@@ -68,6 +72,21 @@ impl BackupContents {
                 Err(FlowError::input(format!("the backup has no table {name}; it has: {}", have.join(", "))))
             }
         }
+    }
+
+    /// The tables of the backup, those that hold nothing of the selection too.
+    pub fn table_names(&self) -> impl Iterator<Item = &str> {
+        let left_out = self.selected.iter().flat_map(|selected| selected.left_out.iter().map(String::as_str));
+        self.manifest.tables.iter().map(|table| table.name.as_str()).chain(left_out)
+    }
+
+    /// The UID table, whole, and its files.
+    pub fn uid_table(&self) -> Option<(&TableRecord, Vec<&FileRow>)> {
+        if let Some(selected) = &self.selected {
+            return selected.uids.as_ref().map(|(table, files)| (table, files.iter().collect()));
+        }
+        let table = self.manifest.tables.iter().find(|table| table.kind == TableKind::Uid)?;
+        Some((table, self.files_of(&table.name).filter(|file| !file.kind.is_catalogue()).collect()))
     }
 
     /// The data files of a table.
@@ -111,7 +130,7 @@ pub fn load_backup(threads: &Threads, store: &Store, backup: &str) -> Result<Bac
 /// # Errors
 /// As [`load_backup`].
 pub fn read_catalogue(threads: &Threads, store: &Store, manifest: Manifest) -> Result<BackupContents, FlowError> {
-    let mut contents = BackupContents { manifest, files: Vec::new(), shards: Vec::new(), source: None };
+    let mut contents = BackupContents { manifest, files: Vec::new(), shards: Vec::new(), source: None, selected: None };
     for file in contents.catalogue_files(FileKind::Files).cloned().collect::<Vec<_>>() {
         contents.files.extend(read_files(read_checked(threads, store, &file)?)?);
     }

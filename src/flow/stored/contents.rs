@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 
+use crate::codec::row_key::RowKey;
 use crate::codec::{Scratch, rebuild_segment};
 use crate::flow::FlowError;
 use crate::flow::stored::backup_files::{BackupContents, ReadTools, fetch};
-use crate::model::{Cell, CellBlock, FileKind, FileRow, KeyLayouts, ShardRow};
+use crate::flow::stored::selected::{Chooser, Wanted};
+use crate::model::{Cell, CellBlock, FileKind, FileRow, Form, KeyLayouts, OutOfSpace, PointBatch, ShardRow};
 use crate::parquet_file::{CellReader, PointsReader};
 
 /// Bytes of rebuilt cells that are handed on together.
@@ -35,7 +37,7 @@ impl ContentsReader<'_> {
     }
 }
 
-/// Hands the cells of a file of a backup to `each`, block by block.
+/// Hands the cells of a file of a backup, or those of them that are selected, to `each`, block by block.
 ///
 /// # Errors
 /// The store's; a file that is damaged; [`FlowError::Interrupted`]; what `each` returns.
@@ -48,6 +50,9 @@ pub fn cells_of_file(
     if tools.cancel.is_set() {
         return Err(FlowError::Interrupted);
     }
+    if let Some(selected) = &contents.selected {
+        return selected_cells(tools, contents, &selected.wanted, file, each);
+    }
     if let Some(source) = &contents.source {
         return source.cells(tools, file, each);
     }
@@ -55,6 +60,68 @@ pub fn cells_of_file(
     let bytes = fetch(tools.threads, tools.store, file)?;
     tools.progress.fetched(bytes.len() as u64);
     cells_of(bytes, file.kind, file.rows, &contents.manifest.layouts(), each)
+}
+
+/// Hands the wanted cells of a file of a backup to `each`, block by block.
+///
+/// # Errors
+/// As [`cells_of_file`].
+pub fn selected_cells(
+    tools: ReadTools<'_>,
+    contents: &BackupContents,
+    wanted: &Wanted,
+    file: &FileRow,
+    each: &mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
+) -> Result<(), FlowError> {
+    if tools.cancel.is_set() {
+        return Err(FlowError::Interrupted);
+    }
+    let mut chooser = wanted.chooser(&file.table);
+    let mut kept = CellBlock::new();
+    let mut choose = |block: &CellBlock| {
+        kept.clear();
+        for row in block.rows() {
+            let mut begun = false;
+            for cell in row.iter().filter(|cell| chooser.cell(cell)) {
+                if !std::mem::replace(&mut begun, true) {
+                    kept.push_row(row.key).map_err(full)?;
+                }
+                kept.push_cell(cell.family, cell.qualifier, cell.timestamp, cell.kind, cell.value).map_err(full)?;
+            }
+        }
+        if kept.is_empty() { Ok(()) } else { each(&kept) }
+    };
+    if let Some(source) = &contents.source {
+        return source.cells(tools, file, &mut choose);
+    }
+    let _memory = tools.memory.reserve_file(file.kind, file.size);
+    if file.kind == FileKind::Points {
+        return selected_points(tools, wanted, file, each);
+    }
+    let bytes = fetch(tools.threads, tools.store, file)?;
+    tools.progress.fetched(bytes.len() as u64);
+    cells_of(bytes, file.kind, file.rows, wanted.layouts(), &mut choose)
+}
+
+fn selected_points(
+    tools: ReadTools<'_>,
+    wanted: &Wanted,
+    file: &FileRow,
+    each: &mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
+) -> Result<(), FlowError> {
+    let mut chooser = wanted.chooser(&file.table);
+    let bytes = fetch(tools.threads, tools.store, file)?;
+    tools.progress.fetched(bytes.len() as u64);
+    let mut reader = PointsReader::open_recorded(bytes, file.rows)?;
+    let mut rebuilt = Rebuilt::new(wanted.layouts(), each);
+    while let Some(batch) = reader.next_group()? {
+        rebuilt.batch(&batch, Some(&mut chooser))?;
+    }
+    rebuilt.finish()
+}
+
+fn full(error: OutOfSpace) -> FlowError {
+    FlowError::damaged(error.to_string())
 }
 
 /// Hands the cells of a Parquet file of so many `rows` to `each`, block by block. A catalogue file has none.
@@ -92,31 +159,59 @@ fn cells_of_points(
     each: &mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
 ) -> Result<(), FlowError> {
     let mut reader = PointsReader::open_recorded(file, rows)?;
-    let mut block = CellBlock::new();
-    let mut scratch = Scratch::default();
+    let mut rebuilt = Rebuilt::new(layouts, each);
     while let Some(batch) = reader.next_group()? {
+        rebuilt.batch(&batch, None)?;
+    }
+    rebuilt.finish()
+}
+
+/// Cells that are built from points and handed on in blocks.
+struct Rebuilt<'a> {
+    layouts: &'a KeyLayouts,
+    each: &'a mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
+    block: CellBlock,
+    scratch: Scratch,
+}
+
+impl<'a> Rebuilt<'a> {
+    fn new(layouts: &'a KeyLayouts, each: &'a mut dyn FnMut(&CellBlock) -> Result<(), FlowError>) -> Self {
+        Self { layouts, each, block: CellBlock::new(), scratch: Scratch::default() }
+    }
+
+    /// Builds the cells of a batch, or those of them that are chosen.
+    fn batch(&mut self, batch: &PointBatch, mut chooser: Option<&mut Chooser<'_>>) -> Result<(), FlowError> {
         for segment in batch.segments.iter().filter(|segment| segment.exact) {
-            let mut key: Option<Vec<u8>> = None;
-            let mut full = Ok(());
+            if chooser.as_mut().is_some_and(|chooser| !chooser.segment(batch, segment)) {
+                continue;
+            }
+            let one_by_one = chooser.as_deref().filter(|_| segment.form == Form::Single);
+            let key = RowKey { salt: &[], metric: &[], base: segment.base, tags: &[] };
+            let block = &mut self.block;
+            let (mut begun, mut filled) = (false, Ok(()));
             let collect = &mut |cell: Cell<'_>| {
-                if full.is_err() {
+                if filled.is_err() || one_by_one.is_some_and(|chooser| !chooser.time(&key, &cell)) {
                     return;
                 }
-                if key.is_none() {
-                    full = block.push_row(cell.row);
-                    key = Some(Vec::new());
+                if !std::mem::replace(&mut begun, true) {
+                    filled = block.push_row(cell.row);
                 }
-                full = full
+                filled = filled
                     .and_then(|()| block.push_cell(cell.family, cell.qualifier, cell.timestamp, cell.kind, cell.value));
             };
-            rebuild_segment(&batch, segment, layouts, &mut scratch, collect)
+            rebuild_segment(batch, segment, self.layouts, &mut self.scratch, collect)
                 .map_err(|e| FlowError::damaged(e.to_string()))?;
-            full.map_err(|e| FlowError::damaged(e.to_string()))?;
-            if block.bytes().len() >= BLOCK_BYTES {
-                each(&block)?;
-                block.clear();
+            filled.map_err(full)?;
+            if self.block.bytes().len() >= BLOCK_BYTES {
+                (self.each)(&self.block)?;
+                self.block.clear();
             }
         }
+        Ok(())
     }
-    if block.is_empty() { Ok(()) } else { each(&block) }
+
+    /// Hands on what is left.
+    fn finish(self) -> Result<(), FlowError> {
+        if self.block.is_empty() { Ok(()) } else { (self.each)(&self.block) }
+    }
 }

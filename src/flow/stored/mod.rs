@@ -5,4 +5,7 @@ pub mod chain;
 pub mod contents;
 pub mod gaps;
 pub mod inventory;
+pub mod selected;
 pub mod strays;
+pub mod uid_cells;
+pub mod used_uids;

@@ -239,7 +239,7 @@ impl Chain {
         manifest.raw = false;
         let tables = manifest.tables.clone();
         let source = ChainCells { chain: self, tables, ranges };
-        Ok(BackupContents { manifest, files, shards, source: Some(Arc::new(source)) })
+        Ok(BackupContents { manifest, files, shards, source: Some(Arc::new(source)), selected: None })
     }
 
     fn piece(&self, tools: ReadTools<'_>, table: &TableRecord, range: KeyRange) -> Result<Piece, FlowError> {

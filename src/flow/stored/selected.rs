@@ -1,0 +1,287 @@
+//! Which cells of a backup are selected: the unit is the cell, as HBase holds it.
+//!
+//! | cell | is selected when its series is, and |
+//! | --- | --- |
+//! | a point in a cell of its own | its time is |
+//! | several points in one cell (compacted, append) | one of them is: HBase's cells are not cut |
+//! | a rollup | the start of its interval is; where the interval is not known, its row may reach into the time |
+//! | annotation, histogram, delete marker, what does not decode | its row's hour has a time that is |
+//! | a row key that does not decode | never |
+//!
+//! Names are those of the backup's own UID table. A series without a name is selected by time alone.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::codec::qualifier::PointQualifier;
+use crate::codec::row_key::{self, RowKey};
+use crate::codec::{RollupConfig, RollupTable, interval_start};
+use crate::flow::stored::backup_files::{BackupContents, ReadTools};
+use crate::flow::{FlowError, Selection};
+use crate::manifest::{Manifest, TableRecord};
+use crate::model::{Cell, FileRow, KeyLayouts, OwnedCell, PointBatch, Segment, TableKind, UidKind, UidNames};
+
+use super::uid_cells::{COLUMNS, each_seen, is_counter};
+use super::used_uids::Used;
+
+const HOUR_MS: i64 = 3_600_000;
+/// No row of rollups spans more than a year.
+const YEAR_MS: i64 = 366 * 24 * HOUR_MS;
+
+/// What is selected of a backup.
+#[derive(Debug)]
+pub struct Selected {
+    /// Which cells.
+    pub wanted: Wanted,
+    /// The UIDs in their row keys.
+    pub used: Used,
+    /// The UID table of the backup, whole, and its files.
+    pub uids: Option<(TableRecord, Vec<FileRow>)>,
+    /// Tables of the backup that hold nothing of the selection, or are not selected from.
+    pub left_out: Vec<String>,
+}
+
+/// Which cells of a backup are wanted.
+#[derive(Debug)]
+pub struct Wanted {
+    selection: Selection,
+    names: UidNames,
+    layouts: KeyLayouts,
+    kinds: HashMap<String, (TableKind, Option<RollupTable>)>,
+    /// Metrics that match, by UID and by name.
+    metrics: BTreeSet<Vec<u8>>,
+    metric_names: BTreeSet<String>,
+    uid_cells: HashSet<OwnedCell>,
+}
+
+impl Wanted {
+    /// For a backup, with the names of its UID table.
+    ///
+    /// # Errors
+    /// [`FlowError::Input`] for patterns of names where the backup has none; the store's; a damaged file.
+    pub fn load(selection: &Selection, contents: &BackupContents, tools: ReadTools<'_>) -> Result<Self, FlowError> {
+        let manifest = &contents.manifest;
+        let mut names = UidNames::new();
+        let uid_table = manifest.tables.iter().find(|table| table.kind == TableKind::Uid);
+        if uid_table.is_none() && !(selection.metrics.is_empty() && selection.tags.is_empty()) {
+            return Err(FlowError::input(
+                "the backup has no UID table, so its metrics and tags have no names: only --from, --to and --since \
+                 select from it",
+            ));
+        }
+        for file in uid_table.into_iter().flat_map(|table| contents.files_of(&table.name)) {
+            each_seen(tools, contents, file, &mut |cell| {
+                let column = COLUMNS.iter().position(|column| *column == cell.qualifier);
+                if let Some(kind) = column.and_then(|at| UidKind::ALL.get(at)).filter(|_| cell.family == b"name") {
+                    names.insert(*kind, cell.row, &manifest.name_charset.decode(cell.value));
+                }
+                Ok(())
+            })?;
+        }
+        let (mut metrics, mut metric_names) = (BTreeSet::new(), BTreeSet::new());
+        let matched = names.each(|kind, uid, name| {
+            if kind == UidKind::Metric && selection.has_metric(Some(name)) {
+                metrics.insert(uid.to_vec());
+                metric_names.insert(name.to_owned());
+            }
+            Ok::<_, FlowError>(())
+        });
+        matched?;
+        Ok(Self {
+            selection: selection.clone(),
+            names,
+            layouts: manifest.layouts(),
+            kinds: kinds(manifest),
+            metrics,
+            metric_names,
+            uid_cells: HashSet::new(),
+        })
+    }
+
+    /// Selects cells of the UID table.
+    pub fn with_uid_cells(self, uid_cells: HashSet<OwnedCell>) -> Self {
+        Self { uid_cells, ..self }
+    }
+
+    /// The layouts of row keys.
+    pub fn layouts(&self) -> &KeyLayouts {
+        &self.layouts
+    }
+
+    /// False for a file of data or rollups that holds nothing of the selection, as far as the catalogue shows.
+    pub fn may_be_in(&self, file: &FileRow) -> bool {
+        use crate::model::FileKind::{Points, Rollups};
+        let ranges = &file.ranges;
+        if let (Some(first), Some(last), 0) = (ranges.first_ms, ranges.last_ms, ranges.timestamp_nulls)
+            && matches!(file.kind, Points | Rollups)
+            && !self.selection.meets(first, last)
+        {
+            return false;
+        }
+        if self.selection.metrics.is_empty() {
+            return true;
+        }
+        let salted = self.layouts.main().salt_width > 0 || self.layouts.older().iter().any(|l| l.salt_width > 0);
+        if let (Some(first), Some(last), false) = (&file.first_row, &file.last_row, salted) {
+            let width = usize::from(self.layouts.main().metric_width);
+            let prefix = |row: &[u8]| row.get(..width).unwrap_or(row).to_vec();
+            return self.metrics.range(prefix(first)..=prefix(last)).next().is_some();
+        }
+        match (&ranges.first_metric, &ranges.last_metric) {
+            (Some(first), Some(last)) if ranges.metric_nulls == 0 => {
+                let named = ranges.names.metrics_left_out == 0;
+                let mut between = self.metric_names.range(first.clone()..=last.clone());
+                between.any(|name| !named || ranges.names.metrics.contains(name))
+            }
+            _ => true,
+        }
+    }
+
+    /// Decides about cells of one table.
+    pub fn chooser(&self, table: &str) -> Chooser<'_> {
+        let (kind, rollups) = self.kinds.get(table).map_or((TableKind::Other, None), |(kind, of)| (*kind, of.as_ref()));
+        Chooser { wanted: self, kind, rollups, metrics: HashMap::new(), series: Vec::new(), selected: false }
+    }
+
+    fn tags(&self, tags: &[u8]) -> bool {
+        if self.selection.tags.is_empty() {
+            return true;
+        }
+        let layout = self.layouts.main();
+        let (key, pair) = (usize::from(layout.tagk_width), layout.tag_width());
+        // A UID without a name matches no pattern; its pair is left out.
+        let pairs = tags.chunks_exact(pair).filter_map(|pair| {
+            let (tagk, tagv) = pair.split_at(key);
+            Some((self.names.get(UidKind::Tagk, tagk)?, self.names.get(UidKind::Tagv, tagv)?))
+        });
+        self.selection.has_tags(pairs)
+    }
+}
+
+fn kinds(manifest: &Manifest) -> HashMap<String, (TableKind, Option<RollupTable>)> {
+    let config = manifest.rollup_config.as_deref().and_then(|text| RollupConfig::parse(text).ok());
+    let known = |table: &TableRecord| config.as_ref().and_then(|config| config.table(&table.name));
+    manifest.tables.iter().map(|table| (table.name.clone(), (table.kind, known(table)))).collect()
+}
+
+/// Decides about the cells of one table; neighbours mostly are of one series.
+pub struct Chooser<'w> {
+    wanted: &'w Wanted,
+    kind: TableKind,
+    rollups: Option<&'w RollupTable>,
+    metrics: HashMap<Vec<u8>, bool>,
+    /// TSUID of the series that was looked at last, and whether it is selected.
+    series: Vec<u8>,
+    selected: bool,
+}
+
+impl Chooser<'_> {
+    /// True for a series that is selected.
+    pub fn series(&mut self, metric: &[u8], tags: &[u8]) -> bool {
+        let same = self.series.split_at_checked(metric.len()).is_some_and(|(m, t)| m == metric && t == tags);
+        if !same {
+            self.series.clear();
+            self.series.extend_from_slice(metric);
+            self.series.extend_from_slice(tags);
+            self.selected = self.metric(metric) && self.wanted.tags(tags);
+        }
+        self.selected
+    }
+
+    /// True for a TSUID that is selected.
+    pub fn tsuid(&mut self, tsuid: &[u8]) -> bool {
+        let width = usize::from(self.wanted.layouts.main().metric_width);
+        tsuid.split_at_checked(width).is_some_and(|(metric, tags)| self.series(metric, tags))
+    }
+
+    fn metric(&mut self, uid: &[u8]) -> bool {
+        match self.metrics.get(uid) {
+            Some(known) => *known,
+            None => {
+                let name = self.wanted.names.get(UidKind::Metric, uid);
+                let matches = self.wanted.selection.has_metric(name);
+                self.metrics.insert(uid.to_vec(), matches);
+                matches
+            }
+        }
+    }
+
+    /// True for a cell that is selected.
+    pub fn cell(&mut self, cell: &Cell<'_>) -> bool {
+        match self.kind {
+            TableKind::Uid => self.wanted.uid_cells.contains(&cell.to_owned()),
+            TableKind::Data | TableKind::Rollup => {
+                let found = row_key::find(cell.row, &self.wanted.layouts);
+                found.is_some_and(|found| self.series(found.key.metric, found.key.tags) && self.time(&found.key, cell))
+            }
+            _ => false,
+        }
+    }
+
+    /// True for points of which one is selected: cells of their own are still to be looked at one by one.
+    pub fn segment(&mut self, batch: &PointBatch, segment: &Segment) -> bool {
+        let tsuid = batch.series.get(segment.series as usize);
+        let times = batch.timestamps.get(segment.start..segment.start.saturating_add(segment.len));
+        tsuid.is_some_and(|tsuid| self.tsuid(tsuid))
+            && times.is_some_and(|times| times.iter().any(|time| self.wanted.selection.has_time(*time)))
+    }
+
+    /// True for a cell of a selected series whose time is selected.
+    pub fn time(&self, key: &RowKey<'_>, cell: &Cell<'_>) -> bool {
+        let (selection, base_ms) = (&self.wanted.selection, i64::from(key.base) * 1000);
+        if self.kind == TableKind::Rollup {
+            return match interval_start(cell, key, self.rollups) {
+                Some(start) => selection.has_time(start),
+                None => selection.meets(base_ms, base_ms + YEAR_MS - 1),
+            };
+        }
+        match points(cell.qualifier) {
+            Some(mut points) => points.any(|offset_ms| selection.has_time(base_ms + i64::from(offset_ms))),
+            None => selection.meets(base_ms, base_ms + HOUR_MS - 1),
+        }
+    }
+}
+
+/// The offsets in ms of the points of a cell; `None` for one that does not name its points, inside the hour, in its
+/// qualifier.
+fn points(qualifier: &[u8]) -> Option<impl Iterator<Item = u32>> {
+    let mut rest = qualifier;
+    while !rest.is_empty() {
+        rest = next_point(rest)?.1;
+    }
+    let mut rest = qualifier;
+    let offsets = std::iter::from_fn(move || {
+        let (offset_ms, behind) = next_point(rest)?;
+        rest = behind;
+        Some(offset_ms)
+    });
+    (!qualifier.is_empty()).then_some(offsets)
+}
+
+fn next_point(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let point = PointQualifier::parse(bytes).filter(PointQualifier::is_inside_hour)?;
+    Some((point.offset_ms, bytes.get(point.len..)?))
+}
+
+/// The cells of the backup's UID table that name UIDs of `used`, and the counters, as readers saw them.
+///
+/// # Errors
+/// The store's; a damaged file.
+pub fn uid_cells(
+    contents: &BackupContents,
+    table: &TableRecord,
+    used: &Used,
+    tools: ReadTools<'_>,
+) -> Result<Vec<OwnedCell>, FlowError> {
+    let mut cells = Vec::new();
+    for file in contents.files_of(&table.name) {
+        each_seen(tools, contents, file, &mut |cell| {
+            let uid = if cell.family == b"id" { cell.value } else { cell.row };
+            if is_counter(cell) || used.contains(cell.qualifier, uid) {
+                cells.push(cell.to_owned());
+            }
+            Ok(())
+        })?;
+    }
+    cells.sort_unstable();
+    Ok(cells)
+}
