@@ -123,6 +123,7 @@ fn assert_reports_are_documented(here: &impl Fn(&str) -> String) {
         ("backup --dry-run", format!("backup {source} --dry-run")),
         ("list", "list".to_owned()),
         ("show", "show".to_owned()),
+        ("show --metric", "show --metric mix.int --series".to_owned()),
         ("show --files", "show --files".to_owned()),
         ("show --views", "show --views".to_owned()),
         ("verify", "verify --level files".to_owned()),

@@ -429,6 +429,7 @@ mod tests {
             attention: vec![],
             differences: u64::from(target_agrees == Some(false)),
             planned: Vec::new(),
+            selection: None,
             dry_run: false,
             seconds: 1.0,
             cells_named: vec![],

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use serde::Serialize;
-use tsdb_ark::flow::{self, ShowReport, StoredFileReport};
+use tsdb_ark::flow::{self, MatchReport, MetricReport, ShowReport, StoredFileReport};
 
 use crate::cli::columns::{Columns, Side};
-use crate::cli::exit::EXIT_CODES;
+use crate::cli::exit::{EXIT_CODES, usage};
 use crate::cli::outcome::Outcome;
 use crate::cli::repository_args::RepositoryArgs;
+use crate::cli::selection_args::SelectionArgs;
 use crate::cli::tables_text::{gap_lines, layout_text, table_columns, window_text};
 use crate::cli::units;
 
@@ -30,6 +31,12 @@ pub struct ShowArgs {
     /// https://)
     #[arg(long, value_name = "URL", requires = "views")]
     pub base: Option<String>,
+    /// List the series of the metrics that match too, from the files of series
+    #[arg(long, conflicts_with_all = ["files", "views"])]
+    pub series: bool,
+    /// Which metrics and series.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
     /// Where the backups are.
     #[command(flatten)]
     pub repository: RepositoryArgs,
@@ -48,6 +55,14 @@ impl ShowArgs {
     /// # Errors
     /// Usage, or the repository's.
     pub fn run(self) -> anyhow::Result<Outcome> {
+        let selection = self.selection.selection()?;
+        let matching = self.series || !selection.is_all();
+        if matching && (self.files || self.views) {
+            return Err(usage(
+                "--metric, --tag and times choose metrics and series: leave them out with --files and --views",
+            )
+            .into());
+        }
         let store = flow::open_store(&self.repository.settings()?, false)?;
         if self.files {
             let (backup, files) = flow::stored_files(&store, &self.backup)?;
@@ -59,6 +74,11 @@ impl ShowArgs {
             let sql = flow::views(&store, &self.backup, self.base.as_deref())?;
             let json = flow::to_json(&BTreeMap::from([("views", &sql)]));
             return Ok(Outcome { quiet_text: sql.clone(), ..Outcome::done(sql, json) });
+        }
+        if matching {
+            let report = flow::matching(&store, &self.backup, &selection, self.series)?;
+            let text = matching_text(&report);
+            return Ok(Outcome { quiet_text: text.clone(), ..Outcome::done(text, flow::to_json(&report)) });
         }
         let report = flow::show(&store, &self.backup)?;
         let text = text(&report);
@@ -86,12 +106,30 @@ fn text(report: &ShowReport) -> String {
     text += &format!("\n{}", table_columns(&report.tables));
     text += &gap_lines(&report.tables);
     if !report.metrics.is_empty() {
-        text += &format!("\n{}", metric_columns(report));
+        text += &format!("\n{}", metric_columns(&report.metrics));
     }
     text
 }
 
-fn metric_columns(report: &ShowReport) -> Columns {
+fn matching_text(report: &MatchReport) -> String {
+    let mut text = match report.metrics.is_empty() {
+        true => format!("backup {}: no metric matches\n", report.backup),
+        false => format!("backup {}\n\n{}", report.backup, metric_columns(&report.metrics)),
+    };
+    if let Some(series) = report.series.as_ref().filter(|series| !series.is_empty()) {
+        let mut columns =
+            Columns::new(&[("metric", Side::Left), ("tags", Side::Left), ("table", Side::Left), ("tsuid", Side::Left)]);
+        for series in series {
+            let tags: Vec<String> = series.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let metric = series.metric.clone().unwrap_or_else(|| "(no name)".to_string());
+            columns.row([metric, tags.join(" "), series.table.clone(), series.tsuid.clone()]);
+        }
+        text += &format!("\n{columns}");
+    }
+    text
+}
+
+fn metric_columns(metrics: &[MetricReport]) -> Columns {
     let mut columns = Columns::new(&[
         ("metric", Side::Left),
         ("table", Side::Left),
@@ -100,7 +138,7 @@ fn metric_columns(report: &ShowReport) -> Columns {
         ("first", Side::Left),
         ("last", Side::Left),
     ]);
-    for metric in &report.metrics {
+    for metric in metrics {
         columns.row([
             metric.metric.clone().unwrap_or_else(|| "(no name)".to_string()),
             metric.table.clone(),

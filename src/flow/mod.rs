@@ -54,6 +54,7 @@ pub use stored::inventory::{
     Listed, ListedBackup, MetricReport, ShowReport, StoredFileReport, UnfinishedBackup, list, show, stored_files,
     symlinks, unfinished, views,
 };
+pub use stored::matching::{MatchReport, SeriesReport, matching};
 pub use verify::verify;
 
 pub use crate::manifest::IncrementBy;

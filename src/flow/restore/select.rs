@@ -12,8 +12,8 @@ use crate::flow::engine::queue::WorkQueue;
 use crate::flow::engine::workers::work_through;
 use crate::flow::stored::backup_files::BackupContents;
 use crate::flow::stored::contents::selected_cells;
-use crate::flow::stored::selected::{Selected, Wanted, uid_cells};
-use crate::flow::stored::uid_cells::is_counter;
+use crate::flow::stored::selected::{Selected, Wanted};
+use crate::flow::stored::uid_cells::{self, is_counter, uid_cells};
 use crate::flow::stored::used_uids::Used;
 use crate::flow::{FlowError, SelectionReport};
 use crate::manifest::TableRecord;
@@ -65,7 +65,7 @@ pub fn narrow(
     let Scene { plan, contents, .. } = *scene;
     let tools = scene.tools();
     let names = target_names(plan, contents)?;
-    let wanted = Wanted::load(&plan.selection, contents, tools)?;
+    let wanted = uid_cells::wanted(&plan.selection, contents, tools)?;
     let is_data = |table: &TableRecord| matches!(table.kind, TableKind::Data | TableKind::Rollup);
     let tables: BTreeSet<&str> =
         names.iter().filter(|(table, _)| is_data(table)).map(|(table, _)| table.name.as_str()).collect();

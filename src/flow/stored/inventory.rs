@@ -10,7 +10,7 @@ use crate::flow::locking::process::ProcessIdentity;
 use crate::flow::stored::backup_files::{load_backup, load_manifest, metric_rows};
 use crate::flow::{FlowError, TableReport};
 use crate::manifest::{BackupPaths, IncrementRecord, Repository, WindowRecord};
-use crate::model::{FileKind, KeyLayout, NameCharset, time, time::now_ms};
+use crate::model::{FileKind, KeyLayout, MetricRow, NameCharset, time, time::now_ms};
 use crate::parquet_file::views_sql;
 use crate::store::Store;
 
@@ -64,6 +64,19 @@ pub struct MetricReport {
     pub first: Option<String>,
     /// Time of the last point, RFC 3339.
     pub last: Option<String>,
+}
+
+impl From<MetricRow> for MetricReport {
+    fn from(row: MetricRow) -> Self {
+        Self {
+            table: row.table,
+            metric: row.metric,
+            uid: row.uid,
+            points: row.points,
+            first: row.first_time.map(time::text_time),
+            last: row.last_time.map(time::text_time),
+        }
+    }
 }
 
 /// Everything about one backup.
@@ -196,17 +209,8 @@ pub fn unfinished(store: &Store, backups: &[String]) -> Result<(Vec<UnfinishedBa
 pub fn show(store: &Store, backup: &str) -> Result<ShowReport, FlowError> {
     let threads = Threads::for_store()?;
     let contents = load_backup(&threads, store, backup)?;
-    let mut metrics: Vec<MetricReport> = metric_rows(&threads, store, &contents)?
-        .into_iter()
-        .map(|row| MetricReport {
-            table: row.table,
-            metric: row.metric,
-            uid: row.uid,
-            points: row.points,
-            first: row.first_time.map(time::text_time),
-            last: row.last_time.map(time::text_time),
-        })
-        .collect();
+    let mut metrics: Vec<MetricReport> =
+        metric_rows(&threads, store, &contents)?.into_iter().map(MetricReport::from).collect();
     metrics.sort_by(|a, b| (&a.table, b.points, &a.uid).cmp(&(&b.table, a.points, &b.uid)));
     let manifest = contents.manifest;
     Ok(ShowReport {

@@ -5,6 +5,7 @@ pub mod chain;
 pub mod contents;
 pub mod gaps;
 pub mod inventory;
+pub mod matching;
 pub mod selected;
 pub mod strays;
 pub mod uid_cells;

@@ -11,16 +11,15 @@
 //! Names are those of the backup's own UID table. A series without a name is selected by time alone.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::convert::Infallible;
 
 use crate::codec::qualifier::PointQualifier;
 use crate::codec::row_key::{self, RowKey};
 use crate::codec::{RollupConfig, RollupTable, interval_start};
-use crate::flow::stored::backup_files::{BackupContents, ReadTools};
-use crate::flow::{FlowError, Selection};
+use crate::flow::Selection;
 use crate::manifest::{Manifest, TableRecord};
 use crate::model::{Cell, FileRow, KeyLayouts, OwnedCell, PointBatch, Segment, TableKind, UidKind, UidNames};
 
-use super::uid_cells::{COLUMNS, each_seen, is_counter};
 use super::used_uids::Used;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -55,38 +54,16 @@ pub struct Wanted {
 
 impl Wanted {
     /// For a backup, with the names of its UID table.
-    ///
-    /// # Errors
-    /// [`FlowError::Input`] for patterns of names where the backup has none; the store's; a damaged file.
-    pub fn load(selection: &Selection, contents: &BackupContents, tools: ReadTools<'_>) -> Result<Self, FlowError> {
-        let manifest = &contents.manifest;
-        let mut names = UidNames::new();
-        let uid_table = manifest.tables.iter().find(|table| table.kind == TableKind::Uid);
-        if uid_table.is_none() && !(selection.metrics.is_empty() && selection.tags.is_empty()) {
-            return Err(FlowError::input(
-                "the backup has no UID table, so its metrics and tags have no names: only --from, --to and --since \
-                 select from it",
-            ));
-        }
-        for file in uid_table.into_iter().flat_map(|table| contents.files_of(&table.name)) {
-            each_seen(tools, contents, file, &mut |cell| {
-                let column = COLUMNS.iter().position(|column| *column == cell.qualifier);
-                if let Some(kind) = column.and_then(|at| UidKind::ALL.get(at)).filter(|_| cell.family == b"name") {
-                    names.insert(*kind, cell.row, &manifest.name_charset.decode(cell.value));
-                }
-                Ok(())
-            })?;
-        }
+    pub fn new(selection: &Selection, manifest: &Manifest, names: UidNames) -> Self {
         let (mut metrics, mut metric_names) = (BTreeSet::new(), BTreeSet::new());
-        let matched = names.each(|kind, uid, name| {
+        let Ok(()) = names.each(|kind, uid, name| {
             if kind == UidKind::Metric && selection.has_metric(Some(name)) {
                 metrics.insert(uid.to_vec());
                 metric_names.insert(name.to_owned());
             }
-            Ok::<_, FlowError>(())
+            Ok::<_, Infallible>(())
         });
-        matched?;
-        Ok(Self {
+        Self {
             selection: selection.clone(),
             names,
             layouts: manifest.layouts(),
@@ -94,7 +71,7 @@ impl Wanted {
             metrics,
             metric_names,
             uid_cells: HashSet::new(),
-        })
+        }
     }
 
     /// Selects cells of the UID table.
@@ -260,28 +237,4 @@ fn points(qualifier: &[u8]) -> Option<impl Iterator<Item = u32>> {
 fn next_point(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let point = PointQualifier::parse(bytes).filter(PointQualifier::is_inside_hour)?;
     Some((point.offset_ms, bytes.get(point.len..)?))
-}
-
-/// The cells of the backup's UID table that name UIDs of `used`, and the counters, as readers saw them.
-///
-/// # Errors
-/// The store's; a damaged file.
-pub fn uid_cells(
-    contents: &BackupContents,
-    table: &TableRecord,
-    used: &Used,
-    tools: ReadTools<'_>,
-) -> Result<Vec<OwnedCell>, FlowError> {
-    let mut cells = Vec::new();
-    for file in contents.files_of(&table.name) {
-        each_seen(tools, contents, file, &mut |cell| {
-            let uid = if cell.family == b"id" { cell.value } else { cell.row };
-            if is_counter(cell) || used.contains(cell.qualifier, uid) {
-                cells.push(cell.to_owned());
-            }
-            Ok(())
-        })?;
-    }
-    cells.sort_unstable();
-    Ok(cells)
 }

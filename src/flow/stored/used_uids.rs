@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use crate::model::KeyLayout;
 
-use super::uid_cells::COLUMNS;
+/// Columns of the maps, in the order in which a TSUID has its UIDs.
+pub const COLUMNS: [&[u8]; 3] = [b"metrics", b"tagk", b"tagv"];
 
 /// The UIDs that data uses: by column, width and number, 64 numbers to an entry, because most are given out in a row.
 #[derive(Debug, Default, Clone, PartialEq)]
