@@ -59,6 +59,8 @@
 //! - *cell*, *row key*, *base time*, *point*, *series*, *TSUID*, *UID*: as in HBase and OpenTSDB.
 //! - *exact*: proven at export to rebuild the cell byte for byte from the typed columns. *Raw cell*: kept as bytes.
 //! - *tally*: counts and checksum of a set of cells.
+//! - *increment*: a backup of what has changed since its *parent*. *Chain*: a full backup and increments on it, read as one.
+//!   *Merge*: a chain made one full backup.
 //! - *repository*: the directory or S3 prefix that holds backups. *Backup*: one committed set. *Shard record*: the JSON
 //!   that says that one shard is done. *Basis*: the shards that were recorded when UIDs were read. *Manifest*: the JSON that commits a backup; written last, once.
 //!

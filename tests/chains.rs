@@ -9,11 +9,14 @@
 
 mod support;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::process::Stdio;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use support::ark::{Repository, Run};
+use support::ark::{self, Repository, Run};
 use support::bed::Bed;
+use support::faults::plan::{Fault, Plan};
+use support::faults::thrift::ThriftProxy;
 use support::golden;
 use support::synthetic::{Dice, Synthetic, load, sealed, table_of};
 use support::tsd::Tables;
@@ -209,7 +212,7 @@ fn a_chain_is_the_table_as_of_its_last_increment() {
     writer.points(0, 200);
     repository.backup(bed, &tables, &[]).expect(0);
     let (mut ids, mut states) = (Vec::new(), Vec::new());
-    for step in 1..=number("TSDB_ARK_INCREMENTS", 6) {
+    for step in 1..=number("TSDB_ARK_INCREMENTS", 5) {
         let by = if step % 2 == 1 { "time" } else { "compare" };
         match by {
             "time" => writer.ordinary(step),
@@ -239,6 +242,8 @@ fn a_chain_is_the_table_as_of_its_last_increment() {
         assert_eq!(verified["differences"], 0, "{verified}");
     }
 
+    let export = repository.run("export", &["--format", "csv", "--output", "-"]).expect(2);
+    assert!(export.err.contains("merge it first"), "{}", export.err);
     // Folded into one full backup, which is the same and needs the others no more.
     let full = repository.run("list", &[]).expect(0).json["backups"][0]["backup"].as_str().unwrap().to_owned();
     let wrong = repository.run("merge", &[&format!("{}..latest", ids[0])]).expect(2);
@@ -387,4 +392,120 @@ fn write_times_that_are_none_are_refused() {
     assert!(refused.err.contains("major compaction"), "{}", refused.err);
     let none = Repository::default().backup(bed, &tables, &["--incremental"]).expect(2);
     assert!(none.err.contains("without --incremental"), "{}", none.err);
+}
+
+/// Starts a command, and kills it when the proxy has seen so many calls of a method; true when it had not ended.
+fn killed_at(bed: &Bed, method: &'static str, call: u64, words: &[&str]) -> bool {
+    let proxy = ThriftProxy::start(&bed.thrift2_address(), Plan::once(method, call, Fault::Hold));
+    let gateway = proxy.address();
+    let words: Vec<&str> = words.iter().map(|word| if *word == "GATEWAY" { gateway.as_str() } else { word }).collect();
+    let mut child = ark::command().args(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while proxy.calls(method) < call && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let running = child.try_wait().unwrap().is_none();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    running
+}
+
+/// kill -9 at any moment of an increment, of a restore of its chain and of a merge: each goes on where it was.
+#[test]
+fn what_was_killed_is_resumed() {
+    let bed = Bed::shared();
+    let shape = Synthetic { metrics: 4, series: 5, hours: 30, points: 10, ..Synthetic::default() };
+    let tables = shape.load(bed, &["000002", "000003", "000004"]);
+    let repository = Repository::default();
+    let mut writer = Writer { bed, tables: &tables, shape, dice: Dice(3) };
+    writer.points(0, 100);
+    repository.backup(bed, &tables, &["--page-size", "8KiB"]).expect(0);
+    let path = repository.path();
+    let here = ["--repository", path.to_str().unwrap(), "--json", "--gateway", "GATEWAY"];
+    let flags = ark::table_flags(&tables);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let words = |by: &'static str| {
+        let increment =
+            ["--incremental", "--by", by, "--page-size", "8KiB", "--connections", "2", "--expect-raw-cells"];
+        [&["backup"], &here[..], &flags, &increment].concat()
+    };
+    let counted = |by: &'static str| {
+        let proxy = ThriftProxy::start(&bed.thrift2_address(), Plan::default());
+        let gateway = proxy.address();
+        let words = words(by).into_iter().map(|word| if word == "GATEWAY" { gateway.as_str() } else { word });
+        ark::run(&words.collect::<Vec<_>>()).expect(0);
+        proxy.calls("getScannerResults")
+    };
+    let (mut kept, mut members) = (0, 1);
+    for by in ["time", "compare"] {
+        writer.points(1, 60);
+        let calls = counted(by);
+        members += 1;
+        for part in [2, 4] {
+            writer.points(2, 60);
+            let call = calls * part / 5;
+            assert!(killed_at(bed, "getScannerResults", call, &words(by)), "{by} ended before call {call} of {calls}");
+            let resumed = repository.backup(bed, &tables, &["--resume"]);
+            let run = match resumed.code {
+                // It was killed before it had begun.
+                2 => repository.backup(bed, &tables, &["--incremental", "--by", by]).expect(0),
+                _ => resumed.expect(0),
+            };
+            members += 1;
+            kept += run.json["resumed"]["shards_kept"].as_u64().unwrap_or_default();
+            eprintln!("{by}, call {call} of {calls}: {kept} shards kept so far");
+        }
+        assert_restored(bed, &repository, &tables, &[]);
+    }
+    assert!(kept > 0, "nothing was ever resumed");
+
+    // A restore of the chain.
+    let (mut skipped, mut calls) = (0, None);
+    for part in [0, 1, 3, 4] {
+        let copy = Tables::named(&format!("{}.", bed.unique("killed")), false);
+        let renames: Vec<String> =
+            tables.names().iter().zip(copy.names()).map(|(a, b)| format!("--rename-table={a}={b}")).collect();
+        let renames: Vec<&str> = renames.iter().map(String::as_str).collect();
+        let words = [&["restore"], &here[..], &renames, &["--connections", "1"]].concat();
+        let Some(calls) = calls else {
+            let proxy = ThriftProxy::start(&bed.thrift2_address(), Plan::default());
+            let gateway = proxy.address();
+            let words = words.into_iter().map(|word| if word == "GATEWAY" { gateway.as_str() } else { word });
+            ark::run(&words.collect::<Vec<_>>()).expect(0);
+            calls = Some(proxy.calls("putMultiple"));
+            continue;
+        };
+        let call = (calls * part / 4).max(1);
+        assert!(killed_at(bed, "putMultiple", call, &words), "the restore ended before put {call} of {calls}");
+        let run = repository.restore(bed, &tables, &copy, &["--resume"]).expect(0).json;
+        let done = run["tables"].as_array().unwrap().iter().map(|table| table["files_skipped"].as_u64().unwrap());
+        skipped += done.sum::<u64>();
+        for (old, new) in tables.names().iter().zip(copy.names()) {
+            assert!(cells(bed, old) == cells(bed, &new), "{old}");
+        }
+    }
+    assert!(skipped > 0, "nothing was ever skipped");
+
+    // A merge, when its plan is there; now and then it is quicker.
+    let backups = || std::fs::read_dir(path.join("backups")).unwrap().count();
+    let mut unfinished = 0;
+    for _ in 0..50 {
+        let before = backups();
+        let words = ["merge", "--repository", path.to_str().unwrap(), "--connections", "1"];
+        let mut child = ark::command().args(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while backups() == before && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let resumed = repository.run("merge", &["--resume"]);
+        if resumed.code == 0 {
+            unfinished += 1;
+            break;
+        }
+    }
+    assert_eq!(unfinished, 1, "every merge ended before it was killed");
+    assert_eq!(repository.verify("cells", &[]).expect(0).json["differences"], 0);
+    let last = repository.run("show", &[]).expect(0).json;
+    assert_eq!((last["kind"].as_str(), last["merged"].as_array().unwrap().len()), (Some("full"), members));
+    assert_restored(bed, &repository, &tables, &[]);
 }

@@ -140,6 +140,7 @@ fn assert_reports_are_documented(here: &impl Fn(&str) -> String) {
         ("backup --plan-only", format!("backup {source} --plan-only")),
         ("worker", "worker --gateway hbase-thrift:9090 --backup PLANNED".to_owned()),
         ("commit", "commit --backup PLANNED --expect-raw-cells".to_owned()),
+        ("merge", "merge latest".to_owned()),
     ];
     let mut planned = String::new();
     let documented = documented_fields();

@@ -139,6 +139,15 @@ impl Repository {
         self.writer(id::new_backup())
     }
 
+    /// Starts a backup whose id comes behind those of all others. Nothing is written until its first file.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn begin_newest_backup(&self) -> Result<BackupWriter, RepositoryError> {
+        let last = self.store().folders(BACKUPS).await?.into_iter().max();
+        Ok(self.writer(id::new_backup_after(last.as_deref())))
+    }
+
     /// Resumes a backup that has no manifest yet.
     ///
     /// # Errors

@@ -20,6 +20,24 @@ pub(super) fn new_backup() -> String {
     format!("{time}-{}", random_hex(8))
 }
 
+/// An id for a backup that begins now, behind `last` in their order. Ids have seconds: of two backups of the same one, or of
+/// clocks that differ by less than a minute, the one that began later must be the later one.
+pub(super) fn new_backup_after(last: Option<&str>) -> String {
+    let id = new_backup();
+    let Some((time, digits)) = last.filter(|last| *last >= id.as_str()).and_then(|last| last.split_once('-')) else {
+        return id;
+    };
+    let minute = timestamp(now_ms().saturating_add(60_000)).strftime("%Y%m%dT%H%M%SZ").to_string();
+    match u32::from_str_radix(digits, 16) {
+        Ok(number) if time.len() == minute.len() && *time <= *minute && number < u32::MAX => {
+            // Two that begin at the same time should still differ.
+            let room = (u32::MAX - number).min(0x000f_ffff);
+            format!("{time}-{:08x}", number + fastrand::u32(1..=room))
+        }
+        _ => id,
+    }
+}
+
 /// RFC 3339, UTC, milliseconds: `2025-01-02T03:04:05.678Z`.
 pub(super) fn rfc3339(ms: i64) -> String {
     format!("{:.3}", timestamp(ms))
@@ -38,6 +56,20 @@ mod tests {
     fn times_are_written_as_described() {
         assert_eq!(rfc3339(1_735_786_800_678), "2025-01-02T03:00:00.678Z");
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_later_backup_has_a_later_id() {
+        let mut last = format!("{}-00000000", new_backup().split_once('-').unwrap().0);
+        for _ in 0..200 {
+            let next = new_backup_after(Some(&last));
+            assert!(next > last && next.len() == last.len(), "{last} {next}");
+            last = next;
+        }
+        for odd in ["", "9", "20990101T000000Z-00000000", "zz-zz"] {
+            assert_eq!(new_backup_after(Some(odd)).len(), last.len());
+            assert!(new_backup_after(Some(odd)).as_str() < "2099");
+        }
     }
 
     #[test]

@@ -122,6 +122,12 @@ fn work_on(plan: &WorkPlan, progress: &Progress, cancel: &Cancel) -> Result<Work
     let run = &plan.run;
     let threads = Threads::new(run.resources.cpu)?;
     let mut begun = open(&threads, &run.store, &plan.backup, run.append_only, RepositoryLock::worker)?;
+    if !begun.record.merged.is_empty() {
+        return Err(FlowError::input(format!(
+            "backup {} is a merge, which no worker does; complete it with merge --resume",
+            plan.backup
+        )));
+    }
     let jobs = jobs(&plan.jobs, &begun.record)?;
     progress.stage("connecting", 0);
     let cluster = ClusterSection::ask(&run.source.gateways)?;

@@ -58,7 +58,7 @@ pub fn merge(plan: &MergePlan, progress: &Progress, cancel: &Cancel) -> Result<B
     let (writer, record) = match plan.resume {
         true => find_unfinished(&threads, &repository, &lock, &asked)?,
         false => {
-            let writer = repository.begin_backup();
+            let writer = threads.wait(repository.begin_newest_backup())?;
             lock.works_on(writer.id())?;
             let record = threads.wait(writer.put_plan(asked))?;
             (writer, record)

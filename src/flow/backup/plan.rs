@@ -75,7 +75,8 @@ pub fn begin(plan: &BackupPlan, survey: &Survey, threads: &Threads, progress: &P
     let mut warnings = preflight::store_section(threads, &repository, survey.server.cluster_id.as_deref())?.warnings;
     let lock = RepositoryLock::backup(threads, &repository, plan.append_only)?;
     warnings.extend(unfinished(threads, &repository)?);
-    let (writer, mut record) = (repository.begin_backup(), survey.plan_record(plan, time::now_ms()));
+    let writer = threads.wait(repository.begin_newest_backup())?;
+    let mut record = survey.plan_record(plan, time::now_ms());
     record.commit_rule = repository.commit_rule();
     lock.works_on(writer.id())?;
     progress.stage("planning", survey.found.tables.len() as u64);
