@@ -58,13 +58,6 @@ pub fn export(
     let repository = threads.wait(Repository::open(plan.store.clone()))?;
     let lock = RepositoryLock::shared(&threads, &repository, LockKind::Export, None)?;
     let contents = load_backup(&threads, &plan.store, &plan.backup)?;
-    if let Some(parent) = &contents.manifest.parent {
-        return Err(FlowError::input(format!(
-            "backup {} is an increment of {parent} and holds only what has changed; merge it first (tsdb-ark merge), and \
-             export the merged backup",
-            contents.manifest.backup
-        )));
-    }
     let (sources, table) = source::choose(&contents, plan.table.as_ref(), &plan.selection)?;
     let reader = Reader {
         threads: threads.clone(),
