@@ -388,6 +388,11 @@ fn write_times_that_are_none_are_refused() {
     let (tables, repository, _) = small_chain(bed);
     let refused = repository.backup(bed, &tables, &old).expect(1);
     assert!(refused.err.contains("major compaction"), "{}", refused.err);
+    bed.must(&format!("alter {} t NEW_VERSION_BEHAVIOR=true", tables.data()));
+    let refused = repository.backup(bed, &tables, &["--incremental", "--by", "time"]).expect(2);
+    assert!(refused.err.contains("NEW_VERSION_BEHAVIOR") && refused.err.contains("--by compare"), "{}", refused.err);
+    increment(bed, &repository, &tables, "compare");
+    assert_restored(bed, &repository, &tables, &[]);
     let none = Repository::default().backup(bed, &tables, &["--incremental"]).expect(2);
     assert!(none.err.contains("without --incremental"), "{}", none.err);
 }

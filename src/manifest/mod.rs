@@ -174,6 +174,19 @@
 //! In `descriptor`, names and values are bytes written as text: printable ASCII except the backslash stands for itself,
 //! every other byte is `\x` and two upper-case hex digits (so in JSON `\\x00`). `configuration` is plain text.
 //!
+//! # Chains
+//!
+//! An increment is what must be added to its parent: cells, and delete markers (types 8, 10, 12, 14) in `cells`. Parent, its
+//! parent, down to a full backup are a chain; `parent_blake3` names each of them exactly. A table is read member after
+//! member, from the last one on that did not lack it, row by row:
+//!
+//! 1. To what was visible before, the member's puts are added; where both have a version of a column, the member's counts.
+//! 2. What a marker of this member covers is taken out, of both. Markers of earlier members are done with.
+//! 3. Of each column the newest versions stay, as many as the family keeps (`VERSIONS` in the last member's descriptor).
+//!
+//! What is left after the last member is the table as of its scan. After a last member by write time, what had expired by
+//! then (`TTL`, `MIN_VERSIONS`) is taken out as well; one by comparison holds a marker for it.
+//!
 //! # shards/\<table\>-\<attempt\>.json
 //!
 //! | field | meaning |
@@ -243,6 +256,9 @@
 //! | `catalogue/files` | one row per Parquet file: what `files` of the shard records say | no |
 //! | `catalogue/shards` | one row per shard: what its record says, up to `tally` | no |
 //! | `catalogue/metrics` | one row per metric: points, first and last time | no |
+//!
+//! Points lie batch after batch, in the order of row keys; inside a batch they are sorted by series. `tsdb-ark.batches` in the
+//! footer of a points file says how many row groups each batch is, with commas between.
 //!
 //! A series number is 64 bits: 0, the first 37 bits of the attempt's name, 26 bits that count from 0 in the attempt.
 //! Attempts of a backup differ in these 37 bits (of two that do not, one counts), so `series_id` is unique in a backup.

@@ -4,6 +4,9 @@
 //! as soon as it is done ([`worker`]), and the commit ([`commit`]), whose manifest comes last. Tables are read one after
 //! the other, data first and `tsdb-uid` last: a UID is assigned before data uses it, so no data row of the backup names a
 //! UID that the backup lacks. Within a table all connections work on shards of it ([`export`]).
+//!
+//! An [`increment`] is such a backup of what has changed: its scans are raw and of a range of write times, or compared with
+//! the parent's chain ([`compared`]). A [`merge`] is one whose source is a chain and no cluster.
 
 mod apart;
 mod asked;

@@ -169,18 +169,17 @@ impl Survey {
     }
 
     /// Refuses a raw backup of tables in which a delete hides what was written before it: no gateway says in which order
-    /// cells were written, so that no restore could bring back the same cells.
+    /// cells were written, so that no restore could bring back the same cells. `instead`: what to do, for the message.
     ///
     /// # Errors
     /// [`FlowError::Input`] with the first such table.
-    pub fn refuse_new_version_behavior(&self) -> Result<(), FlowError> {
+    pub fn refuse_new_version_behavior(&self, instead: &str) -> Result<(), FlowError> {
         let odd = |table: &&SourceTable| table.descriptor.families.iter().any(|family| family.new_version_behavior());
         match self.found.tables.iter().find(odd) {
             None => Ok(()),
             Some(table) => Err(FlowError::input(format!(
                 "table {} has NEW_VERSION_BEHAVIOR, by which a delete hides what was written before it: no gateway says \
-                 in which order cells were written, so that a raw backup could not be restored; leave out --raw to back up \
-                 the cells that are visible",
+                 in which order cells were written, so that what is read raw could not be restored; {instead}",
                 table.name
             ))),
         }
