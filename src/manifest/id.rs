@@ -24,7 +24,8 @@ pub(super) fn new_backup() -> String {
 /// clocks that differ by less than a minute, the one that began later must be the later one.
 pub(super) fn new_backup_after(last: Option<&str>) -> String {
     let id = new_backup();
-    let Some((time, digits)) = last.filter(|last| *last >= id.as_str()).and_then(|last| last.split_once('-')) else {
+    let now = id.split_once('-').map_or("", |(now, _)| now);
+    let Some((time, digits)) = last.and_then(|last| last.split_once('-')).filter(|(time, _)| *time >= now) else {
         return id;
     };
     let minute = timestamp(now_ms().saturating_add(60_000)).strftime("%Y%m%dT%H%M%SZ").to_string();
