@@ -117,6 +117,16 @@ pub struct FileRow {
     pub ranges: ColumnRanges,
 }
 
+impl FileRow {
+    /// False where no row of the file can lie in the range.
+    pub fn may_meet(&self, range: &KeyRange) -> bool {
+        match (&self.first_row, &self.last_row) {
+            (Some(first), Some(last)) => range.is_before_stop(first) && *last >= range.start,
+            _ => true,
+        }
+    }
+}
+
 /// A shard of the backup: one key range of one table, as one attempt read it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ShardRow {

@@ -24,10 +24,9 @@ use crate::flow::stored::backup_files::{ReadTools, load_manifest};
 use crate::flow::stored::chain::Chain;
 use crate::flow::{BackupReport, Cancel, FlowError, MergePlan, Progress};
 use crate::manifest::{
-    BackupKind, BackupWriter, FORMAT, Manifest, PlanRecord, PlannedJob, PlannedTable, Repository, RepositoryError,
-    TableRecord,
+    BackupKind, BackupWriter, Manifest, PlanRecord, PlannedJob, PlannedTable, Repository, RepositoryError, TableRecord,
 };
-use crate::model::{KeyRange, LabelTable, PointBatch, SeriesTable, TableKind, UidKind, UidNames, time};
+use crate::model::{KeyLayout, KeyRange, LabelTable, PointBatch, SeriesTable, TableKind, UidKind, UidNames, time};
 use crate::shard::clip;
 
 /// Bytes of cells that a piece of work has at least.
@@ -304,12 +303,7 @@ impl Merging<'_> {
             table: table.name.clone(),
             layouts: self.record.layouts(),
             names,
-            footer: vec![
-                ("tsdb-ark.format".into(), FORMAT.to_string()),
-                ("tsdb-ark.version".into(), env!("CARGO_PKG_VERSION").into()),
-                ("tsdb-ark.backup".into(), self.writer.id().into()),
-                ("tsdb-ark.cluster".into(), self.record.server.cluster_id.clone().unwrap_or_default()),
-            ],
+            footer: EncodeContext::footer(self.writer.id(), self.record.server.cluster_id.as_deref()),
             read_back: Arc::clone(&self.read_back),
         }
     }
@@ -318,7 +312,7 @@ impl Merging<'_> {
 /// The names that the UID table of a chain holds.
 struct StoredNames {
     names: UidNames,
-    record: PlanRecord,
+    layout: KeyLayout,
 }
 
 impl StoredNames {
@@ -336,14 +330,14 @@ impl StoredNames {
                 Ok(())
             })?;
         }
-        Ok(Self { names, record: record.clone() })
+        Ok(Self { names, layout: record.layout })
     }
 }
 
 impl Labels for StoredNames {
     fn labels(&self, series: &SeriesTable) -> Result<LabelTable, FlowError> {
         let mut labels = LabelTable::new();
-        let mut namer = SeriesNamer::new(&self.record.layout, &self.names);
+        let mut namer = SeriesNamer::new(&self.layout, &self.names);
         for tsuid in series.iter() {
             // One without a name is shown in hex.
             let _complete = namer.name(tsuid, &mut labels);

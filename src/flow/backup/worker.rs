@@ -21,7 +21,7 @@ use crate::flow::source::table::SourceTable;
 use crate::flow::source::window_uids::{UidSet, UidSource};
 use crate::flow::stored::backup_files::{BackupContents, ReadTools};
 use crate::flow::{BackupPlan, Cancel, FlowError, Progress, Resources};
-use crate::manifest::{BackupWriter, FORMAT, GapRecord, ShardRecord, new_attempt};
+use crate::manifest::{BackupWriter, GapRecord, ShardRecord, new_attempt};
 use crate::model::{Gap, KeyRange, TableKind, time};
 use crate::scan::{ScanOptions, WantedRows};
 use crate::shard::clip;
@@ -165,12 +165,7 @@ impl Worker<'_> {
             table: table.name.clone(),
             layouts: self.survey.detection.layouts.clone(),
             names,
-            footer: vec![
-                ("tsdb-ark.format".into(), FORMAT.to_string()),
-                ("tsdb-ark.version".into(), env!("CARGO_PKG_VERSION").into()),
-                ("tsdb-ark.backup".into(), self.writer.id().into()),
-                ("tsdb-ark.cluster".into(), self.survey.server.cluster_id.clone().unwrap_or_default()),
-            ],
+            footer: EncodeContext::footer(self.writer.id(), self.survey.server.cluster_id.as_deref()),
             read_back: Arc::clone(&self.read_back),
         };
         ExportContext {

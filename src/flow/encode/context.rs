@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::flow::FlowError;
 use crate::flow::engine::threads::Threads;
-use crate::manifest::{BackupPaths, FileName};
+use crate::manifest::{BackupPaths, FORMAT, FileName};
 use crate::model::{FileKind, KeyLayouts, LabelTable, SeriesTable};
 use crate::store::Store;
 
@@ -41,6 +41,16 @@ pub struct EncodeContext {
 }
 
 impl EncodeContext {
+    /// What the footers of all files of a backup say.
+    pub fn footer(backup: &str, cluster_id: Option<&str>) -> Vec<(String, String)> {
+        vec![
+            ("tsdb-ark.format".into(), FORMAT.to_string()),
+            ("tsdb-ark.version".into(), env!("CARGO_PKG_VERSION").into()),
+            ("tsdb-ark.backup".into(), backup.into()),
+            ("tsdb-ark.cluster".into(), cluster_id.unwrap_or_default().into()),
+        ]
+    }
+
     /// Path and footer of the next file of a kind.
     pub fn new_file(
         &self,

@@ -67,15 +67,8 @@ pub fn each_cell(
     each: &mut dyn FnMut(&FileRow, &Cell<'_>) -> Result<(), FlowError>,
 ) -> Result<(), FlowError> {
     let reader = ContentsReader { tools: scene.tools(), contents: scene.contents };
-    reader.each_block(shard, &|file| may_meet(file, range), &mut |file, block| {
+    reader.each_block(shard, &|file| file.may_meet(range), &mut |file, block| {
         let mut rows = block.rows().filter(|row| range.contains(row.key));
         rows.try_for_each(|row| row.iter().try_for_each(|cell| each(file, &cell)))
     })
-}
-
-fn may_meet(file: &FileRow, range: &KeyRange) -> bool {
-    match (&file.first_row, &file.last_row) {
-        (Some(first), Some(last)) => range.is_before_stop(first) && *last >= range.start,
-        _ => true,
-    }
 }

@@ -7,7 +7,7 @@ use crate::codec::{Scratch, rebuild_segment};
 use crate::flow::FlowError;
 use crate::flow::stored::backup_files::{BackupContents, ReadTools, fetch};
 use crate::flow::stored::selected::{Chooser, Wanted};
-use crate::model::{Cell, CellBlock, FileKind, FileRow, Form, KeyLayouts, OutOfSpace, PointBatch, ShardRow};
+use crate::model::{Cell, CellBlock, FileKind, FileRow, Form, KeyLayouts, OutOfSpace, PointBatch, Segment, ShardRow};
 use crate::parquet_file::{CellReader, PointsReader};
 
 /// Bytes of rebuilt cells that are handed on together.
@@ -120,6 +120,32 @@ fn selected_points(
     rebuilt.finish()
 }
 
+/// Adds the cells of a segment that `keep` is true for to a block, as a row.
+///
+/// # Errors
+/// [`FlowError::Damaged`] for points that rebuild to no cells, and for more than a block can hold.
+pub fn push_segment(
+    (batch, segment): (&PointBatch, &Segment),
+    layouts: &KeyLayouts,
+    scratch: &mut Scratch,
+    block: &mut CellBlock,
+    keep: impl Fn(&Cell<'_>) -> bool,
+) -> Result<(), FlowError> {
+    let (mut begun, mut filled) = (false, Ok(()));
+    let collect = &mut |cell: Cell<'_>| {
+        if filled.is_err() || !keep(&cell) {
+            return;
+        }
+        if !std::mem::replace(&mut begun, true) {
+            filled = block.push_row(cell.row);
+        }
+        filled =
+            filled.and_then(|()| block.push_cell(cell.family, cell.qualifier, cell.timestamp, cell.kind, cell.value));
+    };
+    rebuild_segment(batch, segment, layouts, scratch, collect).map_err(|e| FlowError::damaged(e.to_string()))?;
+    filled.map_err(full)
+}
+
 fn full(error: OutOfSpace) -> FlowError {
     FlowError::damaged(error.to_string())
 }
@@ -187,21 +213,8 @@ impl<'a> Rebuilt<'a> {
             }
             let one_by_one = chooser.as_deref().filter(|_| segment.form == Form::Single);
             let key = RowKey { salt: &[], metric: &[], base: segment.base, tags: &[] };
-            let block = &mut self.block;
-            let (mut begun, mut filled) = (false, Ok(()));
-            let collect = &mut |cell: Cell<'_>| {
-                if filled.is_err() || one_by_one.is_some_and(|chooser| !chooser.time(&key, &cell)) {
-                    return;
-                }
-                if !std::mem::replace(&mut begun, true) {
-                    filled = block.push_row(cell.row);
-                }
-                filled = filled
-                    .and_then(|()| block.push_cell(cell.family, cell.qualifier, cell.timestamp, cell.kind, cell.value));
-            };
-            rebuild_segment(batch, segment, self.layouts, &mut self.scratch, collect)
-                .map_err(|e| FlowError::damaged(e.to_string()))?;
-            filled.map_err(full)?;
+            let keep = |cell: &Cell<'_>| one_by_one.is_none_or(|chooser| chooser.time(&key, cell));
+            push_segment((batch, segment), self.layouts, &mut self.scratch, &mut self.block, keep)?;
             if self.block.bytes().len() >= BLOCK_BYTES {
                 (self.each)(&self.block)?;
                 self.block.clear();

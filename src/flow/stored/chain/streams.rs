@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::codec::{Scratch, rebuild_segment};
+use crate::codec::Scratch;
 use crate::flow::FlowError;
 use crate::flow::stored::backup_files::{BackupContents, ReadTools, fetch};
+use crate::flow::stored::contents::push_segment;
 use crate::manifest::FileName;
 use crate::model::{Cell, CellBlock, FileKind, FileRow, KeyLayouts, KeyRange, RowView, ShardRow};
 use crate::parquet_file::{CellReader, PointsReader};
@@ -55,7 +56,7 @@ impl<'a> TableStreams<'a> {
         shards.sort_by(|a, b| a.start.cmp(&b.start));
         let mut kinds: BTreeMap<FileKind, VecDeque<&FileRow>> = BTreeMap::new();
         for shard in shards {
-            let mut files: Vec<&FileRow> = contents.cells_of_shard(shard).filter(|f| may_meet(f, range)).collect();
+            let mut files: Vec<&FileRow> = contents.cells_of_shard(shard).filter(|file| file.may_meet(range)).collect();
             files.sort_by_key(|file| FileName::parse(&file.path).map(|name| name.number));
             for file in files {
                 kinds.entry(file.kind).or_default().push_back(file);
@@ -204,28 +205,9 @@ impl Open {
         for _ in 0..groups {
             let Some(batch) = reader.next_group()? else { break };
             for segment in batch.segments.iter().filter(|segment| segment.exact) {
-                let (mut begun, mut full) = (false, Ok(()));
-                let collect = &mut |cell: Cell<'_>| {
-                    if full.is_ok() && !begun {
-                        full = block.push_row(cell.row);
-                        begun = true;
-                    }
-                    full = full.and_then(|()| {
-                        block.push_cell(cell.family, cell.qualifier, cell.timestamp, cell.kind, cell.value)
-                    });
-                };
-                rebuild_segment(&batch, segment, layouts, &mut scratch, collect)
-                    .map_err(|e| FlowError::damaged(e.to_string()))?;
-                full.map_err(|e| FlowError::damaged(e.to_string()))?;
+                push_segment((&batch, segment), layouts, &mut scratch, block, |_| true)?;
             }
         }
         Ok(true)
-    }
-}
-
-fn may_meet(file: &FileRow, range: &KeyRange) -> bool {
-    match (&file.first_row, &file.last_row) {
-        (Some(first), Some(last)) => range.is_before_stop(first) && *last >= range.start,
-        _ => true,
     }
 }
