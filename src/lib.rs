@@ -45,6 +45,7 @@
 //! | disk, S3, create-only puts | [`store`] |
 //! | what a backup, restore, verification, export or prune does next | [`flow`]: the room of that name |
 //! | what the source looks like: tables, layout, names | [`flow`]: `source` |
+//! | whether an increment by write time holds here | [`flow`]: `increments`, for `check` and `backup` |
 //! | cells on their way into files | [`flow`]: `encode` |
 //! | a line of an export | [`flow`]: `export`, a file of `formats` for each |
 //! | threads, memory, pace, progress | [`flow`]: `engine` |

@@ -7,6 +7,8 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
+#[path = "chains/catch_up.rs"]
+mod catch_up;
 mod support;
 
 use std::process::Stdio;
@@ -200,6 +202,25 @@ fn increment(bed: &Bed, repository: &Repository, tables: &Tables, by: &str) -> V
     repository.backup(bed, tables, &["--incremental", "--by", by]).expect(0).json
 }
 
+/// What `check` advises, with more flags: the increments that fit, and all reasons against by time, or against any.
+fn advised(bed: &Bed, repository: &Repository, tables: &Tables, more: &[&str]) -> (Value, String) {
+    let (gateway, flags) = (bed.thrift2_address(), ark::table_flags(tables));
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let run = repository.run("check", &[&["--gateway", gateway.as_str()], &flags[..], more].concat()).expect(0);
+    let advice = run.json["increments"].clone();
+    (advice["fits"].clone(), format!("{}{}", advice["against_time"], advice["against_any"]))
+}
+
+/// `check` advises against an increment by time, and one is refused, both for this reason.
+#[track_caller]
+fn assert_refused(bed: &Bed, repository: &Repository, tables: &Tables, reason: &str, code: i32, more: &[&str]) {
+    let (fits, why) = advised(bed, repository, tables, more);
+    assert!(fits == "compare" && why.contains(reason), "{fits}: {why}");
+    let by_time = [&["--incremental", "--by", "time"], more].concat();
+    let refused = repository.backup(bed, tables, &by_time).expect(code);
+    assert!(refused.err.contains(reason) && refused.err.contains("--by compare"), "{}", refused.err);
+}
+
 #[test]
 fn a_chain_is_the_table_as_of_its_last_increment() {
     let bed = Bed::shared();
@@ -220,8 +241,7 @@ fn a_chain_is_the_table_as_of_its_last_increment() {
         }
         if step == 4 {
             bed.must(&format!("truncate {}", tables.data()));
-            let refused = repository.backup(bed, &tables, &["--incremental", "--by", "time"]).expect(1);
-            assert!(refused.err.contains("truncated") && refused.err.contains("--by compare"), "{}", refused.err);
+            assert_refused(bed, &repository, &tables, "truncated", 1, &[]);
             writer.points(1, 50);
         }
         let made = increment(bed, &repository, &tables, by);
@@ -376,24 +396,54 @@ fn write_times_that_are_none_are_refused() {
     load(bed, &tables.data(), &shape.data().into_iter().map(by_point).collect::<Vec<_>>());
     load(bed, &format!("{}tsdb-uid", tables.prefix), &shape.uids());
     let repository = Repository::default();
+    // Seen before there is a backup, also by one that would be hours at work before its catch-up pass.
+    let (fits, why) = advised(bed, &repository, &tables, &[]);
+    assert!(fits == "compare" && why.contains("time of their point"), "{fits}: {why}");
+    for more in [&["--catch-up", "--dry-run"][..], &["--catch-up"]] {
+        let refused = repository.backup(bed, &tables, more).expect(1);
+        assert!(refused.err.contains("--catch-up does not work here: the newest cells"), "{}", refused.err);
+    }
+    assert!(repository.files().is_empty(), "{:?}", repository.files());
     repository.backup(bed, &tables, &[]).expect(0);
     // A late point.
     let row = shape.key(0, 0, 0);
     load(bed, &tables.data(), &[by_point(shape.cell(&row, 0, 300))]);
-    let refused = repository.backup(bed, &tables, &["--incremental", "--by", "time"]).expect(1);
-    assert!(refused.err.contains("time of their point") && refused.err.contains("--by compare"), "{}", refused.err);
+    assert_refused(bed, &repository, &tables, "time of their point", 1, &[]);
     increment(bed, &repository, &tables, "compare");
     assert_restored(bed, &repository, &tables, &[]);
+
     let old = ["--incremental", "--by", "time", "--horizon", "0s"];
     let (tables, repository, _) = small_chain(bed);
     let refused = repository.backup(bed, &tables, &old).expect(1);
     assert!(refused.err.contains("major compaction"), "{}", refused.err);
+    let (fits, why) = advised(bed, &repository, &tables, &[]);
+    assert!(fits == "time" && why == "[][]", "{fits}: {why}");
+    // What the configuration says, and what names are read with.
+    let conf = bed.folder().join(format!("{}.conf", bed.unique("by-point")));
+    std::fs::write(&conf, "tsd.storage.use_otsdb_timestamp = true\n").unwrap();
+    let by_conf = ["--opentsdb-conf", conf.to_str().unwrap()];
+    assert_refused(bed, &repository, &tables, "use_otsdb_timestamp", 1, &by_conf);
+    let charset = ["--name-charset", "utf-8"];
+    let (fits, why) = advised(bed, &repository, &tables, &charset);
+    assert!(fits.is_null() && why.contains("can be no parent"), "{fits}: {why}");
+    let refused = repository.backup(bed, &tables, &[&["--incremental"][..], &charset].concat()).expect(2);
+    assert!(refused.err.contains("can be no parent"), "{}", refused.err);
+    increment(bed, &repository, &tables, "time");
+    // A parent of eight days ago.
+    let aged = Repository::default();
+    aged.backup(bed, &tables, &[]).expect(0);
+    let manifest = aged.path().join(aged.files().iter().find(|file| file.ends_with("/manifest.json")).unwrap());
+    let mut value: Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+    value["started_ms"] = (now_ms() - 8 * 86_400_000).into();
+    std::fs::write(&manifest, sealed(&value)).unwrap();
+    assert_refused(bed, &aged, &tables, "major compaction", 1, &[]);
+
     bed.must(&format!("alter {} t NEW_VERSION_BEHAVIOR=true", tables.data()));
-    let refused = repository.backup(bed, &tables, &["--incremental", "--by", "time"]).expect(2);
-    assert!(refused.err.contains("NEW_VERSION_BEHAVIOR") && refused.err.contains("--by compare"), "{}", refused.err);
+    assert_refused(bed, &repository, &tables, "NEW_VERSION_BEHAVIOR", 2, &[]);
     increment(bed, &repository, &tables, "compare");
     assert_restored(bed, &repository, &tables, &[]);
-    let none = Repository::default().backup(bed, &tables, &["--incremental"]).expect(2);
+    let fresh = Repository::default();
+    let none = fresh.backup(bed, &tables, &["--incremental"]).expect(2);
     assert!(none.err.contains("without --incremental"), "{}", none.err);
 }
 

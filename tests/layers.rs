@@ -81,9 +81,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("source", &["engine"]),
     ("stored", &["engine", "locking"]),
     ("compare", &["engine", "source", "stored"]),
+    ("increments", &["engine", "source", "stored"]),
+    ("check", &["engine", "source", "stored", "increments"]),
     // From cells of anywhere to files: it knows neither a cluster nor who plans.
     ("encode", &["engine", "stored"]),
-    ("backup", &["engine", "locking", "source", "stored", "compare", "encode"]),
+    ("backup", &["engine", "locking", "source", "stored", "increments", "compare", "encode"]),
     // Both look at a cluster too: restore at its target, verify at what was backed up.
     ("restore", &["engine", "locking", "source", "stored", "compare"]),
     ("verify", &["engine", "locking", "source", "stored", "compare"]),

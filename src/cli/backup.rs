@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::Args;
 use tsdb_ark::flow::{
-    self, BackupPlan, BackupReport, GatewaySettings, IncrementBy, IncrementPlan, LayoutFlags, Manners, OpentsdbConf,
-    RepositorySettings, Resources, Selection, Source, TableNames, TableReport,
+    self, BackupPlan, BackupReport, CatchUpPlan, GatewaySettings, IncrementBy, IncrementPlan, LayoutFlags, Manners,
+    OpentsdbConf, RepositorySettings, Resources, Selection, Source, TableNames, TableReport,
 };
 use tsdb_ark::model::{NameCharset, RawReason, TableDescriptor, TableKind};
 
@@ -35,20 +35,32 @@ pub struct BackupArgs {
     #[arg(long)]
     pub raw: bool,
     /// Back up what has changed since another backup, the newest one of this cluster unless --parent names it
-    #[arg(long, conflicts_with_all = ["raw", "dry_run", "metric", "tag", "from", "to", "since"])]
+    #[arg(long, group = "by_write_time", conflicts_with_all = ["raw", "dry_run", "metric", "tag", "from", "to", "since"])]
     pub incremental: bool,
+    /// Make a full backup, and then an increment by write time on it: together they hold what was written while the full one
+    /// ran, too
+    #[arg(long, group = "by_write_time",
+        conflicts_with_all = ["raw", "skip_unreadable", "plan_only", "metric", "tag", "from", "to", "since"])]
+    pub catch_up: bool,
     /// With --incremental: the backup to add to: an id, a unique prefix of one, or latest
-    #[arg(long, value_name = "ID", requires = "incremental", default_value = "latest", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "ID",
+        requires = "incremental",
+        conflicts_with = "catch_up",
+        default_value = "latest",
+        hide_default_value = true
+    )]
     pub parent: String,
     /// With --incremental: how to find what has changed. compare reads everything, keeps what differs and is exact; time
     /// reads what was written since, and misses what write times do not show
-    #[arg(long, value_name = "HOW", requires = "incremental", default_value = "compare", value_parser = parse_by)]
+    #[arg(long, value_name = "HOW", requires = "incremental", conflicts_with = "catch_up", default_value = "compare", value_parser = parse_by)]
     pub by: IncrementBy,
-    /// With --by time: how far clocks may be apart
-    #[arg(long, value_name = "TIME", requires = "incremental", default_value = "10m", value_parser = units::parse_duration)]
+    /// With --by time or --catch-up: how far clocks may be apart
+    #[arg(long, value_name = "TIME", requires = "by_write_time", default_value = "10m", value_parser = units::parse_duration)]
     pub overlap: Duration,
-    /// With --by time: for how long the cluster keeps delete markers before a major compaction drops them
-    #[arg(long, value_name = "TIME", requires = "incremental", default_value = "7d", value_parser = units::parse_duration)]
+    /// With --by time or --catch-up: for how long the cluster keeps delete markers before a major compaction drops them
+    #[arg(long, value_name = "TIME", requires = "by_write_time", default_value = "7d", value_parser = units::parse_duration)]
     pub horizon: Duration,
     /// Only these points.
     #[command(flatten)]
@@ -111,6 +123,7 @@ struct BackupRequest {
     weak_commit: bool,
     raw: bool,
     increment: Option<IncrementPlan>,
+    catch_up: Option<CatchUpPlan>,
     window: Option<Selection>,
     max_versions: i32,
     append_only: bool,
@@ -194,6 +207,7 @@ impl BackupArgs {
                 overlap: self.overlap,
                 horizon: self.horizon,
             }),
+            catch_up: self.catch_up.then_some(CatchUpPlan { overlap: self.overlap, horizon: self.horizon }),
             window: self.window()?,
             max_versions: self.max_versions.unwrap_or(i32::MAX),
             append_only: self.append_only,
@@ -239,6 +253,7 @@ impl BackupRequest {
             weak_commit: self.weak_commit,
             raw: self.raw,
             increment: self.increment,
+            catch_up: self.catch_up,
             window: self.window,
             max_versions: self.max_versions,
             append_only: self.append_only,
@@ -254,8 +269,23 @@ impl BackupRequest {
     }
 }
 
-/// How a backup ends: its report, and whether somebody must read it.
+/// How a backup ends, with the increment that followed it: the report, and whether somebody must read it.
 pub fn outcome(report: &BackupReport, repository: &str, expected: &[ExpectedRaw]) -> Outcome {
+    let full = outcome_of(report, repository, expected);
+    let Some(catch_up) = &report.catch_up else { return full };
+    let pass = outcome_of(catch_up, repository, expected);
+    let of = |what: &str, why: Option<String>| why.map(|why| format!("{what}: {why}"));
+    let why: Vec<String> = of("full backup", full.why).into_iter().chain(of("catch-up", pass.why)).collect();
+    Outcome {
+        text: format!("{}\ncatch-up: {}", full.text, pass.text),
+        quiet_text: full.quiet_text + &pass.quiet_text,
+        code: full.code.max(pass.code),
+        why: (!why.is_empty()).then(|| why.join("; ")),
+        ..full
+    }
+}
+
+fn outcome_of(report: &BackupReport, repository: &str, expected: &[ExpectedRaw]) -> Outcome {
     let id = report.backup.as_ref().map_or(String::new(), |id| format!("{id}\n"));
     let (text, json) = match &report.backup {
         Some(id) => (text(report, id, repository), flow::to_json(report)),

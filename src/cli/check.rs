@@ -1,7 +1,7 @@
 //! `tsdb-ark check`: a look before the first backup.
 
 use clap::Args;
-use tsdb_ark::flow::{self, CheckReport, CheckedFamily, Source};
+use tsdb_ark::flow::{self, CheckReport, CheckedFamily, IncrementAdvice, IncrementBy, Source};
 
 use crate::cli::args::GatewayArgs;
 use crate::cli::columns::{Columns, Side};
@@ -80,10 +80,28 @@ fn text(report: &CheckReport) -> String {
     text += &remarks("not found", &report.absent_tables);
     text += &remarks("sure", &report.sure);
     text += &remarks("assumed", &report.guessed);
+    text += &increments_text(&report.increments);
     text += &remarks("warning", &report.warnings);
     text += &remarks("stops a backup", &report.stops_a_backup);
     text += &remarks("would be lost", &report.would_be_lost);
     text
+}
+
+fn increments_text(advice: &IncrementAdvice) -> String {
+    let parent = match &advice.parent {
+        Some(parent) => format!(", the next one on {parent}"),
+        None => " once there is a full backup".to_owned(),
+    };
+    let against_time = advice.against_time.join("; ");
+    match advice.fits {
+        Some(IncrementBy::Time) => format!("increments: by time fits (backup --incremental --by time){parent}\n"),
+        Some(IncrementBy::Compare) => format!("increments: by compare only{parent}: {against_time}\n"),
+        None if against_time.is_empty() => format!("increments: none now: {}\n", advice.against_any.join("; ")),
+        None => format!(
+            "increments: none now: {}; and then by compare only: {against_time}\n",
+            advice.against_any.join("; ")
+        ),
+    }
 }
 
 fn family_text(family: &CheckedFamily) -> String {
@@ -124,7 +142,31 @@ mod tests {
             warnings: vec!["one key does not fit".into()],
             stops_a_backup: vec![],
             would_be_lost: vec![],
+            increments: IncrementAdvice { fits: Some(IncrementBy::Time), ..IncrementAdvice::default() },
         }
+    }
+
+    #[test]
+    fn which_increments_fit_is_one_line() {
+        let text = |fits, parent: Option<&str>, against_time: &[&str], against_any: &[&str]| {
+            let [against_time, against_any] =
+                [against_time, against_any].map(|reasons| reasons.iter().map(|reason| (*reason).to_owned()).collect());
+            increments_text(&IncrementAdvice { fits, parent: parent.map(str::to_owned), against_time, against_any })
+        };
+        let (time, compare) = (Some(IncrementBy::Time), Some(IncrementBy::Compare));
+        assert_eq!(
+            text(time, Some("B"), &[], &[]),
+            "increments: by time fits (backup --incremental --by time), the next one on B\n"
+        );
+        assert_eq!(
+            text(compare, None, &["a", "b"], &[]),
+            "increments: by compare only once there is a full backup: a; b\n"
+        );
+        assert_eq!(text(None, Some("B"), &[], &["gaps"]), "increments: none now: gaps\n");
+        assert_eq!(
+            text(None, Some("B"), &["a"], &["gaps"]),
+            "increments: none now: gaps; and then by compare only: a\n"
+        );
     }
 
     #[test]

@@ -113,6 +113,7 @@ impl WorkRequest {
             weak_commit: false,
             raw: false,
             increment: None,
+            catch_up: None,
             window: None,
             max_versions: i32::MAX,
             append_only: self.append_only,

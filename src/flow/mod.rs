@@ -7,11 +7,13 @@
 //! ```
 
 mod backup;
+mod check;
 mod compare;
 mod encode;
 mod engine;
 mod error;
 mod export;
+mod increments;
 mod locking;
 mod open;
 mod plan;
@@ -24,6 +26,7 @@ mod stored;
 mod verify;
 
 pub use backup::{backup, commit_backup, merge, plan_backup, work};
+pub use check::check;
 pub use engine::cancel::Cancel;
 pub use engine::pace::{Allowance, Ceiling};
 pub use engine::progress::{BackingOff, Progress, ProgressView};
@@ -34,19 +37,18 @@ pub use export::{
 };
 pub use open::{GatewaySettings, RepositorySettings, open_gateways, open_store, open_store_to_look, to_json};
 pub use plan::{
-    BackupPlan, CommitPlan, IncrementPlan, JobName, LayoutFlags, Manners, MergePlan, Resources, RestorePlan, Source,
-    TableNames, VerifyLevel, VerifyPlan, WorkPlan,
+    BackupPlan, CatchUpPlan, CommitPlan, IncrementPlan, JobName, LayoutFlags, Manners, MergePlan, Resources,
+    RestorePlan, Source, TableNames, VerifyLevel, VerifyPlan, WorkPlan,
 };
 pub use prune::{Decision, FolderState, Group, PrunePlan, PruneReport, PrunedFolder, Retention, prune};
 pub use report::{
     BackupReport, CellDifference, CheckReport, CheckedFamily, CheckedTable, DifferenceKind, FileProblem, GapReport,
-    JobReport, PlanReport, PlannedRestore, PlannedTableReport, RestoreReport, RestoredTable, ResumedReport,
-    SelectionReport, TableReport, VerifyReport, WorkReport,
+    IncrementAdvice, JobReport, PlanReport, PlannedRestore, PlannedTableReport, RestoreReport, RestoredTable,
+    ResumedReport, SelectionReport, TableReport, VerifyReport, WorkReport,
 };
 pub use restore::attributes::{AttributeEdit, TtlChoice};
 pub use restore::restore;
 pub use selection::{NamePattern, Selection};
-pub use source::check::check;
 pub use source::descriptions::read_descriptions;
 pub use source::opentsdb_conf::OpentsdbConf;
 pub use source::section::Section;

@@ -118,6 +118,7 @@ pub struct TableNames {
 }
 
 /// A source: where the OpenTSDB is and what is known about it.
+#[derive(Clone)]
 pub struct Source {
     /// Gateways of the cluster.
     pub gateways: Gateways,
@@ -134,6 +135,7 @@ pub struct Source {
 }
 
 /// A backup from a cluster.
+#[derive(Clone)]
 pub struct BackupPlan {
     /// What to back up.
     pub source: Source,
@@ -145,6 +147,8 @@ pub struct BackupPlan {
     pub raw: bool,
     /// Back up what has changed since another backup.
     pub increment: Option<IncrementPlan>,
+    /// Make an increment by write time on the full backup when that is committed.
+    pub catch_up: Option<CatchUpPlan>,
     /// Only these points, and their names; `None`: everything. A run that resumes takes no time from here that is left open.
     pub window: Option<Selection>,
     /// With `raw`: versions per column at most.
@@ -177,6 +181,20 @@ pub struct IncrementPlan {
     /// By time: how far the clocks of the cluster and of whoever made the parent may be apart.
     pub overlap: Duration,
     /// By time: for how long the cluster keeps delete markers.
+    pub horizon: Duration,
+}
+
+impl IncrementPlan {
+    /// The [`horizon`](Self::horizon) unless another is given: HBase's interval of major compactions.
+    pub const HORIZON: Duration = Duration::from_secs(7 * 86_400);
+}
+
+/// How to make the increment that follows a full backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CatchUpPlan {
+    /// As of [`IncrementPlan`].
+    pub overlap: Duration,
+    /// As of [`IncrementPlan`].
     pub horizon: Duration,
 }
 

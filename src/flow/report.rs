@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::flow::VerifyLevel;
-use crate::manifest::{GapRecord, TableRecord, WindowRecord};
+use crate::manifest::{GapRecord, IncrementBy, TableRecord, WindowRecord};
 use crate::model::{GapReason, KeyLayout, TableKind, Tally, hex};
 
 /// One table of a backup.
@@ -102,6 +102,12 @@ pub struct BackupReport {
     pub peak_rss_bytes: u64,
     /// Seconds in which the run held back because a gateway was slow.
     pub back_off_seconds: f64,
+    /// The increment that followed; `None` where none was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub catch_up: Option<Box<BackupReport>>,
+    /// Of a dry run: an increment would follow.
+    #[serde(skip)]
+    pub catch_up_planned: bool,
 }
 
 /// A planned backup.
@@ -443,6 +449,19 @@ pub struct CheckedFamily {
     pub ttl_seconds: Option<i64>,
 }
 
+/// Which increments fit a cluster.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct IncrementAdvice {
+    /// `time` where write times say what has changed, else `compare`; `None` where no increment is possible yet.
+    pub fits: Option<IncrementBy>,
+    /// The backup that it would add to, the newest one of the cluster; `None` without any.
+    pub parent: Option<String>,
+    /// Why write times do not say what has changed.
+    pub against_time: Vec<String>,
+    /// Why no increment is possible.
+    pub against_any: Vec<String>,
+}
+
 /// A preflight.
 #[derive(Debug, Clone, Serialize)]
 pub struct CheckReport {
@@ -476,4 +495,6 @@ pub struct CheckReport {
     pub stops_a_backup: Vec<String>,
     /// What a backup would not carry.
     pub would_be_lost: Vec<String>,
+    /// Which increments fit.
+    pub increments: IncrementAdvice,
 }

@@ -379,6 +379,7 @@ fn a_row_above_the_reply_limit_is_a_gap() {
             weak_commit: false,
             raw: false,
             increment: None,
+            catch_up: None,
             window: None,
             max_versions: 1,
             append_only: false,

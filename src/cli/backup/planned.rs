@@ -23,6 +23,8 @@ struct Planned<'a> {
     not_held: &'a [String],
     warnings: &'a [String],
     seconds: f64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    catch_up: bool,
 }
 
 #[derive(Serialize)]
@@ -54,6 +56,7 @@ pub fn json(report: &BackupReport) -> String {
         not_held: &report.not_held,
         warnings: &report.warnings,
         seconds: report.seconds,
+        catch_up: report.catch_up_planned,
     })
 }
 
@@ -71,6 +74,9 @@ pub fn text(report: &BackupReport, repository: &str) -> String {
         columns.row([table.table.clone(), kind, units::count(table.regions), versions]);
     }
     let mut text = format!("dry run: nothing was written to {repository}; a backup would read\n\n{columns}\n");
+    if report.catch_up_planned {
+        text += "then an increment by write time on it (--catch-up)\n\n";
+    }
     text += &format!("{}\n", layout_text(&report.layout, &report.layout_from));
     text += &gap_lines(&report.tables);
     text += &remarks("not found", &report.absent_tables);

@@ -25,6 +25,47 @@ fn refused(flags: &str) -> String {
 
 const NEEDED: &str = "--gateway gw:9090 --repository /b";
 
+/// What clap says of flags that do not go together.
+fn conflict(flags: &str) -> String {
+    let words = format!("tsdb-ark backup {NEEDED} {flags}");
+    command::command().try_get_matches_from(words.split_whitespace()).err().map_or(String::new(), |e| e.to_string())
+}
+
+#[test]
+fn a_catch_up_pass_follows_a_full_backup_alone() {
+    for other in [
+        "--incremental",
+        "--raw",
+        "--skip-unreadable",
+        "--plan-only",
+        "--metric x",
+        "--since 10m",
+        "--parent ID",
+        "--by time",
+    ] {
+        assert!(!conflict(&format!("--catch-up {other}")).is_empty(), "{other}");
+    }
+    assert!(conflict("--overlap 1m").contains("--incremental") && conflict("--overlap 1m").contains("--catch-up"));
+    let asked = |flags: &str| parsed(&format!("{NEEDED} {flags}")).request().unwrap().catch_up;
+    assert_eq!(asked("--incremental --by time"), None);
+    let (overlap, horizon) = (Duration::from_secs(60), IncrementPlan::HORIZON);
+    assert_eq!(asked("--catch-up --overlap 1m"), Some(CatchUpPlan { overlap, horizon }));
+}
+
+#[test]
+fn both_reports_of_a_catch_up_say_what_must_be_read() {
+    let pass = BackupReport {
+        backup: Some("PASS".into()),
+        kind: "incremental".into(),
+        ..report(TableKind::Data, &[("bad_append", 2)])
+    };
+    let both = BackupReport { catch_up: Some(Box::new(pass)), ..report(TableKind::Data, &[]) };
+    let both = outcome(&both, "/b", &[]);
+    assert_eq!((both.code, both.quiet_text.lines().last()), (3, Some("PASS")));
+    assert!(both.why.unwrap().starts_with("catch-up: the backup is complete, but cells that do not decode"));
+    assert!(both.text.contains("\ncatch-up: backup PASS in /b"), "{}", both.text);
+}
+
 #[test]
 fn flags_become_a_request() {
     let request = parsed(
@@ -140,6 +181,8 @@ fn report(kind: TableKind, reasons: &[(&str, u64)]) -> BackupReport {
         layout_from: "detected".into(),
         not_held: vec![],
         warnings: vec!["careful".into()],
+        catch_up: None,
+        catch_up_planned: false,
         seconds: 1.25,
         bytes_read: 4096,
         bytes_written: 1024,

@@ -6,7 +6,7 @@
 use crate::flow::source::survey::Reached;
 use crate::flow::source::window::record_of;
 use crate::flow::{BackupPlan, OpentsdbConf, TableNames};
-use crate::manifest::{PlanRecord, PlannedTable};
+use crate::manifest::{IncrementBy, PlanRecord, PlannedTable};
 use crate::model::TableKind;
 
 /// Why a backup that was begun cannot be resumed by this command, in words; `None` when it can.
@@ -36,6 +36,9 @@ pub fn contradiction(begun: &PlanRecord, asked: &BackupPlan, reached: &Reached) 
         if increment.parent != "latest" && !parent.starts_with(&increment.parent) {
             return Some(format!("its parent is {parent}"));
         }
+    }
+    if let Some(other) = asked.catch_up.and_then(|_| no_catch_up(begun)) {
+        return Some(other.into());
     }
     if asked.max_versions != i32::MAX && begun.tables.iter().any(|table| table.versions != asked.max_versions) {
         return Some("it was started with another --max-versions".into());
@@ -87,6 +90,15 @@ fn another_selection(begun: &PlanRecord, asked: &BackupPlan) -> Option<String> {
     }
     let same = same_time(asked.from_ms, begun.from_ms) && same_time(asked.to_ms, begun.to_ms);
     (!same).then(|| "it has another --from or --to".into())
+}
+
+/// Why a backup that was begun is neither a full one that an increment can follow nor that increment.
+fn no_catch_up(begun: &PlanRecord) -> Option<&'static str> {
+    match &begun.increment {
+        Some(increment) if increment.by != IncrementBy::Time => Some("it is an increment by comparison"),
+        None if begun.raw => Some("it was started with --raw"),
+        _ => None,
+    }
 }
 
 fn tables(begun: &[PlannedTable], names: &TableNames) -> Option<String> {

@@ -6,11 +6,12 @@
 //! UID that the backup lacks. Within a table all connections work on shards of it ([`export`]).
 //!
 //! An [`increment`] is such a backup of what has changed: its scans are raw and of a range of write times, or compared with
-//! the parent's chain ([`compared`]). A [`merge`] is one whose source is a chain and no cluster.
+//! the parent's chain ([`compared`]). One may follow a full backup in the same run ([`catch_up`]). A [`merge`] is one whose source is a chain and no cluster.
 
 mod apart;
 mod asked;
 pub mod catalogue;
+mod catch_up;
 mod commit;
 mod compared;
 mod delta_logs;
@@ -55,20 +56,27 @@ const WEAK_COMMIT: &str = "the backup is committed under the weaker rule of --we
 const SKIP: &str = "repair it (HBase's HBCK2 tool), or run backup with --skip-unreadable (and --resume after a run that was interrupted): it \
                     copies everything else and records what is missing as gaps";
 
-/// Backs up the source.
+/// Backs up the source; with a catch-up pass behind it, where one is asked for.
 ///
 /// # Errors
 /// Whatever stops a run. Nothing is committed then; finished shards stay behind, and a later run can resume from them
 /// ([`FlowError::Unfinished`]).
 pub fn backup(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result<BackupReport, FlowError> {
-    make(plan, progress, cancel).map_err(|error| match could_be_skipped(&error) && !plan.skip_unreadable {
-        true => FlowError::unfinished(SKIP.into(), error),
-        false => error,
-    })
+    let one = |plan: &BackupPlan| {
+        make(plan, progress, cancel).map_err(|error| match could_be_skipped(&error) && !plan.skip_unreadable {
+            true => FlowError::unfinished(SKIP.into(), error),
+            false => error,
+        })
+    };
+    let mut report = one(plan)?;
+    if let Some(asked) = &plan.catch_up {
+        catch_up::follow(plan, asked, &mut report, one)?;
+    }
+    Ok(report)
 }
 
 fn make(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result<BackupReport, FlowError> {
-    let start_time = Instant::now();
+    let (start_time, read_before) = (Instant::now(), progress.view().bytes_read);
     let threads = Threads::new(plan.resources.cpu)?;
     progress.stage("connecting", 0);
     let cluster = ClusterSection::ask(&plan.source.gateways)?;
@@ -76,12 +84,16 @@ fn make(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result<Backu
     let pace = Pace::new(&manners, plan.resources.connections, progress, cancel);
     let mut to_resume = plan.resume.then(|| plan::find_unfinished(plan, &threads)).transpose()?;
     let survey = plan::survey(plan, to_resume.as_mut(), &threads, progress, &pace)?;
+    if plan.catch_up.is_some() {
+        catch_up::require(&mut plan.source.gateways.client(), &survey)?;
+    }
     if plan.dry_run {
         let asked = survey.plan_record(plan, 0);
         let mut report = new_report(&asked);
         report.warnings.extend(cluster.section.warnings.into_iter().chain(sparing));
         let tables = asked.tables.iter().zip(&survey.found.tables);
         report.tables = tables.map(|(planned, table)| catalogue::planned_table(planned, &table.gaps)).collect();
+        report.catch_up_planned = plan.catch_up.is_some();
         report.seconds = start_time.elapsed().as_secs_f64();
         return Ok(report);
     }
@@ -132,7 +144,7 @@ fn make(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result<Backu
     report.seconds = start_time.elapsed().as_secs_f64();
     report.back_off_seconds = pace.back_off_seconds();
     add_commit(&mut report, committed);
-    report.bytes_read = progress.view().bytes_read;
+    report.bytes_read = progress.view().bytes_read.saturating_sub(read_before);
     Ok(report)
 }
 
@@ -192,6 +204,8 @@ fn new_report(plan: &PlanRecord) -> BackupReport {
         files_read_back: 0,
         peak_rss_bytes: 0,
         back_off_seconds: 0.0,
+        catch_up: None,
+        catch_up_planned: false,
     }
 }
 

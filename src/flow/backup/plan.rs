@@ -119,15 +119,12 @@ fn jobs(plan: &BackupPlan, survey: &Survey, table: &SourceTable) -> Result<Vec<K
 /// Refuses what a raw backup needs and does not get.
 fn require_raw(plan: &BackupPlan, survey: &Survey) -> Result<(), FlowError> {
     let mut client = plan.source.gateways.client();
-    let (what, instead) = match plan.increment {
-        Some(_) => ("read delete markers (--by time; use --by compare)", "use --by compare"),
-        None => {
-            ("read delete markers and hidden versions (--raw)", "leave out --raw to back up the cells that are visible")
-        }
-    };
-    client.require_thrift2(what)?;
+    if plan.increment.is_some() {
+        return increment::require_markers(&mut client, survey);
+    }
+    client.require_thrift2("read delete markers and hidden versions (--raw)")?;
     survey.found.tables.iter().try_for_each(|table| client.require_types(&table.name))?;
-    survey.refuse_new_version_behavior(instead)
+    survey.refuse_new_version_behavior("leave out --raw to back up the cells that are visible")
 }
 
 /// Finds the backup that is to be resumed before the source is looked at: its plan says how.

@@ -1,6 +1,6 @@
 //! What the cluster looks like: its gateways, tables and their descriptors, UIDs, layout, and what cannot be read of it.
 
-pub mod check;
+pub mod by_time;
 pub mod descriptions;
 pub mod detect;
 pub mod gaps;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::cluster::{Api, Client};
 use crate::flow::engine::pace::Pace;
 use crate::flow::plan::Source;
+use crate::flow::source::by_time::new_version_behavior;
 use crate::flow::source::descriptions::not_carried;
 use crate::flow::source::detect::{Detection, decide, sample_keys};
 use crate::flow::source::gaps::AtDamage;
@@ -45,6 +46,8 @@ pub struct Survey {
     pub server: ServerFacts,
     /// No gateway speaks Thrift2.
     pub thrift1: bool,
+    /// Row keys from all over each data table; none where an earlier run has decided on the layout.
+    pub keys: Vec<Vec<Vec<u8>>>,
     /// The selection of a window and the tables that it leaves out; `None`: everything is asked for.
     pub window: Option<(Window, Vec<String>)>,
     /// When the read of the names began, ms UTC.
@@ -91,14 +94,14 @@ impl Survey {
             (None, Some(uid)) => read_names(&mut client, uid, charset, at_damage, plan.resources.for_names(), pace)?,
             (None, None) => Default::default(),
         };
+        let mut keys = Vec::new();
         let mut detection = match begun {
             Some(begun) => Detection::recorded(begun.layouts(), begun.layout_source),
             None => {
-                let mut keys = Vec::new();
                 for data in found.data() {
-                    keys.extend(sample_keys(&mut client, data, at_damage)?);
+                    keys.push(sample_keys(&mut client, data, at_damage)?);
                 }
-                decide(conf.as_ref(), &source.layout, &facts, &names, &keys)?
+                decide(conf.as_ref(), &source.layout, &facts, &names, &keys.concat())?
             }
         };
         detection.warnings.extend(name_warnings(&facts));
@@ -130,6 +133,7 @@ impl Survey {
             raw,
             server,
             thrift1,
+            keys,
             window,
             names_read_ms: read_ms,
             versions,
@@ -174,14 +178,9 @@ impl Survey {
     /// # Errors
     /// [`FlowError::Input`] with the first such table.
     pub fn refuse_new_version_behavior(&self, instead: &str) -> Result<(), FlowError> {
-        let odd = |table: &&SourceTable| table.descriptor.families.iter().any(|family| family.new_version_behavior());
-        match self.found.tables.iter().find(odd) {
+        match new_version_behavior(&self.found.tables) {
             None => Ok(()),
-            Some(table) => Err(FlowError::input(format!(
-                "table {} has NEW_VERSION_BEHAVIOR, by which a delete hides what was written before it: no gateway says \
-                 in which order cells were written, so that what is read raw could not be restored; {instead}",
-                table.name
-            ))),
+            Some(why) => Err(FlowError::input(format!("{why}; {instead}"))),
         }
     }
 

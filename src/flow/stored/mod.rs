@@ -6,6 +6,7 @@ pub mod contents;
 pub mod gaps;
 pub mod inventory;
 pub mod matching;
+pub mod parent;
 pub mod selected;
 pub mod strays;
 pub mod uid_cells;

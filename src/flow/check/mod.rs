@@ -1,5 +1,7 @@
 //! The preflight: everything that a backup would find out in its first second, and nothing written.
 
+mod increments;
+
 use crate::cluster::{Api, Client};
 use crate::flow::engine::pace::Pace;
 use crate::flow::engine::threads::Threads;
@@ -57,15 +59,14 @@ pub fn check(
         Some(uid) => read_names(&mut client, uid, charset, AtDamage::Fail, u64::MAX, &Pace::free(cancel))?,
         None => Default::default(),
     };
-    let mut keys = Vec::new();
-    for data in found.data() {
-        keys.extend(sample_keys(
-            &mut client,
-            data,
-            if data.gaps.is_empty() { AtDamage::Fail } else { AtDamage::Skip },
-        )?);
-    }
-    let detection = decide(source.conf.as_ref(), &source.layout, &facts, &names, &keys)?;
+    let keys = sampled(&mut client, &found)?;
+    let detection = decide(source.conf.as_ref(), &source.layout, &facts, &names, &keys.concat())?;
+    let advice = increments::advise(
+        &mut client,
+        (source, repository),
+        (&found.tables, &keys, &detection.layouts),
+        &mut warnings,
+    )?;
     let mut sure = detection.sure;
     sure.push(format!("row keys are read with {}", detection.layouts.main()));
     warnings.extend(detection.warnings);
@@ -97,7 +98,14 @@ pub fn check(
         warnings,
         stops_a_backup: stops,
         would_be_lost: lost,
+        increments: advice,
     })
+}
+
+/// Row keys from all over each data table.
+fn sampled(client: &mut Client, found: &SourceTables) -> Result<Vec<Vec<Vec<u8>>>, FlowError> {
+    let at_damage = |table: &SourceTable| if table.gaps.is_empty() { AtDamage::Fail } else { AtDamage::Skip };
+    found.data().map(|data| sample_keys(client, data, at_damage(data))).collect()
 }
 
 /// What the tables have and a backup through this gateway would not hold; what it makes no difference to comes as a
