@@ -11,6 +11,7 @@ use std::time::Duration;
 use support::ark::{Repository, Run, run, table_flags};
 use support::bed::Bed;
 use support::golden;
+use support::synthetic::{assert_tally, load, tally};
 use support::tsd::Tables;
 use tsdb_ark::cluster::{
     Api, Client, ClusterError, Durability, GatewayAddress, GatewayOptions, Gateways, PageRequest, Pieces, RetryPolicy,
@@ -316,7 +317,40 @@ fn a_backup_through_thrift1_holds_what_the_tables_show() {
         for gateway in [bed.thrift1_address(), bed.thrift2_address()] {
             assert_eq!(repository.verify("source", &["--gateway", &gateway]).expect(0).json["differences"], 0);
         }
+        if set == "salted" {
+            a_window_and_an_increment(&source, &repository, conf.to_str().unwrap());
+        }
     }
+}
+
+/// One hour of a metric, and what has changed since the full backup.
+fn a_window_and_an_increment(source: &Tables, repository: &Repository, conf: &str) {
+    let bed = Bed::shared();
+    let uids = golden::dump(bed, &source.names()[1], false);
+    let metric = uids.iter().find(|cell| cell.row == b"mix.all" && cell.family == b"id").unwrap().value.clone();
+    let hour = 1_357_002_000_u32.to_be_bytes();
+    let is_wanted = |cell: &OwnedCell| cell.row[1..4] == metric && cell.row[4..8] == hour;
+    let shown = golden::dump(bed, &source.data(), false);
+    let rows: Vec<OwnedCell> = shown.iter().filter(|cell| is_wanted(cell)).cloned().collect();
+    let window =
+        ["--opentsdb-conf", conf, "--metric", "mix.all", "--from", "2013-01-01T01:10", "--to", "2013-01-01T01:11"];
+    let report = backup(&Repository::default(), source, &window).expect(0).json;
+    assert!(!rows.is_empty());
+    assert_tally(&report, &source.data(), &tally(&rows));
+    // Thrift1 shows no delete markers.
+    let increment = |by| backup(repository, source, &["--opentsdb-conf", conf, "--incremental", "--by", by]);
+    let refused = increment("time").expect(1);
+    assert!(refused.err.contains("Thrift1") && refused.err.contains("--by compare"), "{}", refused.err);
+    let changed =
+        OwnedCell { timestamp: rows[0].timestamp + 1, value: vec![7; rows[0].value.len()], ..rows[0].clone() };
+    let gone = OwnedCell { kind: kind::DELETE_COLUMN, value: Vec::new(), ..rows[1].clone() };
+    load(bed, &source.data(), &[changed, gone]);
+    let report = increment("compare").expect(0).json;
+    let count = report["tables"].as_array().unwrap().iter().map(|table| table["cells"].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(count, 3, "one cell added, and a marker for each that is gone: {report}");
+    let target = Tables::named(&format!("{}.", bed.unique("i")), source.rollups);
+    assert_eq!(repository.restore(bed, source, &target, &[]).expect(0).json["differences"], 0);
+    assert_same_cells(source, &target);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use serde_json::json;
 use tsdb_ark::codec::salt;
 use tsdb_ark::model::{KeyLayout, OwnedCell};
 
+use crate::support::synthetic::{assert_tally, tally};
 use crate::{Case, assert_says, hex, names, put, rows};
 
 fn salted(buckets: u32) -> impl Fn(&[u8]) -> Vec<u8> {
@@ -53,6 +54,14 @@ fn buckets_changed_on_a_live_table() {
         case.plain("backup", more).expect(0);
         assert_whole(&case, 180);
     }
+    // A window finds its rows under either.
+    case.anew();
+    let times = ["--metric", "sys.*", "--from", "2020-09-13T20:00", "--to", "2020-09-14T00:00"];
+    let run = case.with_conf("backup", SALT_64, &times).expect(0);
+    let mut wanted = rows(12, 8..10, salted(20));
+    wanted.extend(rows(12, 10..12, salted(64)));
+    wanted.sort();
+    assert_tally(&run.json, &case.tables.data(), &tally(&wanted));
     let check = case.plain("check", &[]).expect(0);
     assert_says(&check, "warnings", &["were written under another salt"]);
 }

@@ -149,6 +149,15 @@ fn changes_of_the_source(case: &Case, repository: &Repository) {
     delete(4, HOURS.start);
     let compared = repository.verify("source", &["--gateway", &case.bed.thrift2_address(), "--strict"]).expect(3).json;
     assert_eq!(compared["differences"], 1, "{compared}");
+    // With what is deleted, and the marker.
+    let raw = case.backup(&Repository::default(), &[&TIMES[..], &["--metric", "metric.5", "--raw"]].concat()).expect(0);
+    let salt = usize::from(case.source.layout.salt_width);
+    let row = |hour| case.source.key(4, 0, hour)[salt..salt + 7].to_vec();
+    let hours: Vec<Vec<u8>> = HOURS.map(row).collect();
+    let mut rows = dump(case.bed, &case.tables.data(), true);
+    rows.retain(|cell| hours.contains(&cell.row[salt..salt + 7].to_vec()));
+    assert_eq!(rows.iter().filter(|cell| cell.kind == kind::DELETE).count(), 1);
+    synthetic::assert_tally(&raw.json, &case.tables.data(), &synthetic::tally(&rows));
 }
 
 #[test]

@@ -5,13 +5,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::Value;
-use tsdb_ark::model::OwnedCell;
+use tsdb_ark::model::{OwnedCell, kind};
 
 use crate::support::ark::{Repository, Run};
 use crate::support::bed::Bed;
 use crate::support::golden;
+use crate::support::synthetic;
 use crate::support::tsd::Tables;
+
+/// The first hour of the set, in seconds.
+const BEGIN: i64 = 1_356_998_400;
 
 /// Names by column of the UID table and UID.
 struct Names(BTreeMap<(String, Vec<u8>), String>);
@@ -138,7 +144,7 @@ fn a_part_of_a_mixed_backup_is_restored_exactly() {
     let names = Names::read(&uids);
     let repository = Repository::default();
     repository.backup(bed, &source, &[]).expect(0);
-    let begin = 1_356_998_400;
+    let begin = BEGIN;
     let un = |name: &str| name.starts_with("un.");
     let cases: [(&str, Chosen<'_>, &[&str]); 3] = [
         ("metric", Chosen { metric: &un, tag: None, time: 0..i64::MAX / 2000 }, &["--metric", "un.*"]),
@@ -183,6 +189,7 @@ fn a_part_of_a_mixed_backup_is_restored_exactly() {
     let none = repository.run("show", &["--metric", "*.all", "--from", "2014-01-01"]).expect(0).json;
     assert_eq!((none["metrics"].as_array().unwrap().len(), &none["series"]), (0, &Value::Null));
     refused(repository.restore(bed, &source, &other(bed, &source), &["--metric", "no.such"]), 2, &["holds no point"]);
+    of_a_chain(bed, &repository, &source);
 }
 
 /// What is there already is no obstacle, what is missing is added, and only by the same selection.
@@ -213,7 +220,7 @@ fn again(bed: &Bed, repository: &Repository, source: &Tables) {
     // A counter below what is missing: a TSD would give that UID to another name.
     let counter = uids.iter().find(|cell| cell.row == [0] && cell.qualifier == b"metrics").unwrap();
     let low = OwnedCell { value: 2u64.to_be_bytes().to_vec(), timestamp: counter.timestamp + 1, ..counter.clone() };
-    crate::support::synthetic::load(bed, &uid_table(&target), &[low]);
+    synthetic::load(bed, &uid_table(&target), &[low]);
     refused(
         repository.restore(bed, source, &target, &["--metric", "un.dense", "--into-existing"]),
         1,
@@ -222,10 +229,111 @@ fn again(bed: &Bed, repository: &Repository, source: &Tables) {
     // A name that has another UID there.
     let taken = uids.iter().find(|cell| cell.family == b"id" && cell.row == b"un.float").unwrap();
     let other = OwnedCell { value: vec![0, 9, 9], timestamp: taken.timestamp + 1, ..taken.clone() };
-    crate::support::synthetic::load(bed, &uid_table(&target), &[other]);
+    synthetic::load(bed, &uid_table(&target), &[other]);
     refused(
         repository.restore(bed, source, &target, &["--metric", "un.float", "--into-existing"]),
         1,
         &["do not agree with the backup"],
     );
+}
+
+/// A part of a chain, of an earlier member of it, and of a window, each as HBase shows it at that time.
+fn of_a_chain(bed: &Bed, repository: &Repository, source: &Tables) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let data = source.data();
+    let is_un = |name: &str| name.starts_with("un.");
+    let part = Chosen { metric: &is_un, tag: Some(("host", &["h1", "d"])), time: BEGIN + 600..BEGIN + 3660 };
+    let flags =
+        ["--metric", "un.*", "--tag", "host=h1", "--tag", "host=d", "--from", "1356999000", "--to", "1357002060"];
+    let wanted = |chosen: &Chosen<'_>| -> (Vec<OwnedCell>, Vec<OwnedCell>) {
+        let uids = dump(bed, &uid_table(source));
+        let names = Names::read(&uids);
+        let cells: Vec<OwnedCell> = dump(bed, &data).into_iter().filter(|cell| chosen.has(&names, cell)).collect();
+        let with = needed(&cells, &uids);
+        (cells, with)
+    };
+    let restored = |words: &[&str], (cells, uids): &(Vec<OwnedCell>, Vec<OwnedCell>), what: &str| {
+        let target = other(bed, source);
+        let gateway = bed.thrift2_address();
+        let renames = [(&data, target.data()), (&uid_table(source), uid_table(&target))];
+        let renames = renames.map(|(old, new)| format!("--rename-table={old}={new}"));
+        let words = [&["--gateway", &gateway, &renames[0], &renames[1]], words].concat();
+        let report = repository.run("restore", &words).expect(0).json;
+        assert_cells(&dump(bed, &target.data()), cells, what);
+        assert_cells(&dump(bed, &uid_table(&target)), uids, what);
+        assert_eq!(count(&report, "/differences"), 0, "{report}");
+        target
+    };
+    let before = wanted(&part);
+    // Written over, deleted, late, of a new metric; some of it selected.
+    let single: Vec<OwnedCell> = before.0.iter().filter(|cell| cell.qualifier.len() == 2).cloned().collect();
+    let marker = |cell: &OwnedCell, kind: u8| OwnedCell { kind, value: Vec::new(), timestamp: now, ..cell.clone() };
+    let mut changes: Vec<OwnedCell> = single[..20]
+        .iter()
+        .map(|cell| OwnedCell { timestamp: now, value: vec![1; cell.value.len()], ..cell.clone() })
+        .collect();
+    changes.extend(single[20..40].iter().map(|cell| marker(cell, kind::DELETE_COLUMN)));
+    let row = OwnedCell { qualifier: Vec::new(), ..before.0.last().unwrap().clone() };
+    changes.push(marker(&row, kind::DELETE_FAMILY));
+    let new_row = [&[0, 9, 9], &single[0].row[3..]].concat();
+    changes.push(OwnedCell { row: new_row, timestamp: now, ..single[0].clone() });
+    synthetic::load(bed, &data, &changes);
+    let uid = |row: &[u8], family: &str, value: &[u8]| {
+        let (family, qualifier) = (family.as_bytes().to_vec(), b"metrics".to_vec());
+        OwnedCell { row: row.to_vec(), family, qualifier, timestamp: now, kind: kind::PUT, value: value.to_vec() }
+    };
+    synthetic::load(bed, &uid_table(source), &[uid(b"un.new", "id", &[0, 9, 9]), uid(&[0, 9, 9], "name", b"un.new")]);
+    let first = repository.backup(bed, source, &["--incremental", "--by", "time"]).expect(0).json;
+    let earlier = wanted(&part);
+    assert!(earlier.0 != before.0 && earlier.1 != before.1);
+    // What only a comparison sees: one version deleted, and a value replaced under its own timestamp.
+    let mut changes: Vec<OwnedCell> = single[40..60]
+        .iter()
+        .map(|cell| OwnedCell { timestamp: cell.timestamp, ..marker(cell, kind::DELETE) })
+        .collect();
+    changes.extend(single[60..80].iter().map(|cell| OwnedCell { value: vec![2; cell.value.len()], ..cell.clone() }));
+    synthetic::load(bed, &data, &changes);
+    repository.backup(bed, source, &["--incremental", "--by", "compare"]).expect(0);
+    let last = wanted(&part);
+    assert!(last.0 != earlier.0);
+    let target = restored(&flags, &last, "a part of a chain");
+    let id = first["backup"].as_str().unwrap();
+    restored(&[&flags[..], &[id]].concat(), &earlier, "a part of an earlier member");
+    let window =
+        repository.backup(bed, source, &["--metric", "un.*", "--from", "1356998400", "--to", "1357003000"]).expect(0);
+    let of_window =
+        Chosen { metric: &|name| name == "un.all", tag: Some(("host", &["h1"])), time: BEGIN + 900..BEGIN + 3700 };
+    let words = ["--metric", "un.all", "--tag", "host=h1", "--from", "1356999300", "--to", "1357002100"];
+    let id = window.json["backup"].as_str().unwrap();
+    restored(&[&words[..], &[id]].concat(), &wanted(&of_window), "a part of a window");
+    above_markers(bed, repository, source, (&target, &flags, &last.0));
+}
+
+/// What was deleted in the target comes back with new timestamps, or not at all.
+fn above_markers(
+    bed: &Bed,
+    repository: &Repository,
+    source: &Tables,
+    (target, flags, cells): (&Tables, &[&str], &[OwnedCell]),
+) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let gone: Vec<&OwnedCell> = cells.iter().step_by(50).collect();
+    let marker = |cell: &&OwnedCell| OwnedCell {
+        kind: kind::DELETE_COLUMN,
+        value: Vec::new(),
+        timestamp: now,
+        ..(*cell).clone()
+    };
+    synthetic::load(bed, &target.data(), &gone.iter().map(marker).collect::<Vec<_>>());
+    let again = [flags, &["--into-existing"]].concat();
+    refused(repository.restore(bed, source, target, &again), 1, &["delete marker", "--new-timestamps"]);
+    assert_eq!(dump(bed, &target.data()).len(), cells.len() - gone.len());
+    let report = repository.restore(bed, source, target, &[&again[..], &["--new-timestamps"]].concat()).expect(0).json;
+    let anew: u64 = report["tables"].as_array().unwrap().iter().map(|table| count(table, "/new_timestamps")).sum();
+    assert_eq!(anew, gone.len() as u64, "{report}");
+    let without_time = |cell: &OwnedCell| OwnedCell { timestamp: 0, ..cell.clone() };
+    let found = dump(bed, &target.data());
+    let [found_values, values] = [&found[..], cells].map(|cells| sorted(cells.iter().map(without_time).collect()));
+    assert_cells(&found_values, &values, "values above markers");
+    assert_eq!(found.iter().filter(|cell| cells.binary_search(cell).is_err()).count(), gone.len());
 }
