@@ -271,7 +271,7 @@ fn increment(bed: &Bed, repository: &Repository, tables: &Tables, by: &str) -> V
 /// A backup in the middle of which the writer makes five changes, and goes on to the end. What is restored of it names no
 /// UID that it lacks.
 fn backup_meanwhile(repository: &Repository, writer: &mut Writer<'_>, more: &[&str]) {
-    let (bed, tables) = (writer.bed, writer.tables);
+    let (bed, tables, known_before) = (writer.bed, writer.tables, writer.shape.metrics);
     let proxy = ThriftProxy::start(&bed.thrift2_address(), Plan::once(SCAN, 3, Fault::Hold));
     let path = repository.path();
     let (gateway, flags) = (proxy.address(), ark::table_flags(tables));
@@ -302,7 +302,8 @@ fn backup_meanwhile(repository: &Repository, writer: &mut Writer<'_>, more: &[&s
         .map(|cell| &cell.row[..])
         .collect();
     let lacking: Vec<_> = data.iter().filter(|cell| !known.contains(&cell.row[..3])).take(3).collect();
-    assert!(lacking.is_empty() && !data.is_empty(), "rows of metrics without a name: {lacking:?}");
+    assert!(lacking.is_empty(), "rows of metrics without a name: {lacking:?}");
+    assert!(data.iter().any(|cell| u32::from(cell.row[2]) > known_before), "no row of a metric that was new");
     drop_all(bed, &copy);
 }
 
