@@ -1,7 +1,7 @@
 """Reads exports with other programs and prints what each of them sees, by metric, as JSON.
 
-export.py FOLDER: subfolders whose names begin with parquet, csv, influx or victoria hold exports. Per metric: points, sum of
-integers (exact), sum of finite floats, and points that are neither.
+export.py FOLDER: subfolders whose names begin with parquet, plain (its profile), csv, influx or victoria hold exports. Per
+metric: points, sum of integers (exact), sum of finite floats, and points that are neither.
 """
 import csv
 import glob
@@ -12,9 +12,12 @@ import re
 import sys
 
 import duckdb
+import fastparquet
+import pandas as pd
 import polars as pl
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from line_protocol_parser import parse_line
 
 
 class Sums:
@@ -56,6 +59,24 @@ def by_polars(folder):
     return sums.metrics
 
 
+def by_fastparquet(folder):
+    """It lacks BYTE_STREAM_SPLIT and most DELTA encodings, as old readers do."""
+    sums = Sums()
+    for path in sorted(glob.glob(folder + "/points/**/*.parquet", recursive=True)):
+        frame = fastparquet.ParquetFile(path, pandas_nulls=True).to_pandas(columns=["metric", "value_int", "value"])
+        for metric, whole, real in frame.itertuples(index=False):
+            sums.add(metric, None if pd.isna(whole) else int(whole), real)
+    return sums.metrics
+
+
+def csv_by_duckdb(folder):
+    sums = Sums()
+    sql = f"select metric, value from read_csv('{folder}/points/*.csv', all_varchar = true, header = true)"
+    for metric, value in duckdb.sql(sql).fetchall():
+        sums.add(metric, *numbers(value))
+    return sums.metrics
+
+
 def numbers(text):
     return (int(text), None) if re.fullmatch(r"-?[0-9]+", text) else (None, float(text))
 
@@ -70,17 +91,16 @@ def by_csv(folder):
 
 
 def by_influx(folder):
-    """Line protocol as its documentation has it: a backslash makes the next comma, equals sign or space a plain one."""
     sums = Sums()
     for path in sorted(glob.glob(folder + "/points/*.lp")):
         for line in open(path, encoding="utf-8", newline="\n"):
-            head, fields, time = re.split(r"(?<!\\) ", line.rstrip("\n"))
-            measurement, *tags = re.split(r"(?<!\\),", head)
-            assert all(len(re.split(r"(?<!\\)=", tag)) == 2 for tag in tags), line
-            assert len(time) == 19 and time.endswith("000000"), line
-            value = fields.removeprefix("value=")
-            whole = int(value[:-1]) if value.endswith("i") else None
-            sums.add(re.sub(r"\\([, ])", r"\1", measurement), whole, float(value) if whole is None else 0.0)
+            point = parse_line(line)
+            value = point["fields"].pop("value")
+            # Nanoseconds, of a time in whole milliseconds.
+            assert not point["fields"] and point["tags"] and point["time"] % 1_000_000 == 0, line
+            assert 1_500_000_000 <= point["time"] // 1_000_000_000 <= 1_700_000_000, line
+            whole = value if isinstance(value, int) else None
+            sums.add(point["measurement"], whole, float(value))
     return sums.metrics
 
 
@@ -111,7 +131,8 @@ def old_files(folder):
 
 readers = {
     "parquet": {"duckdb": by_duckdb, "pyarrow": by_pyarrow, "polars": by_polars},
-    "csv": {"csv": by_csv},
+    "plain": {"fastparquet": by_fastparquet, "duckdb": by_duckdb, "pyarrow": by_pyarrow, "polars": by_polars},
+    "csv": {"csv": by_csv, "duckdb": csv_by_duckdb},
     "influx": {"influx": by_influx},
     "victoria": {"victoria": by_victoria},
 }
@@ -121,7 +142,7 @@ for name in sorted(os.listdir(sys.argv[1])):
     found = {reader: read(folder) for reader, read in readers.get(name.split("-")[0], {}).items()}
     if found:
         seen[name] = found
-    if name.startswith("parquet"):
+    if name.startswith(("parquet", "plain")):
         found["encodings"] = old_files(folder)
         annotations = folder + "/annotations"
         found["annotations"] = pq.read_table(annotations).num_rows if os.path.isdir(annotations) else 0
