@@ -15,6 +15,8 @@ mod killed;
 mod support;
 #[path = "chains/tsd.rs"]
 mod tsd;
+#[path = "chains/views.rs"]
+mod views;
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -28,7 +30,7 @@ use support::faults::thrift::ThriftProxy;
 use support::golden;
 use support::synthetic::{Dice, Synthetic, load, sealed, table_of};
 use support::tsd::Tables;
-use tsdb_ark::model::{OwnedCell, kind};
+use tsdb_ark::model::{KeyLayout, OwnedCell, kind};
 
 fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
@@ -366,6 +368,8 @@ fn a_chain_is_the_table_as_of_its_last_increment() {
         };
         assert_eq!(of(&merged), of(&again), "a full backup taken now");
     }
+    let (points, _) = views::assert_agree(&repository, &ids[ids.len() - 1], merged["backup"].as_str().unwrap());
+    assert!(points > 0);
     // So are their exports; of an increment alone there is no whole one.
     let lines = |of: &Repository, backup: &Value| {
         let words = [backup.as_str().unwrap(), "--format", "csv", "--tags", "map", "--output", "-"];
@@ -528,10 +532,19 @@ fn write_times_that_are_none_are_refused() {
     std::fs::write(&manifest, sealed(&value)).unwrap();
     assert_refused(bed, &aged, &tables, "major compaction", 1, &[]);
 
-    bed.must(&format!("alter {} t NEW_VERSION_BEHAVIOR=true", tables.data()));
+    bed.must(&format!("alter {} t NEW_VERSION_BEHAVIOR=true,VERSIONS=2", tables.data()));
     assert_refused(bed, &repository, &tables, "NEW_VERSION_BEHAVIOR", 2, &[]);
-    increment(bed, &repository, &tables, "compare");
+    let made = increment(bed, &repository, &tables, "compare");
     assert_restored(bed, &repository, &tables, &[]);
+    // Views cannot show what becomes of older versions: they are of the increment alone, and say so, as stored ones do.
+    let id = made["backup"].as_str().unwrap();
+    let shown = repository.run("show", &[id, "--views"]).expect(0).json["views"].as_str().unwrap().to_owned();
+    assert!(shown.contains("keeps 2 versions"), "{shown}");
+    let stored = std::fs::read_to_string(repository.path().join("backups").join(id).join("views.sql")).unwrap();
+    for sql in [shown, stored] {
+        assert!(sql.starts_with(&format!("-- Of increment {id} ALONE")) && !sql.contains("view points"), "{sql}");
+        assert!(sql.contains("view increment_points as") && sql.contains("from increment_series"), "{sql}");
+    }
     let fresh = Repository::default();
     let none = fresh.backup(bed, &tables, &["--incremental"]).expect(2);
     assert!(none.err.contains("without --incremental"), "{}", none.err);

@@ -393,7 +393,7 @@ fn other_readers_agree() {
     let labels = SeriesLabels::from([("000001".to_owned(), label(1))]);
     let tables = write_tables(folder, &labels);
     let catalogue = write_catalogue(folder, 70_000);
-    std::fs::write(folder.join("views.sql"), views_sql(&files_by_kind(folder), &[]).unwrap()).unwrap();
+    std::fs::write(folder.join("views.sql"), views_sql(&files_by_kind(folder), &[], "").unwrap()).unwrap();
     let expected = json!({ "points": points, "tables": tables, "views": view_facts(&batches, &catalogue) });
     std::fs::write(folder.join("expected.json"), expected.to_string()).unwrap();
 
@@ -404,7 +404,7 @@ fn other_readers_agree() {
     println!("{text}");
 
     // A backup without any row of a kind has its view all the same, with the same columns.
-    std::fs::write(folder.join("no-files.sql"), views_sql(&BTreeMap::new(), &[]).unwrap()).unwrap();
+    std::fs::write(folder.join("no-files.sql"), views_sql(&BTreeMap::new(), &[], "").unwrap()).unwrap();
     let compared = Command::new(python()).args(["-c", SAME_VIEWS]).current_dir(folder).output().unwrap();
     assert!(compared.status.success(), "{}", String::from_utf8_lossy(&compared.stderr));
     assert_eq!(String::from_utf8_lossy(&compared.stdout), format!("{} views\n", FileKind::ALL.len() + 1));

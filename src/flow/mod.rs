@@ -54,9 +54,10 @@ pub use source::opentsdb_conf::OpentsdbConf;
 pub use source::section::Section;
 pub use stored::inventory::{
     Listed, ListedBackup, MetricReport, ShowReport, StoredFileReport, UnfinishedBackup, list, show, stored_files,
-    symlinks, unfinished, views,
+    symlinks, unfinished,
 };
 pub use stored::matching::{MatchReport, SeriesReport, matching};
+pub use stored::views::views;
 pub use verify::verify;
 
 pub use crate::manifest::IncrementBy;

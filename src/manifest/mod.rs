@@ -20,7 +20,7 @@
 //!     catalogue/files/ shards/ metrics/
 //!       <attempt>-<n>.parquet
 //!       _delta_log/<version>.json
-//!     views.sql                                       one view per Parquet table over the committed files, for DuckDB;
+//!     views.sql                                       one view per Parquet table over the committed files, for DuckDB, of an increment named `increment_...`;
 //!                                                     views-<attempt>.sql where a plain one of an earlier run had to stay
 //!   restores/<id>/                                    progress of a restore: plan.json, files/, finished.json
 //!   locks/<kind>-<token>-<beat>.json                  who is at work; no part of a backup

@@ -70,6 +70,7 @@
 //! key: 0 is the manifest's `layout`, the others are its `older_layouts`, counted from 1.
 
 mod cell_reader;
+mod chain_views;
 mod column;
 mod encodings;
 mod error;
@@ -89,6 +90,7 @@ mod value_column;
 mod views;
 
 pub use cell_reader::CellReader;
+pub use chain_views::{ChainFile, ChainViews, chain_views_sql};
 pub use error::FileError;
 pub use names_file::{NamesWriter, read_names};
 #[cfg(test)]

@@ -9,14 +9,14 @@ use crate::model::{Column, ColumnType, FileKind};
 
 /// The views of a backup: one for each kind of file, over exactly these files, whose paths are as DuckDB shall open them.
 /// A kind without files has a view without rows: DuckDB reads no empty list of files, and a query should not depend on
-/// what happens to be in a backup. `head` becomes comment lines.
+/// what happens to be in a backup. `head` becomes comment lines, and all names begin with `prefix`.
 ///
 /// `points` has `value`, the write time of every point and the tags as a MAP; `readable_points` leaves out what a query of
 /// OpenTSDB would not show.
 ///
 /// # Errors
 /// [`FileError`] for a column without a name for its type, which would be a fault of [`crate::columnar`].
-pub fn views_sql(files: &BTreeMap<FileKind, Vec<String>>, head: &[&str]) -> Result<String, FileError> {
+pub fn views_sql(files: &BTreeMap<FileKind, Vec<String>>, head: &[&str], prefix: &str) -> Result<String, FileError> {
     let mut sql = String::new();
     // Writing to a string cannot fail.
     for line in head {
@@ -26,29 +26,33 @@ pub fn views_sql(files: &BTreeMap<FileKind, Vec<String>>, head: &[&str]) -> Resu
     let others = FileKind::ALL.iter().copied().filter(|kind| *kind != FileKind::Series);
     for kind in std::iter::once(FileKind::Series).chain(others) {
         let source = match files.get(&kind).filter(|files| !files.is_empty()) {
-            Some(files) => source(files),
+            Some(files) => source(files, ""),
             None => no_rows(&columns_of(kind)?),
         };
         let body = match kind {
-            FileKind::Points => points(&source),
-            FileKind::Rollups => format!("select *, coalesce(value_float, value_int) as value from {source}"),
+            FileKind::Points => points(&source, prefix),
+            FileKind::Rollups => rollups(&source),
             _ => format!("select * from {source}"),
         };
-        let _ = writeln!(sql, "create or replace view {} as {body};", kind.name());
+        let _ = writeln!(sql, "create or replace view {prefix}{} as {body};", kind.name());
         if kind == FileKind::Points {
-            sql.push_str("create or replace view readable_points as select * from points where not superseded;\n");
+            let _ = writeln!(
+                sql,
+                "create or replace view {prefix}readable_points as select * from {prefix}points where not superseded;"
+            );
         }
     }
     Ok(sql)
 }
 
-fn source(files: &[String]) -> String {
+/// The rows of these files; `more` are further options.
+pub(super) fn source(files: &[String], more: &str) -> String {
     let quoted: Vec<String> = files.iter().map(|path| format!("'{}'", path.replace('\'', "''"))).collect();
-    format!("read_parquet([{}])", quoted.join(", "))
+    format!("read_parquet([{}]{more})", quoted.join(", "))
 }
 
 /// What DuckDB reads from a file without rows.
-fn no_rows(columns: &[Column]) -> String {
+pub(super) fn no_rows(columns: &[Column]) -> String {
     let column = |column: &Column| format!("null::{} as \"{}\"", sql_type(&column.of), column.name);
     let columns: Vec<String> = columns.iter().map(column).collect();
     format!("(select {} where false)", columns.join(", "))
@@ -74,13 +78,18 @@ fn sql_type(of: &ColumnType) -> String {
     name.to_owned()
 }
 
+/// `value` is the number, as in `points`; the bytes of the cell have another name.
+pub(super) fn rollups(source: &str) -> String {
+    format!("select * exclude (value), value as cell_value, coalesce(value_float, value_int) as value from {source}")
+}
+
 /// The write time without `TIMESTAMPTZ + INTERVAL`, which needs an extension that not every DuckDB has.
-fn points(source: &str) -> String {
+fn points(source: &str, prefix: &str) -> String {
     format!(
         "select p.\"table\", p.metric, p.tags, s.tag, p.timestamp, coalesce(p.value_float, p.value_int) as value, \
          p.value_int, p.value_float, coalesce(p.written, to_timestamp((epoch_ms(p.timestamp) + p.write_delay) / 1000)) \
          as written, p.series_id, p.tsuid, p.form, p.flags, p.exact, p.superseded from {source} p \
-         left join (select series_id, tag from series) s using (series_id)"
+         left join (select series_id, tag from {prefix}series) s using (series_id)"
     )
 }
 
@@ -96,7 +105,7 @@ mod tests {
             (FileKind::Series, one("series/a.parquet")),
             (FileKind::Uids, Vec::new()),
         ]);
-        let sql = views_sql(&files, &["here"]).unwrap();
+        let sql = views_sql(&files, &["here"], "").unwrap();
         assert!(sql.starts_with("-- here\ncreate or replace view series as"), "{sql}");
         assert!(sql.contains("view points as") && sql.contains("'points/it''s.parquet'"), "{sql}");
         for kind in FileKind::ALL {

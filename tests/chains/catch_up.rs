@@ -18,8 +18,11 @@ const SCAN: &str = "getScannerResults";
 #[test]
 fn a_catch_up_pass_holds_what_was_written_meanwhile() {
     let bed = Bed::shared();
-    let shape = Synthetic { metrics: 3, series: 5, hours: 60, points: 10, ..Synthetic::default() };
-    let tables = shape.load(bed, &["000002", "000003"]);
+    let layout = KeyLayout { salt_width: 1, ..KeyLayout::default() };
+    let shape = Synthetic { metrics: 3, series: 5, hours: 60, points: 10, layout };
+    let tables = shape.load(bed, &["07", "0e"]);
+    let odd = views::odd_cells(&shape);
+    load(bed, &tables.data(), &odd);
     let repository = Repository::default();
     let mut writer = Writer { bed, tables: &tables, shape, dice: Dice(5) };
     writer.points(0, 60);
@@ -64,6 +67,15 @@ fn a_catch_up_pass_holds_what_was_written_meanwhile() {
     assert_restored(bed, &repository, &tables, &[]);
     let shown = repository.run("show", &[]).expect(0).json;
     assert_eq!((&shown["backup"], &shown["parent"]), (&pass["backup"], &full.into()));
+    assert_eq!(shown["layout"]["salt_buckets"], layout.salt_buckets, "{shown}");
+
+    // A third member, and the views of the chain.
+    load(bed, &tables.data(), &views::odd_changes(&writer.shape, &odd));
+    writer.everything(2);
+    let last = increment(bed, &repository, &tables, "compare")["backup"].as_str().unwrap().to_owned();
+    let merged = repository.run("merge", &[]).expect(0).json["backup"].as_str().unwrap().to_owned();
+    let (points, superseded) = views::assert_agree(&repository, &last, &merged);
+    assert!(points > 8000 && superseded > 4, "{points} points, {superseded} superseded");
 
     // Killed in the pass: the full backup is there, and the pass is resumed by the same words.
     writer.ordinary(1);

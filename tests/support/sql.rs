@@ -24,6 +24,14 @@ pub fn query(repository: &Repository, queries: &[&str]) -> Vec<Value> {
     run(&repository.path().join("backups").join(id.expect("a backup")), queries)
 }
 
+/// The same over the views that `show --views` prints of a backup.
+pub fn query_views(repository: &Repository, backup: &str, queries: &[&str]) -> Vec<Value> {
+    let shown = repository.run("show", &[backup, "--views"]).expect(0).json;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("views.sql"), shown["views"].as_str().unwrap()).unwrap();
+    run(folder.path(), queries)
+}
+
 fn run(folder: &Path, queries: &[&str]) -> Vec<Value> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let made = Command::new("sh").arg(root.join("scripts/readers.sh")).output().unwrap();

@@ -9,6 +9,7 @@ use crate::flow::backup::delta_logs::{self, LoggedFile};
 use crate::flow::engine::threads::Threads;
 use crate::flow::source::gaps;
 use crate::flow::stored::backup_files::read_checked;
+use crate::flow::stored::views;
 use crate::manifest::{BackupWriter, GapRecord, HashedFile, MetricCount, PlannedTable, ShardRecord, TableRecord};
 use crate::model::{FileKind, FileRow, Gap, MetricRow, RawReason, ShardRow, hex, unhex};
 use crate::parquet_file::{TableWriter, read_metrics, views_sql};
@@ -149,7 +150,7 @@ pub fn write(
     writer: &BackupWriter,
     results: &[TableResult],
     started_ms: i64,
-    append_only: bool,
+    (is_increment, append_only): (bool, bool),
 ) -> Result<Vec<HashedFile>, FlowError> {
     let mut files = TableWriter::new(FileKind::Files, Vec::new(), Vec::new())?;
     let mut shards = TableWriter::new(FileKind::Shards, Vec::new(), Vec::new())?;
@@ -182,7 +183,7 @@ pub fn write(
         logged.entry(*kind).or_default().push(file);
     }
     let logs = delta_logs::write(threads, writer, started_ms, append_only, &logged)?;
-    let views = write_views(threads, writer, &logged, append_only)?;
+    let views = write_views(threads, writer, &logged, (is_increment, append_only))?;
     Ok(stored.into_iter().map(|(.., file)| file).chain([views]).chain(logs).collect())
 }
 
@@ -190,16 +191,22 @@ fn write_views(
     threads: &Threads,
     writer: &BackupWriter,
     logged: &BTreeMap<FileKind, Vec<LoggedFile<'_>>>,
-    append_only: bool,
+    (is_increment, append_only): (bool, bool),
 ) -> Result<HashedFile, FlowError> {
     let folder = format!("{}/", writer.paths().folder());
     let inside = |file: &LoggedFile<'_>| file.path.strip_prefix(&folder).unwrap_or(file.path).to_owned();
     let files = logged.iter().map(|(kind, files)| (*kind, files.iter().map(inside).collect())).collect();
-    let views = views_sql(
-        &files,
-        &["Run inside the folder of the backup: duckdb -init views.sql", "From elsewhere: tsdb-ark show --views"],
-    )?
-    .into_bytes();
+    let place =
+        ["Run inside the folder of the backup: duckdb -init views.sql", "From elsewhere: tsdb-ark show --views"];
+    let views = if is_increment {
+        let head = views::alone(writer.id());
+        let whole = "Of the whole chain: tsdb-ark show --views";
+        let head: Vec<&str> = head.iter().map(String::as_str).chain([whole, place[0]]).collect();
+        views_sql(&files, &head, views::ALONE)?
+    } else {
+        views_sql(&files, &place, "")?
+    };
+    let views = views.into_bytes();
     let mut upload = threads.upload(writer.store(), views_path(threads, writer, &views, append_only)?);
     upload.write(views);
     Ok(upload.finish()?.into())

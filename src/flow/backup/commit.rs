@@ -70,7 +70,13 @@ impl Committer<'_> {
             tables.map(|(table, state)| self.result(table, state)).collect::<Result<_, _>>()?;
         let mut manifest = self.manifest(&results);
         let started_ms = self.plan.started_ms;
-        manifest.catalogue = catalogue::write(self.threads, self.writer, &results, started_ms, self.append_only)?;
+        manifest.catalogue = catalogue::write(
+            self.threads,
+            self.writer,
+            &results,
+            started_ms,
+            (self.plan.increment.is_some(), self.append_only),
+        )?;
         manifest.catalogue.extend(self.basis(&state)?);
         manifest.finished_ms = time::now_ms();
         manifest.totals = totals(state.tables.iter().flat_map(|table| &table.chosen).copied());

@@ -10,8 +10,7 @@ use crate::flow::locking::process::ProcessIdentity;
 use crate::flow::stored::backup_files::{load_backup, load_manifest, metric_rows};
 use crate::flow::{FlowError, TableReport};
 use crate::manifest::{BackupPaths, IncrementRecord, Repository, WindowRecord};
-use crate::model::{FileKind, KeyLayout, MetricRow, NameCharset, time, time::now_ms};
-use crate::parquet_file::views_sql;
+use crate::model::{KeyLayout, MetricRow, NameCharset, time, time::now_ms};
 use crate::store::Store;
 
 /// One line of a list.
@@ -261,35 +260,4 @@ pub fn stored_files(store: &Store, backup: &str) -> Result<(String, Vec<StoredFi
 /// Symbolic links that a listing of the repository met: they are never followed.
 pub fn symlinks(store: &Store) -> Vec<String> {
     store.observed().symlinks
-}
-
-/// Views of a backup for DuckDB, from any folder: paths are full, below `base` or where the repository is.
-///
-/// # Errors
-/// The repository's.
-pub fn views(store: &Store, backup: &str, base: Option<&str>) -> Result<String, FlowError> {
-    let threads = Threads::for_store()?;
-    let contents = load_backup(&threads, store, backup)?;
-    let place = store.local_path("").map(|path| path.display().to_string());
-    let base = base.map(str::to_owned).or(place).unwrap_or_else(|| store.place().to_owned());
-    let base = base.trim_end_matches('/');
-    let mut files: BTreeMap<FileKind, Vec<String>> = BTreeMap::new();
-    for file in &contents.files {
-        files.entry(file.kind).or_default().push(format!("{base}/{}", file.path));
-    }
-    for kind in [FileKind::Files, FileKind::Shards, FileKind::Metrics] {
-        let paths = contents.catalogue_files(kind).map(|file| format!("{base}/{}", file.path));
-        files.insert(kind, paths.collect());
-    }
-    let mut head = vec!["The committed files of one backup; create the views again after a prune."];
-    if base.contains("://") && !base.starts_with("file://") {
-        head.push("install httpfs; load httpfs;");
-    }
-    if base.starts_with("s3://") {
-        head.push("create secret (type s3, provider credential_chain);");
-        head.push(
-            "Another server than AWS: add endpoint 'host:9000', url_style 'path', use_ssl false, region 'us-east-1'.",
-        );
-    }
-    Ok(views_sql(&files, &head)?)
 }

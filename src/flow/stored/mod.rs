@@ -11,3 +11,4 @@ pub mod selected;
 pub mod strays;
 pub mod uid_cells;
 pub mod used_uids;
+pub mod views;

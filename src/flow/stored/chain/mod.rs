@@ -74,13 +74,18 @@ impl Chain {
         &self.members
     }
 
+    /// The tables that the chain comes to.
+    pub fn tables(&self) -> &[TableRecord] {
+        self.tip().map(|tip| tip.manifest.tables.as_slice()).unwrap_or_default()
+    }
+
     /// The backup whose scan the chain ends with.
     fn tip(&self) -> Option<&BackupContents> {
         self.members.last()
     }
 
     /// The members that say what is in a table: from the last one on that took all of it.
-    fn members_of(&self, table: &str) -> &[BackupContents] {
+    pub fn members_of(&self, table: &str) -> &[BackupContents] {
         let has = |member: &BackupContents| member.manifest.tables.iter().any(|known| known.name == table);
         let lacks = self.members.iter().rposition(|member| !has(member));
         self.members.get(lacks.map_or(0, |at| at + 1)..).unwrap_or_default()
