@@ -4,7 +4,6 @@
 //! What is expected is chosen from the source, as HBase's own client reads it, by a filter that is written anew here.
 
 use std::collections::{BTreeMap, BTreeSet};
-
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -18,6 +17,10 @@ use crate::support::tsd::Tables;
 
 /// The first hour of the set, in seconds.
 const BEGIN: i64 = 1_356_998_400;
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+}
 
 /// Names by column of the UID table and UID.
 struct Names(BTreeMap<(String, Vec<u8>), String>);
@@ -239,7 +242,7 @@ fn again(bed: &Bed, repository: &Repository, source: &Tables) {
 
 /// A part of a chain, of an earlier member of it, and of a window, each as HBase shows it at that time.
 fn of_a_chain(bed: &Bed, repository: &Repository, source: &Tables) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let now = now_ms();
     let data = source.data();
     let is_un = |name: &str| name.starts_with("un.");
     let part = Chosen { metric: &is_un, tag: Some(("host", &["h1", "d"])), time: BEGIN + 600..BEGIN + 3660 };
@@ -283,6 +286,8 @@ fn of_a_chain(bed: &Bed, repository: &Repository, source: &Tables) {
         OwnedCell { row: row.to_vec(), family, qualifier, timestamp: now, kind: kind::PUT, value: value.to_vec() }
     };
     synthetic::load(bed, &uid_table(source), &[uid(b"un.new", "id", &[0, 9, 9]), uid(&[0, 9, 9], "name", b"un.new")]);
+    let others = ["tsdb-meta", "tsdb-tree", "tsdb-rollup-1h"].map(|name| format!("{}{name}", source.prefix));
+    change(bed, &others);
     let first = repository.backup(bed, source, &["--incremental", "--by", "time"]).expect(0).json;
     let earlier = wanted(&part);
     assert!(earlier.0 != before.0 && earlier.1 != before.1);
@@ -293,6 +298,7 @@ fn of_a_chain(bed: &Bed, repository: &Repository, source: &Tables) {
         .collect();
     changes.extend(single[60..80].iter().map(|cell| OwnedCell { value: vec![2; cell.value.len()], ..cell.clone() }));
     synthetic::load(bed, &data, &changes);
+    change(bed, &others);
     repository.backup(bed, source, &["--incremental", "--by", "compare"]).expect(0);
     let last = wanted(&part);
     assert!(last.0 != earlier.0);
@@ -306,6 +312,7 @@ fn of_a_chain(bed: &Bed, repository: &Repository, source: &Tables) {
     let words = ["--metric", "un.all", "--tag", "host=h1", "--from", "1356999300", "--to", "1357002100"];
     let id = window.json["backup"].as_str().unwrap();
     restored(&[&words[..], &[id]].concat(), &wanted(&of_window), "a part of a window");
+    rollups_of_a_day(bed, source);
     above_markers(bed, repository, source, (&target, &flags, &last.0));
 }
 
@@ -316,7 +323,7 @@ fn above_markers(
     source: &Tables,
     (target, flags, cells): (&Tables, &[&str], &[OwnedCell]),
 ) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let now = now_ms();
     let gone: Vec<&OwnedCell> = cells.iter().step_by(50).collect();
     let marker = |cell: &&OwnedCell| OwnedCell {
         kind: kind::DELETE_COLUMN,
@@ -336,4 +343,32 @@ fn above_markers(
     let [found_values, values] = [&found[..], cells].map(|cells| sorted(cells.iter().map(without_time).collect()));
     assert_cells(&found_values, &values, "values above markers");
     assert_eq!(found.iter().filter(|cell| cells.binary_search(cell).is_err()).count(), gone.len());
+}
+
+/// A window holds rows of rollups whole, here those of a day.
+fn rollups_of_a_day(bed: &Bed, source: &Tables) {
+    let config = source.rollup_config(bed);
+    let window = |time: i64| {
+        let (from, to) = (time.to_string(), (time + 1).to_string());
+        let words = ["--metric", "mix.rollup", "--from", &from, "--to", &to];
+        let words = [&words, &["--rollup-config", config.to_str().unwrap()][..]].concat();
+        Repository::default().backup(bed, source, &words)
+    };
+    let report = window(BEGIN + 40_000).expect(0).json;
+    for table in ["tsdb-rollup-1h", "tsdb-rollup-preagg-1h"].map(|name| format!("{}{name}", source.prefix)) {
+        synthetic::assert_tally(&report, &table, &synthetic::tally(&golden::dump(bed, &table, false)));
+    }
+    refused(window(BEGIN + 100_000), 3, &["holds no row"]);
+}
+
+/// A cell of each of these tables written over, and one deleted.
+fn change(bed: &Bed, tables: &[String]) {
+    let timestamp = now_ms();
+    for table in tables {
+        let cells = dump(bed, table);
+        let (over, gone) = (&cells[0], cells.last().unwrap());
+        let over = OwnedCell { timestamp, ..over.clone() };
+        let gone = OwnedCell { timestamp, kind: kind::DELETE_COLUMN, value: Vec::new(), ..gone.clone() };
+        synthetic::load(bed, table, &[over, gone]);
+    }
 }
