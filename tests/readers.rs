@@ -305,6 +305,8 @@ fn write_catalogue(folder: &Path, series: usize) -> Vec<(FileKind, usize)> {
         rows: 1,
         size: 2,
         blake3: "00".into(),
+        footer_size: 1,
+        footer_blake3: "ef".into(),
         tally,
         first_row: (n > 0).then(|| vec![1]),
         last_row: None,

@@ -127,6 +127,8 @@ pub(super) fn files(rows: &[FileRow]) -> Result<RecordBatch, ColumnError> {
     columns.int("rows", rows.iter().map(|row| row.rows as i64));
     columns.int("size", rows.iter().map(|row| row.size as i64));
     columns.text("blake3", rows.iter().map(|row| row.blake3.as_str()));
+    columns.int("footer_size", rows.iter().map(|row| row.footer_size as i64));
+    columns.text("footer_blake3", rows.iter().map(|row| row.footer_blake3.as_str()));
     push_tally(&mut columns, rows.iter().map(|row| &row.tally));
     columns.optional_binary("first_row", rows.iter().map(|row| row.first_row.as_deref()));
     columns.optional_binary("last_row", rows.iter().map(|row| row.last_row.as_deref()));
@@ -158,6 +160,7 @@ pub fn read_files(table: &RecordBatch) -> Result<Vec<FileRow>, ColumnError> {
     let (paths, tables, kinds) = (found.text("path")?, found.text("table")?, found.text("kind")?);
     let (attempts, rows, sizes) = (found.text("attempt")?, found.int("rows")?, found.int("size")?);
     let (hashes, tallies) = (found.text("blake3")?, read_tallies(found)?);
+    let (footers, footer_hashes) = (found.int("footer_size")?, found.text("footer_blake3")?);
     let (first_rows, last_rows) = (found.optional_binary("first_row")?, found.optional_binary("last_row")?);
     let key = |array: &arrow_array::BinaryArray, at: usize| (!array.is_null(at)).then(|| array.value(at).to_vec());
     tallies
@@ -175,6 +178,8 @@ pub fn read_files(table: &RecordBatch) -> Result<Vec<FileRow>, ColumnError> {
                 rows: count("rows", rows.value(at))?,
                 size: count("size", sizes.value(at))?,
                 blake3: hashes.value(at).to_owned(),
+                footer_size: count("footer_size", footers.value(at))?,
+                footer_blake3: footer_hashes.value(at).to_owned(),
                 tally,
                 first_row: key(first_rows, at),
                 last_row: key(last_rows, at),

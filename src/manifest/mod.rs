@@ -66,7 +66,7 @@
 //! UTF-8, indented by two spaces, one line feed at the end. Numbers are integers below 2^63 except where said. Times
 //! whose names end in `_ms` are milliseconds since 1970, UTC. Keys of rows are lower-case hex without prefix. A reader
 //! looks at `format` first and refuses a number that it does not know; fields that it does not know it skips. A field
-//! that may be missing a value holds `null`. Formats 1 to 3, of development versions, had other columns, records and
+//! that may be missing a value holds `null`. Formats 1 to 4, of development versions, had other columns, records and
 //! checksums; no version reads two formats.
 //!
 //! **Own hash.** All JSON files end with the field `self_blake3`: the BLAKE3 (64 lower-case hex
@@ -91,7 +91,7 @@
 //!
 //! | field | meaning |
 //! |---|---|
-//! | `format` | 2 |
+//! | `format` | 5 |
 //! | `what` | `tsdb-ark repository` |
 //! | `id` | 32 random hex digits |
 //! | `created`, `created_ms` | RFC 3339 and ms |
@@ -127,7 +127,7 @@
 //!
 //! | field | meaning |
 //! |---|---|
-//! | `format` | 2 |
+//! | `format` | 5 |
 //! | `repository`, `backup` | ids; `backup` is the folder's name |
 //! | `attempt` | unique to the process that committed |
 //! | `tool_version` | version that committed |
@@ -191,7 +191,7 @@
 //!
 //! | field | meaning |
 //! |---|---|
-//! | `format`, `backup` | 2; the backup's id |
+//! | `format`, `backup` | 5; the backup's id |
 //! | `table`, `attempt` | table, unescaped; the attempt that finished the shard, part of its files' names |
 //! | `start`, `stop` | keys, hex: first inclusive, last exclusive; an empty `stop` is the table's end. In a window: of these keys the shard has the selected ones |
 //! | `started_ms`, `finished_ms` | ms, by the clock of the worker |
@@ -200,7 +200,7 @@
 //! | `uids` | in a window, outside the UID table: the UIDs that the rows name, `metric`, `tagk`, `tagv`, each sorted and one behind the other, hex; else absent |
 //! | `bytes_read`, `peak_rss_bytes` | bytes from the gateway; the most memory that the process had held |
 //! | `raw_cells`, `cells_by_layout` | as in the manifest |
-//! | `files` | `path`, `table`, `kind` (the folder's name), `attempt`, `rows` (of Parquet), `size`, `blake3`, `tally` (cells that restore takes from here), `first_row`, `last_row`, `ranges` |
+//! | `files` | `path`, `table`, `kind` (the folder's name), `attempt`, `rows` (of Parquet), `size`, `blake3`, `footer_size` and `footer_blake3` (of the end of the file from the page indexes on), `tally` (cells that restore takes from here), `first_row`, `last_row`, `ranges` |
 //! | | `first_row`, `last_row` (hex, or `null` in a file without cells): no cell's row is outside. In `points` they may be rows of the scan up to a page away; elsewhere they are the file's own |
 //! | | `ranges`: `metrics` (the values of `metric`, the first 100 by bytes), `metrics_left_out` (how many more), `first_metric`, `last_metric` (least and greatest by bytes, or `null`), `metric_nulls` (rows without one), `first_ms`, `last_ms`, `timestamp_nulls` (the same of `timestamp`) |
 //! | `metrics` | the up to 100 metrics with most points, by UID: `metric` (or `null`), `uid` (hex), `points`, `first_ms`, `last_ms` |
@@ -220,7 +220,7 @@
 //!
 //! | field | meaning |
 //! |---|---|
-//! | `format` | 2 |
+//! | `format` | 5 |
 //! | `kind`, `token` | `backup`, `worker`, `restore`, `verify`, `export` or `prune`; 16 random hex digits |
 //! | `host`, `boot`, `pid_space`, `pid`, `process_start` | the owner: host, boot id, name space of process ids, process id, start in ticks since boot |
 //! | `command`, `backup` | the owner's command line; the backup that it works on, or `null` |
@@ -256,6 +256,10 @@
 //! | `catalogue/files` | one row per Parquet file: what `files` of the shard records say | no |
 //! | `catalogue/shards` | one row per shard: what its record says, up to `tally` | no |
 //! | `catalogue/metrics` | one row per metric: points, first and last time | no |
+//!
+//! Any 16 KiB of a file can be checked without the rest: `tsdb-ark.blocks` in the footer has 16 lower-case hex digits for each
+//! 16 KiB in front of the page indexes, from the first byte on, the XXH3-64 (seed 0) of these bytes; the last block may be
+//! shorter. The end of the file from the page indexes on has `footer_size` bytes and the hash `footer_blake3`.
 //!
 //! Points lie batch after batch, in the order of row keys; inside a batch they are sorted by series. `tsdb-ark.batches` in the
 //! footer of a points file says how many row groups each batch is, with commas between.
@@ -297,7 +301,7 @@ pub use repository::Repository;
 pub use window::{NamedUids, WindowRecord, WindowTag};
 
 /// The format that this program writes, and the only one that it reads.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 /// How `repository.json` tells itself apart from other files of that name.
 pub const WHAT: &str = "tsdb-ark repository";
 const TOOL_VERSION: &str = env!("CARGO_PKG_VERSION");

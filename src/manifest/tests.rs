@@ -87,6 +87,8 @@ fn shard(attempt: &str) -> ShardRecord {
             kind: FileKind::Points,
             size: 1,
             blake3: "cd".into(),
+            footer_size: 1,
+            footer_blake3: "ef".into(),
             rows: 2,
             tally: tally(7),
             first_row: Some(vec![1, 2]),

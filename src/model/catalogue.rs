@@ -104,6 +104,10 @@ pub struct FileRow {
     pub size: u64,
     /// BLAKE3 of the bytes, 64 hex digits.
     pub blake3: String,
+    /// Bytes of the footer, with the page indexes in front of it.
+    pub footer_size: u64,
+    /// BLAKE3 of these, 64 hex digits.
+    pub footer_blake3: String,
     /// The cells that the file restores.
     pub tally: Tally,
     /// No row of the file is before this one; `None` without cells. In a points file up to a page of the scan before its

@@ -11,6 +11,7 @@ use parquet::schema::types::SchemaDescriptor;
 use super::FileError;
 use super::column::{Column, check_rows, guarded};
 use super::pages::check_pages;
+use super::part_file::PartFile;
 use crate::columnar::ColumnError;
 use crate::model::{CellBlock, RawReason, kind};
 
@@ -34,8 +35,8 @@ pub struct CellReader {
 }
 
 /// Where the columns of the exact cell are.
-struct Places {
-    row: usize,
+pub(super) struct Places {
+    pub(super) row: usize,
     family: usize,
     qualifier: usize,
     value: usize,
@@ -45,13 +46,13 @@ struct Places {
 }
 
 impl Places {
-    fn has(&self, place: usize) -> bool {
+    pub(super) fn has(&self, place: usize) -> bool {
         let Self { row, family, qualifier, value, time, raw } = *self;
         [row, family, qualifier, value, time].contains(&place)
             || raw.is_some_and(|(kind, reason)| [kind, reason].contains(&place))
     }
 
-    fn find(schema: &SchemaDescriptor) -> Result<Self, FileError> {
+    pub(super) fn find(schema: &SchemaDescriptor) -> Result<Self, FileError> {
         let position = |name: &str| schema.columns().iter().position(|column| column.path().string() == name);
         let find = |name: &'static str, of: Type| {
             let fits = |at: &usize| {
@@ -147,16 +148,17 @@ impl CellReader {
         check_rows(file.metadata(), rows)?;
         let places = Places::find(file.metadata().file_metadata().schema_descr())?;
         guarded(|| check_pages(&source, file.metadata(), |place| places.has(place)))?;
-        Ok(Self {
-            file: Box::new(file),
-            places,
-            next_group: 0,
-            columns: None,
-            in_group: 0,
-            in_step: 0,
-            reasons: Vec::new(),
-            failed: false,
-        })
+        Ok(Self::of(Box::new(file), places))
+    }
+
+    /// Reads the row groups of a part, which has these columns.
+    pub(super) fn of_part(file: PartFile, places: Places) -> Self {
+        Self::of(Box::new(file), places)
+    }
+
+    fn of(file: Box<dyn FileReader>, places: Places) -> Self {
+        let reasons = Vec::new();
+        Self { file, places, next_group: 0, columns: None, in_group: 0, in_step: 0, reasons, failed: false }
     }
 
     /// Appends the next cells, in file order, to `block`; false at the end. Some hundred cells, or about 4 MiB, at a

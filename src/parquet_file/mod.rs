@@ -69,6 +69,7 @@
 //! `form` of a point is the number of its [`Form`](crate::model::Form), plus 16 times the number of the layout of its row
 //! key: 0 is the manifest's `layout`, the others are its `older_layouts`, counted from 1.
 
+mod blocks;
 mod cell_reader;
 mod chain_views;
 mod column;
@@ -77,6 +78,8 @@ mod error;
 mod names_file;
 mod page_chunk;
 mod pages;
+mod part;
+mod part_file;
 mod plain_writer;
 mod points_reader;
 mod points_schema;
@@ -89,12 +92,14 @@ mod table_writer;
 mod value_column;
 mod views;
 
+pub use blocks::Fetch;
 pub use cell_reader::CellReader;
 pub use chain_views::{ChainFile, ChainViews, chain_views_sql};
 pub use error::FileError;
 pub use names_file::{NamesWriter, read_names};
 #[cfg(test)]
 pub(crate) use pages::page_bodies;
+pub use part::{Choose, FilePart};
 pub use plain_writer::{PlainWriter, Profile, annotations_file};
 pub use points_reader::PointsReader;
 pub use points_writer::PointsWriter;

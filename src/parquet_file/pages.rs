@@ -40,7 +40,6 @@ fn walk<R: ChunkReader>(
     wanted: impl Fn(usize) -> bool,
     mut each: impl FnMut(&str, Range<usize>),
 ) -> Result<(), FileError> {
-    let bad = |what: &str| FileError::Damaged(ParquetError::General(format!("a page header {what}")));
     for column in file.row_groups().iter().flat_map(|group| group.columns().iter().enumerate()) {
         let (place, chunk) = column;
         if !wanted(place) {
@@ -53,23 +52,38 @@ fn walk<R: ChunkReader>(
         end.ok_or_else(|| bad("lies outside the file"))?;
         let length = usize::try_from(length).map_err(|_| bad("lies outside the file"))?;
         let bytes = source.get_bytes(start, length).map_err(FileError::Damaged)?;
-        let mut at = 0;
-        while at < bytes.len() {
-            let rest = bytes.get(at..).unwrap_or_default();
-            let (header, decompressed, compressed) = page_header(rest).ok_or_else(|| bad("cannot be read"))?;
-            if !(0..=MOST_BYTES).contains(&decompressed) {
-                return Err(bad(&format!("claims {decompressed} bytes")));
-            }
-            let body = at + header;
-            let next = usize::try_from(compressed).ok().and_then(|size| body.checked_add(size));
-            let next =
-                next.filter(|next| *next <= bytes.len()).ok_or_else(|| bad("claims more bytes than there are"))?;
-            let base = usize::try_from(start).unwrap_or(usize::MAX);
-            each(&name, base.saturating_add(body)..base.saturating_add(next));
-            at = next;
-        }
+        let base = usize::try_from(start).unwrap_or(usize::MAX);
+        walk_chunk(&bytes, &mut |body| {
+            each(&name, base.saturating_add(body.start)..base.saturating_add(body.end));
+        })?;
     }
     Ok(())
+}
+
+/// Checks pages that lie one behind the other.
+pub(super) fn check_chunk(bytes: &[u8]) -> Result<(), FileError> {
+    walk_chunk(bytes, &mut |_| ())
+}
+
+fn walk_chunk(bytes: &[u8], each: &mut dyn FnMut(Range<usize>)) -> Result<(), FileError> {
+    let mut at = 0;
+    while at < bytes.len() {
+        let rest = bytes.get(at..).unwrap_or_default();
+        let (header, decompressed, compressed) = page_header(rest).ok_or_else(|| bad("cannot be read"))?;
+        if !(0..=MOST_BYTES).contains(&decompressed) {
+            return Err(bad(&format!("claims {decompressed} bytes")));
+        }
+        let body = at + header;
+        let next = usize::try_from(compressed).ok().and_then(|size| body.checked_add(size));
+        let next = next.filter(|next| *next <= bytes.len()).ok_or_else(|| bad("claims more bytes than there are"))?;
+        each(body..next);
+        at = next;
+    }
+    Ok(())
+}
+
+fn bad(what: &str) -> FileError {
+    FileError::Damaged(ParquetError::General(format!("a page header {what}")))
 }
 
 /// Length of a header, and the decompressed and the compressed size that it claims.

@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use parquet::data_type::{DoubleType, Int64Type};
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, FileReader, RowGroupReader, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
 
 use super::FileError;
 use super::column::{Column, check_rows, ended_early, guarded};
 use super::pages::check_pages;
+use super::part_file::PartFile;
 use super::points_schema::{at, schema};
 use super::points_writer::BATCHES;
 use super::run_reader::Runs;
@@ -21,6 +23,13 @@ const STEP: usize = 16_384;
 pub struct PointsReader {
     file: Box<dyn FileReader>,
     next: usize,
+    /// Row groups of each batch, where they are not those of the footer.
+    batches: Option<Vec<usize>>,
+}
+
+/// The columns that a reader of points does without.
+pub(super) fn is_restored(place: usize) -> bool {
+    !matches!(place, at::TABLE | at::METRIC | at::TAGS | at::SERIES_ID)
 }
 
 impl PointsReader {
@@ -31,8 +40,7 @@ impl PointsReader {
     pub fn open_recorded<R: ChunkReader + Clone + 'static>(source: R, rows: u64) -> Result<Self, FileError> {
         let reader = Self::open(source.clone())?;
         check_rows(reader.file.metadata(), rows)?;
-        let restored = |place| !matches!(place, at::TABLE | at::METRIC | at::TAGS | at::SERIES_ID);
-        guarded(|| check_pages(&source, reader.file.metadata(), restored))?;
+        guarded(|| check_pages(&source, reader.file.metadata(), is_restored))?;
         Ok(reader)
     }
 
@@ -43,7 +51,12 @@ impl PointsReader {
     pub fn open<R: ChunkReader + 'static>(source: R) -> Result<Self, FileError> {
         let file = guarded(|| SerializedFileReader::new(source).map_err(FileError::Damaged))?;
         check_schema(file.metadata().file_metadata().schema_descr())?;
-        Ok(Self { file: Box::new(file), next: 0 })
+        Ok(Self { file: Box::new(file), next: 0, batches: None })
+    }
+
+    /// Reads the row groups of a part, of which each batch has so many.
+    pub(super) fn of_part(file: PartFile, batches: Vec<usize>) -> Self {
+        Self { file: Box::new(file), next: 0, batches: Some(batches) }
     }
 
     /// The key-value metadata of the footer.
@@ -56,13 +69,7 @@ impl PointsReader {
     /// How many row groups follow each other that may share a range of row keys: those of one batch. One number for the
     /// whole file where it does not say.
     pub fn batches(&self) -> Vec<usize> {
-        let whole = vec![self.file.num_row_groups()];
-        let Some((_, text)) = self.footer().into_iter().find(|(key, _)| key == BATCHES) else { return whole };
-        let counts: Option<Vec<usize>> = text.split(',').map(|count| count.parse().ok()).collect();
-        let adds_up = |counts: &Vec<usize>| {
-            counts.iter().try_fold(0usize, |sum, count| sum.checked_add(*count)) == Some(self.file.num_row_groups())
-        };
-        counts.filter(adds_up).unwrap_or(whole)
+        self.batches.clone().unwrap_or_else(|| batches_of(self.file.metadata()))
     }
 
     /// Row groups of the file.
@@ -87,7 +94,18 @@ impl PointsReader {
     }
 }
 
-fn check_schema(found: &SchemaDescriptor) -> Result<(), FileError> {
+/// Row groups of each batch, as the footer has them.
+pub(super) fn batches_of(file: &ParquetMetaData) -> Vec<usize> {
+    let groups = file.num_row_groups();
+    let entries = file.file_metadata().key_value_metadata().map(Vec::as_slice).unwrap_or_default();
+    let text = entries.iter().find(|entry| entry.key == BATCHES).and_then(|entry| entry.value.as_deref());
+    let counts: Option<Vec<usize>> = text.and_then(|text| text.split(',').map(|count| count.parse().ok()).collect());
+    let adds_up =
+        |counts: &Vec<usize>| counts.iter().try_fold(0usize, |sum, count| sum.checked_add(*count)) == Some(groups);
+    counts.filter(adds_up).unwrap_or_else(|| vec![groups])
+}
+
+pub(super) fn check_schema(found: &SchemaDescriptor) -> Result<(), FileError> {
     let expected = SchemaDescriptor::new(schema()?);
     for (place, column) in expected.columns().iter().enumerate() {
         let same = found.columns().get(place).is_some_and(|other| {

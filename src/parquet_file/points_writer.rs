@@ -13,6 +13,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnDescPtr;
 
+use super::blocks::BLOCKS;
 use super::page_chunk::{Chunk, Compressor};
 use super::points_schema::{at, schema};
 use super::run_column::{BoolRuns, Hex, RunColumn, encode_nulls};
@@ -106,12 +107,13 @@ impl<W: Write + Send> PointsWriter<W> {
     /// # Errors
     /// [`FileError`] when the sink fails.
     pub fn finish(mut self) -> Result<(W, FileSummary), FileError> {
-        let mut summary = self.summary;
+        self.file.flush().map_err(FileError::Sink)?;
+        let blocks = self.file.inner_mut().begin_footer();
+        self.file.append_key_value_metadata(KeyValue::new(BLOCKS.to_owned(), blocks));
         self.file.append_key_value_metadata(KeyValue::new(BATCHES.to_owned(), self.batches.join(",")));
         let mut sink = self.file.into_inner().map_err(FileError::writing)?;
         sink.flush().map_err(FileError::Sink)?;
-        summary.bytes = sink.bytes;
-        Ok((sink.inner, summary))
+        Ok(sink.finish(self.summary))
     }
 
     fn write_group(&mut self, group: &Group<'_>, series: &SeriesTexts<'_>) -> Result<(), FileError> {

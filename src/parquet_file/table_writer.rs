@@ -7,6 +7,7 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
+use super::blocks::BLOCKS;
 use super::page_chunk::zstd_level;
 use super::sink::{Counted, FileSummary};
 use super::{FileError, ROWS_PER_PAGE};
@@ -85,10 +86,12 @@ impl<W: Write + Send> TableWriter<W> {
     /// [`FileError`] when the sink fails.
     pub fn finish(mut self) -> Result<(W, FileSummary), FileError> {
         self.file.flush().map_err(FileError::writing)?;
+        self.file.sync().map_err(FileError::Sink)?;
         let row_groups = self.file.flushed_row_groups().len() as u64;
+        let blocks = self.file.inner_mut().begin_footer();
+        self.file.append_key_value_metadata(KeyValue::new(BLOCKS.to_owned(), blocks));
         let mut sink = self.file.into_inner().map_err(FileError::writing)?;
         sink.flush().map_err(FileError::Sink)?;
-        let summary = FileSummary { rows: self.rows, row_groups, bytes: sink.bytes, ranges: self.ranges };
-        Ok((sink.inner, summary))
+        Ok(sink.finish(FileSummary { rows: self.rows, row_groups, ranges: self.ranges, ..FileSummary::default() }))
     }
 }

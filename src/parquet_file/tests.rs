@@ -1,6 +1,7 @@
 //! Points and tables go out and come back; the library itself reads every column with the page index required.
 
 mod cells;
+mod part;
 
 use std::collections::HashMap;
 
@@ -501,6 +502,8 @@ fn the_catalogue_comes_back() {
         rows: 5,
         size: 6,
         blake3: "ab".into(),
+        footer_size: 1,
+        footer_blake3: "ef".into(),
         tally,
         first_row: Some(vec![0, 1]),
         last_row: None,

@@ -215,6 +215,8 @@ impl Made {
                 rows: 1,
                 size: file.size,
                 blake3: file.blake3.clone(),
+                footer_size: 1,
+                footer_blake3: "ef".into(),
                 tally,
                 first_row: None,
                 last_row: None,

@@ -268,7 +268,7 @@ impl Merging<'_> {
         let mut encoder =
             ShardEncoder::new(Arc::new(self.context(planned)), (attempt.clone(), first_series), PointBatch::default());
         let mut rows: Option<(Vec<u8>, Vec<u8>)> = None;
-        self.chain.each_block(self.tools, table, &range, &mut |block| {
+        self.chain.each_block(self.tools, table, &range, None, &mut |block| {
             let key = |at: usize| block.row(at).map(|row| row.key.to_vec());
             let of_block = key(0).zip(block.row_count().checked_sub(1).and_then(key));
             let first = rows.take().map(|(first, _)| first);
@@ -321,7 +321,7 @@ impl StoredNames {
         let tip = chain.members().last().map(|tip| tip.manifest.tables.as_slice()).unwrap_or_default();
         tools.progress.stage("reading UIDs", 0);
         for table in tip.iter().filter(|table| table.kind == TableKind::Uid) {
-            chain.each_block(tools, table, &KeyRange::all(), &mut |block| {
+            chain.each_block(tools, table, &KeyRange::all(), None, &mut |block| {
                 for entry in block.rows().flat_map(read_uid_row) {
                     if let UidEntry::Reverse { kind, uid, name } = entry {
                         names.insert(kind, uid, &record.name_charset.decode(name));

@@ -96,6 +96,8 @@ impl OpenFile {
             kind: self.kind,
             size: stored.size,
             blake3: stored.blake3,
+            footer_size: summary.footer_bytes,
+            footer_blake3: summary.footer_blake3,
             rows: summary.rows,
             tally: self.tally,
             first_row,

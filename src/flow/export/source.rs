@@ -178,6 +178,8 @@ mod tests {
             rows: 5,
             size: 1,
             blake3: String::new(),
+            footer_size: 1,
+            footer_blake3: "ef".into(),
             tally: Tally::default(),
             first_row: None,
             last_row: None,

@@ -68,7 +68,7 @@ pub fn open(plan: &RestorePlan, tools: ReadTools<'_>, client: &mut Client) -> Re
     progress.stage("connecting", 0);
     let cluster = ClusterSection::ask(&plan.gateways)?;
     lock.works_on(&contents.manifest.backup)?;
-    let contents = chain::whole(tools, contents, &plan.tables, plan.resources.connections)?;
+    let contents = chain::whole(tools, contents, (&plan.tables, &plan.selection), plan.resources.connections)?;
     let mut warnings = [cluster.section.warnings, store.warnings].concat();
     warnings.extend(lock.warning().map(str::to_owned));
     Ok(Opened { contents, earlier, repository, lock, cluster_id, warnings })

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use crate::codec::row_key::RowKey;
 use crate::codec::{Scratch, rebuild_segment};
 use crate::flow::FlowError;
-use crate::flow::stored::backup_files::{BackupContents, ReadTools, fetch};
+use crate::flow::stored::backup_files::{BackupContents, ReadTools};
+use crate::flow::stored::part_reader::{cell_reader, points_reader};
 use crate::flow::stored::selected::{Chooser, Wanted};
 use crate::model::{Cell, CellBlock, FileKind, FileRow, Form, KeyLayouts, OutOfSpace, PointBatch, Segment, ShardRow};
 use crate::parquet_file::{CellReader, PointsReader};
@@ -57,9 +58,12 @@ pub fn cells_of_file(
         return source.cells(tools, file, each);
     }
     let _memory = tools.memory.reserve_file(file.kind, file.size);
-    let bytes = fetch(tools.threads, tools.store, file)?;
-    tools.progress.fetched(bytes.len() as u64);
-    cells_of(bytes, file.kind, file.rows, &contents.manifest.layouts(), each)
+    let layouts = &contents.manifest.layouts();
+    match file.kind {
+        FileKind::Points => points_of(points_reader(tools, file, None)?, layouts, each),
+        kind if kind.is_catalogue() => Ok(()),
+        _ => others_of(cell_reader(tools, file, None)?, each),
+    }
 }
 
 /// Hands the wanted cells of a file of a backup to `each`, block by block.
@@ -98,9 +102,7 @@ pub fn selected_cells(
     if file.kind == FileKind::Points {
         return selected_points(tools, wanted, file, each);
     }
-    let bytes = fetch(tools.threads, tools.store, file)?;
-    tools.progress.fetched(bytes.len() as u64);
-    cells_of(bytes, file.kind, file.rows, wanted.layouts(), &mut choose)
+    others_of(cell_reader(tools, file, Some(&wanted.chooser(&file.table)))?, &mut choose)
 }
 
 fn selected_points(
@@ -110,9 +112,7 @@ fn selected_points(
     each: &mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
 ) -> Result<(), FlowError> {
     let mut chooser = wanted.chooser(&file.table);
-    let bytes = fetch(tools.threads, tools.store, file)?;
-    tools.progress.fetched(bytes.len() as u64);
-    let mut reader = PointsReader::open_recorded(bytes, file.rows)?;
+    let mut reader = points_reader(tools, file, Some(&mut chooser))?;
     let mut rebuilt = Rebuilt::new(wanted.layouts(), each);
     while let Some(batch) = reader.next_group()? {
         rebuilt.batch(&batch, Some(&mut chooser))?;
@@ -164,27 +164,29 @@ pub fn cells_of(
     each: &mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
 ) -> Result<(), FlowError> {
     match kind {
-        FileKind::Points => cells_of_points(file, rows, layouts, each),
+        FileKind::Points => points_of(PointsReader::open_recorded(file, rows)?, layouts, each),
         kind if kind.is_catalogue() => Ok(()),
-        _ => {
-            let mut reader = CellReader::open(file, rows)?;
-            let mut block = CellBlock::new();
-            while reader.next(&mut block)? {
-                each(&block)?;
-                block.clear();
-            }
-            Ok(())
-        }
+        _ => others_of(CellReader::open(file, rows)?, each),
     }
 }
 
-fn cells_of_points(
-    file: Bytes,
-    rows: u64,
+fn others_of(
+    mut reader: CellReader,
+    each: &mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
+) -> Result<(), FlowError> {
+    let mut block = CellBlock::new();
+    while reader.next(&mut block)? {
+        each(&block)?;
+        block.clear();
+    }
+    Ok(())
+}
+
+fn points_of(
+    mut reader: PointsReader,
     layouts: &KeyLayouts,
     each: &mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
 ) -> Result<(), FlowError> {
-    let mut reader = PointsReader::open_recorded(file, rows)?;
     let mut rebuilt = Rebuilt::new(layouts, each);
     while let Some(batch) = reader.next_group()? {
         rebuilt.batch(&batch, None)?;

@@ -7,6 +7,7 @@ pub mod gaps;
 pub mod inventory;
 pub mod matching;
 pub mod parent;
+pub mod part_reader;
 pub mod selected;
 pub mod strays;
 pub mod uid_cells;

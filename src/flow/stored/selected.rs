@@ -13,16 +13,21 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::convert::Infallible;
 
+use data_encoding::HEXUPPER;
+
 use crate::codec::qualifier::PointQualifier;
 use crate::codec::row_key::{self, RowKey};
 use crate::codec::{RollupConfig, RollupTable, interval_start};
 use crate::flow::Selection;
 use crate::manifest::{Manifest, TableRecord};
 use crate::model::{Cell, FileRow, KeyLayouts, OwnedCell, PointBatch, Segment, TableKind, UidKind, UidNames};
+use crate::parquet_file::Choose;
 
 use super::used_uids::Used;
 
 const HOUR_MS: i64 = 3_600_000;
+/// No two points of a cell are further apart: an offset in seconds has 12 bits.
+const CELL_MS: i64 = 4096 * 1000;
 /// No row of rollups spans more than a year.
 const YEAR_MS: i64 = 366 * 24 * HOUR_MS;
 
@@ -97,11 +102,10 @@ impl Wanted {
         if self.selection.metrics.is_empty() {
             return true;
         }
-        let salted = self.layouts.main().salt_width > 0 || self.layouts.older().iter().any(|l| l.salt_width > 0);
-        if let (Some(first), Some(last), false) = (&file.first_row, &file.last_row, salted) {
-            let width = usize::from(self.layouts.main().metric_width);
-            let prefix = |row: &[u8]| row.get(..width).unwrap_or(row).to_vec();
-            return self.metrics.range(prefix(first)..=prefix(last)).next().is_some();
+        if let (Some(first), Some(last)) = (&file.first_row, &file.last_row)
+            && !self.may_be_between(first, last)
+        {
+            return false;
         }
         match (&ranges.first_metric, &ranges.last_metric) {
             (Some(first), Some(last)) if ranges.metric_nulls == 0 => {
@@ -111,6 +115,26 @@ impl Wanted {
             }
             _ => true,
         }
+    }
+
+    /// False when no row between two keys, which may be cut short, can be of a metric that matches.
+    fn may_be_between(&self, first: &[u8], last: &[u8]) -> bool {
+        if self.selection.metrics.is_empty() {
+            return true;
+        }
+        let width = usize::from(self.layouts.main().metric_width);
+        let mut salts = std::iter::once(self.layouts.main()).chain(self.layouts.older()).map(|l| l.salt_width.into());
+        salts.any(|salt: usize| {
+            let metric = |row: &'_ [u8]| row.get(salt..).map(|rest| rest.get(..width).unwrap_or(rest).to_vec());
+            match (first.get(..salt), last.get(..salt)) {
+                (Some(low), Some(high)) if low == high => match (metric(first), metric(last)) {
+                    (Some(first), Some(last)) if first <= last => self.metrics.range(first..=last).next().is_some(),
+                    _ => true,
+                },
+                // All salts in between may be there.
+                _ => true,
+            }
+        })
     }
 
     /// Decides about cells of one table.
@@ -149,6 +173,31 @@ pub struct Chooser<'w> {
     /// TSUID of the series that was looked at last, and whether it is selected.
     series: Vec<u8>,
     selected: bool,
+}
+
+impl Choose for Chooser<'_> {
+    fn may_want_series(&self, first: &str, last: &str) -> bool {
+        let digits = 2 * usize::from(self.wanted.layouts.main().metric_width);
+        let metric = |tsuid: &str| HEXUPPER.decode(tsuid.get(..digits)?.as_bytes()).ok();
+        match (metric(first), metric(last)) {
+            (Some(first), Some(last)) if first <= last && !self.wanted.selection.metrics.is_empty() => {
+                self.wanted.metrics.range(first..=last).next().is_some()
+            }
+            _ => true,
+        }
+    }
+
+    fn wants_series(&mut self, tsuid: &[u8]) -> bool {
+        self.tsuid(tsuid)
+    }
+
+    fn may_want_times(&self, first_ms: i64, last_ms: i64) -> bool {
+        self.wanted.selection.meets(first_ms.saturating_sub(CELL_MS), last_ms.saturating_add(CELL_MS))
+    }
+
+    fn may_want_rows(&self, first: &[u8], last: &[u8]) -> bool {
+        !matches!(self.kind, TableKind::Data | TableKind::Rollup) || self.wanted.may_be_between(first, last)
+    }
 }
 
 impl Chooser<'_> {

@@ -1,10 +1,10 @@
 //! The maps and counters in the UID table of a backup.
 
-use crate::flow::stored::backup_files::{BackupContents, ReadTools, fetch};
+use crate::flow::stored::backup_files::{BackupContents, ReadTools};
+use crate::flow::stored::part_reader::cell_reader;
 use crate::flow::{FlowError, Selection};
 use crate::manifest::TableRecord;
 use crate::model::{Cell, CellBlock, FileRow, OwnedCell, RawReason, TableKind, UidKind, UidNames};
-use crate::parquet_file::CellReader;
 
 use super::selected::Wanted;
 use super::used_uids::{COLUMNS, Used};
@@ -24,9 +24,7 @@ pub fn each_seen(
         return source.cells(tools, file, &mut |block| block.iter().filter(is_uid).try_for_each(|cell| each(&cell)));
     }
     let _memory = tools.memory.reserve_file(file.kind, file.size);
-    let bytes = fetch(tools.threads, tools.store, file)?;
-    tools.progress.fetched(bytes.len() as u64);
-    let mut reader = CellReader::open(bytes, file.rows)?;
+    let mut reader = cell_reader(tools, file, None)?;
     let mut block = CellBlock::new();
     while reader.next(&mut block)? {
         for (at, cell) in block.iter().enumerate() {

@@ -11,10 +11,12 @@ mod streams;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::flow::FlowError;
 use crate::flow::engine::queue::WorkQueue;
 use crate::flow::engine::workers::work_through;
 use crate::flow::stored::backup_files::{BackupContents, CellSource, ReadTools, require_files, saved_descriptor};
+use crate::flow::stored::selected::Wanted;
+use crate::flow::stored::uid_cells;
+use crate::flow::{FlowError, Selection};
 use crate::manifest::{BackupKind, IncrementBy, TableRecord};
 use crate::model::{
     CellBlock, CellHasher, ColumnRanges, FamilyDescriptor, FileKind, FileRow, KeyRange, ShardRow, TableKind, Tally,
@@ -35,14 +37,15 @@ pub struct Chain {
 }
 
 /// A backup as a full one: an increment is read together with the backups that it adds to. All files of the tables (of
-/// all tables where none is named, and for an increment always) are in the store then.
+/// all tables where none is named, and for an increment always) are in the store then. Of an increment no more is read than
+/// a selection may need.
 ///
 /// # Errors
 /// [`FlowError::Damaged`] names the member or the file that is missing, is damaged or does not belong here; the store's.
 pub fn whole(
     tools: ReadTools<'_>,
     contents: BackupContents,
-    tables: &[String],
+    (tables, selection): (&[String], &Selection),
     connections: usize,
 ) -> Result<BackupContents, FlowError> {
     if contents.manifest.increment.is_none() {
@@ -50,7 +53,11 @@ pub fn whole(
         return Ok(contents);
     }
     contents.require_tables(tables.iter())?;
-    Chain::open(tools.threads, tools.store, contents.manifest)?.contents(tools, connections)
+    let chain = Chain::open(tools.threads, tools.store, contents.manifest)?;
+    match selection.is_all() {
+        true => chain.contents(tools, connections),
+        false => chain.selected(tools, selection, connections),
+    }
 }
 
 /// The visible cells of a backup, or of the chain that it ends, as the contents of one full backup.
@@ -63,7 +70,7 @@ pub fn visible(
     connections: usize,
 ) -> Result<BackupContents, FlowError> {
     if contents.manifest.increment.is_none() && !contents.manifest.raw {
-        return whole(tools, contents, &[], connections);
+        return whole(tools, contents, (&[], &Selection::default()), connections);
     }
     Chain::open(tools.threads, tools.store, contents.manifest)?.contents(tools, connections)
 }
@@ -91,7 +98,8 @@ impl Chain {
         self.members.get(lacks.map_or(0, |at| at + 1)..).unwrap_or_default()
     }
 
-    /// Hands out the visible cells of a key range of a table, in key order, rows whole.
+    /// Hands out the visible cells of a key range of a table, in key order, rows whole; where only some cells are wanted,
+    /// these and perhaps others.
     ///
     /// # Errors
     /// The store's; [`FlowError::Damaged`]; [`FlowError::Interrupted`]; those of `each`.
@@ -100,11 +108,12 @@ impl Chain {
         tools: ReadTools<'_>,
         table: &TableRecord,
         range: &KeyRange,
+        wanted: Option<&Wanted>,
         each: &mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
     ) -> Result<(), FlowError> {
         let members = self.members_of(&table.name);
         let _memory = tools.memory.reserve(MEMBER_BYTES * members.len() as u64);
-        let streams = members.iter().map(|contents| TableStreams::new(tools, contents, &table.name, range));
+        let streams = members.iter().map(|contents| TableStreams::new(tools, contents, &table.name, range, wanted));
         let mut streams: Vec<TableStreams<'_>> = streams.collect();
         let rules = self.rules(table)?;
         let (mut fold, mut block) = (RowFold::default(), CellBlock::new());
@@ -175,12 +184,42 @@ impl Chain {
     /// # Errors
     /// The store's; [`FlowError::Damaged`] with the file; [`FlowError::Interrupted`].
     pub fn contents(self, tools: ReadTools<'_>, connections: usize) -> Result<BackupContents, FlowError> {
+        Arc::new(self).contents_of(tools, connections, &|_| true, None)
+    }
+
+    /// What a selection may need of the chain, as the contents of one full backup: its UIDs, and of data and rollups the
+    /// selected cells and perhaps others. What of the files is read for it is checked.
+    ///
+    /// # Errors
+    /// As [`contents`](Self::contents); [`FlowError::Input`] for patterns of names where the chain has none.
+    pub fn selected(
+        self,
+        tools: ReadTools<'_>,
+        selection: &Selection,
+        connections: usize,
+    ) -> Result<BackupContents, FlowError> {
+        let chain = Arc::new(self);
+        let uids = Arc::clone(&chain).contents_of(tools, connections, &|kind| kind == TableKind::Uid, None)?;
+        let wanted = uid_cells::wanted(selection, &uids, tools)?;
+        let needed = |kind| matches!(kind, TableKind::Uid | TableKind::Data | TableKind::Rollup);
+        chain.contents_of(tools, connections, &needed, Some(wanted))
+    }
+
+    /// Tables that are not of `needed` kinds are empty.
+    fn contents_of(
+        self: Arc<Self>,
+        tools: ReadTools<'_>,
+        connections: usize,
+        needed: &dyn Fn(TableKind) -> bool,
+        wanted: Option<Wanted>,
+    ) -> Result<BackupContents, FlowError> {
         let Some(tip) = self.tip() else { return Err(FlowError::damaged("a chain without members")) };
         let mut manifest = tip.manifest.clone();
         let pieces: Vec<(usize, KeyRange)> = manifest
             .tables
             .iter()
             .enumerate()
+            .filter(|(_, table)| needed(table.kind))
             .flat_map(|(at, table)| self.ranges(&table.name).into_iter().map(move |range| (at, range)))
             .collect();
         tools.progress.stage("reading the chain of backups", pieces.len() as u64);
@@ -189,19 +228,18 @@ impl Chain {
         let tables = &manifest.tables;
         let work = |(): &mut (), (number, (at, range)): (usize, (usize, KeyRange))| {
             let table = tables.get(at).ok_or_else(|| FlowError::damaged("a table without a number"))?;
-            Ok((number, at, self.piece(tools, table, range).map_err(|e| e.at(format!("table {}", table.name)))?))
+            let wanted = wanted.as_ref();
+            Ok((
+                number,
+                at,
+                self.piece(tools, table, range, wanted).map_err(|e| e.at(format!("table {}", table.name)))?,
+            ))
         };
         work_through(connections, &queue, tools.progress, || (), work, |piece| found.push(piece))?;
         found.sort_by_key(|(number, ..)| *number);
         let (mut files, mut shards, mut ranges) = (Vec::new(), Vec::new(), HashMap::new());
         for table in &mut manifest.tables {
-            (table.tally, table.shards, table.files) = (Tally::default(), 0, 0);
-            // What the last increment asked for is not what there is to see.
-            table.versions = self.versions(table)?;
-            // They count what the increment itself holds.
-            table.raw_cells.clear();
-            table.rows_by_kind.clear();
-            table.cells_by_layout.clear();
+            self.empty(table)?;
         }
         for (number, at, Piece { range, tally, rows }) in found {
             let Some(table) = manifest.tables.get_mut(at) else { continue };
@@ -233,6 +271,8 @@ impl Chain {
                     rows: tally.cells,
                     size: 0,
                     blake3: blake3::hash(format!("{tally:?}").as_bytes()).to_hex().to_string(),
+                    footer_size: 0,
+                    footer_blake3: String::new(),
                     tally,
                     first_row,
                     last_row,
@@ -243,14 +283,31 @@ impl Chain {
         manifest.kind = BackupKind::Full;
         manifest.raw = false;
         let tables = manifest.tables.clone();
-        let source = ChainCells { chain: self, tables, ranges };
+        let source = ChainCells { chain: self, tables, ranges, wanted };
         Ok(BackupContents { manifest, files, shards, source: Some(Arc::new(source)), selected: None })
     }
 
-    fn piece(&self, tools: ReadTools<'_>, table: &TableRecord, range: KeyRange) -> Result<Piece, FlowError> {
+    /// Takes out of a table's record what is true of the last increment alone.
+    fn empty(&self, table: &mut TableRecord) -> Result<(), FlowError> {
+        (table.tally, table.shards, table.files) = (Tally::default(), 0, 0);
+        // What the last increment asked for is not what there is to see.
+        table.versions = self.versions(table)?;
+        table.raw_cells.clear();
+        table.rows_by_kind.clear();
+        table.cells_by_layout.clear();
+        Ok(())
+    }
+
+    fn piece(
+        &self,
+        tools: ReadTools<'_>,
+        table: &TableRecord,
+        range: KeyRange,
+        wanted: Option<&Wanted>,
+    ) -> Result<Piece, FlowError> {
         let (mut tally, mut hasher) = (Tally::default(), CellHasher::new());
         let mut rows: Option<(Vec<u8>, Vec<u8>)> = None;
-        self.each_block(tools, table, &range, &mut |block| {
+        self.each_block(tools, table, &range, wanted_of(table, wanted), &mut |block| {
             tally.add(&hasher.block(block));
             let key = |at: usize| block.row(at).map(|row| row.key.to_vec());
             if let Some((first, last)) = key(0).zip(block.row_count().checked_sub(1).and_then(key)) {
@@ -272,9 +329,15 @@ struct Piece {
 
 /// The cells of a chain, by the path that stands for their key range.
 struct ChainCells {
-    chain: Chain,
+    chain: Arc<Chain>,
     tables: Vec<TableRecord>,
     ranges: HashMap<String, KeyRange>,
+    wanted: Option<Wanted>,
+}
+
+/// UIDs are wanted all: which of them are needed is known when the rows are.
+fn wanted_of<'w>(table: &TableRecord, wanted: Option<&'w Wanted>) -> Option<&'w Wanted> {
+    wanted.filter(|_| table.kind != TableKind::Uid)
 }
 
 impl CellSource for ChainCells {
@@ -288,6 +351,6 @@ impl CellSource for ChainCells {
         let Some((table, range)) = table.zip(self.ranges.get(&file.path)) else {
             return Err(FlowError::damaged(format!("{} is no part of the chain", file.path)));
         };
-        self.chain.each_block(tools, table, range, each)
+        self.chain.each_block(tools, table, range, wanted_of(table, self.wanted.as_ref()), each)
     }
 }

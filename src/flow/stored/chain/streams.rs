@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::codec::Scratch;
 use crate::flow::FlowError;
-use crate::flow::stored::backup_files::{BackupContents, ReadTools, fetch};
+use crate::flow::stored::backup_files::{BackupContents, ReadTools};
 use crate::flow::stored::contents::push_segment;
+use crate::flow::stored::part_reader::{cell_reader, points_reader};
+use crate::flow::stored::selected::{Chooser, Wanted};
 use crate::manifest::FileName;
 use crate::model::{Cell, CellBlock, FileKind, FileRow, KeyLayouts, KeyRange, RowView, ShardRow};
 use crate::parquet_file::{CellReader, PointsReader};
@@ -42,11 +44,20 @@ pub struct TableStreams<'a> {
     layouts: KeyLayouts,
     range: KeyRange,
     streams: Vec<Stream<'a>>,
+    /// What is wanted; `None`: all rows.
+    chooser: Option<Chooser<'a>>,
 }
 
 impl<'a> TableStreams<'a> {
-    /// The rows of the range; nothing is read yet.
-    pub fn new(tools: ReadTools<'a>, contents: &'a BackupContents, table: &str, range: &KeyRange) -> Self {
+    /// The rows of the range; nothing is read yet. Where only some cells are wanted, others of their rows may be left out,
+    /// but no delete marker that covers them.
+    pub fn new(
+        tools: ReadTools<'a>,
+        contents: &'a BackupContents,
+        table: &str,
+        range: &KeyRange,
+        wanted: Option<&'a Wanted>,
+    ) -> Self {
         let meets = |shard: &&ShardRow| {
             shard.table == table
                 && (range.stop.is_empty() || shard.start < range.stop)
@@ -56,7 +67,9 @@ impl<'a> TableStreams<'a> {
         shards.sort_by(|a, b| a.start.cmp(&b.start));
         let mut kinds: BTreeMap<FileKind, VecDeque<&FileRow>> = BTreeMap::new();
         for shard in shards {
-            let mut files: Vec<&FileRow> = contents.cells_of_shard(shard).filter(|file| file.may_meet(range)).collect();
+            let files = contents.cells_of_shard(shard).filter(|file| file.may_meet(range));
+            let mut files: Vec<&FileRow> =
+                files.filter(|file| wanted.is_none_or(|wanted| wanted.may_be_in(file))).collect();
             files.sort_by_key(|file| FileName::parse(&file.path).map(|name| name.number));
             for file in files {
                 kinds.entry(file.kind).or_default().push_back(file);
@@ -71,7 +84,8 @@ impl<'a> TableStreams<'a> {
             last: None,
         });
         let layouts = contents.manifest.layouts();
-        Self { tools, layouts, range: range.clone(), streams: streams.collect() }
+        let chooser = wanted.map(|wanted| wanted.chooser(table));
+        Self { tools, layouts, range: range.clone(), streams: streams.collect(), chooser }
     }
 
     /// The key of the next row; `None` at the end.
@@ -79,10 +93,10 @@ impl<'a> TableStreams<'a> {
     /// # Errors
     /// The store's; [`FlowError::Damaged`] for files that are not as recorded, or out of order.
     pub fn next_key(&mut self) -> Result<Option<Vec<u8>>, FlowError> {
-        let Self { tools, layouts, range, streams } = self;
+        let Self { tools, layouts, range, streams, chooser } = self;
         let mut least: Option<Vec<u8>> = None;
         for stream in streams {
-            if let Some(key) = stream.peek(*tools, layouts, range)?
+            if let Some(key) = stream.peek(*tools, (layouts, range), chooser)?
                 && least.as_ref().is_none_or(|least| key < *least)
             {
                 least = Some(key);
@@ -100,9 +114,9 @@ impl<'a> TableStreams<'a> {
         key: &[u8],
         take: &mut dyn FnMut(&Cell<'_>) -> Result<(), FlowError>,
     ) -> Result<(), FlowError> {
-        let Self { tools, layouts, range, streams } = self;
+        let Self { tools, layouts, range, streams, chooser } = self;
         for stream in streams {
-            while stream.peek(*tools, layouts, range)?.is_some_and(|next| next == key) {
+            while stream.peek(*tools, (layouts, range), chooser)?.is_some_and(|next| next == key) {
                 if let Some(row) = stream.row() {
                     row.iter().try_for_each(|cell| take(&cell))?;
                 }
@@ -121,8 +135,8 @@ impl Stream<'_> {
     fn peek(
         &mut self,
         tools: ReadTools<'_>,
-        layouts: &KeyLayouts,
-        range: &KeyRange,
+        (layouts, range): (&KeyLayouts, &KeyRange),
+        chooser: &mut Option<Chooser<'_>>,
     ) -> Result<Option<Vec<u8>>, FlowError> {
         loop {
             while let Some(row) = self.row() {
@@ -141,14 +155,19 @@ impl Stream<'_> {
                 self.last = Some(key.clone());
                 return Ok(Some(key));
             }
-            if !self.fill(tools, layouts)? {
+            if !self.fill(tools, layouts, chooser)? {
                 return Ok(None);
             }
         }
     }
 
     /// Reads the next batch or step; false behind the last file.
-    fn fill(&mut self, tools: ReadTools<'_>, layouts: &KeyLayouts) -> Result<bool, FlowError> {
+    fn fill(
+        &mut self,
+        tools: ReadTools<'_>,
+        layouts: &KeyLayouts,
+        chooser: &mut Option<Chooser<'_>>,
+    ) -> Result<bool, FlowError> {
         self.block.clear();
         self.order.clear();
         self.at = 0;
@@ -158,10 +177,10 @@ impl Stream<'_> {
             }
             let Some(open) = &mut self.open else {
                 let Some(file) = self.files.pop_front() else { return Ok(false) };
-                self.open = Some(Open::new(tools, file)?);
+                self.open = Some(Open::new(tools, file, chooser).map_err(|error| error.at(file.path.clone()))?);
                 continue;
             };
-            let more = open.read(&mut self.block, layouts).map_err(|error| error.at(open.path.clone()))?;
+            let more = open.read(&mut self.block, layouts, chooser).map_err(|error| error.at(open.path.clone()))?;
             if !more {
                 self.open = None;
                 continue;
@@ -180,22 +199,25 @@ impl Stream<'_> {
 }
 
 impl Open {
-    fn new(tools: ReadTools<'_>, file: &FileRow) -> Result<Self, FlowError> {
-        let bytes = fetch(tools.threads, tools.store, file)?;
-        tools.progress.fetched(bytes.len() as u64);
+    fn new(tools: ReadTools<'_>, file: &FileRow, chooser: &mut Option<Chooser<'_>>) -> Result<Self, FlowError> {
         let open = match file.kind {
             FileKind::Points => {
-                let points = PointsReader::open_recorded(bytes, file.rows)?;
+                let points = points_reader(tools, file, chooser.as_mut())?;
                 let batches = points.batches().into();
                 Reader::Points { reader: points, batches }
             }
-            _ => Reader::Cells(Box::new(CellReader::open(bytes, file.rows)?)),
+            _ => Reader::Cells(Box::new(cell_reader(tools, file, chooser.as_ref())?)),
         };
         Ok(Self { path: file.path.clone(), reader: open })
     }
 
     /// Adds the next batch or step; false at the end of the file.
-    fn read(&mut self, block: &mut CellBlock, layouts: &KeyLayouts) -> Result<bool, FlowError> {
+    fn read(
+        &mut self,
+        block: &mut CellBlock,
+        layouts: &KeyLayouts,
+        chooser: &mut Option<Chooser<'_>>,
+    ) -> Result<bool, FlowError> {
         let (reader, batches) = match &mut self.reader {
             Reader::Cells(reader) => return Ok(reader.next(block)?),
             Reader::Points { reader, batches } => (reader, batches),
@@ -205,6 +227,10 @@ impl Open {
         for _ in 0..groups {
             let Some(batch) = reader.next_group()? else { break };
             for segment in batch.segments.iter().filter(|segment| segment.exact) {
+                // Of a cell that is not wanted some points may be missing.
+                if chooser.as_mut().is_some_and(|chooser| !chooser.segment(&batch, segment)) {
+                    continue;
+                }
                 push_segment((&batch, segment), layouts, &mut scratch, block, |_| true)?;
             }
         }
