@@ -9,6 +9,8 @@
 
 mod support;
 
+#[path = "roundtrip/part.rs"]
+mod part;
 #[path = "roundtrip/window.rs"]
 mod window;
 

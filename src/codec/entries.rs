@@ -4,9 +4,10 @@
 //! byte (1 when seconds and milliseconds are mixed, else 0). `TSDB.newBatch()` leaves the trailing byte out. An append
 //! cell is `(qualifier value)*` in its value, without a trailing byte.
 
+use crate::codec::POINT_FAMILY;
 use crate::codec::qualifier::{self, PointQualifier};
 use crate::codec::value;
-use crate::model::{FLAG_MILLISECONDS, RawReason};
+use crate::model::{Cell, FLAG_MILLISECONDS, RawReason, kind};
 
 /// One point of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +103,25 @@ pub fn appended(value: &[u8], out: &mut Vec<Entry>) -> Result<Oddness, RawReason
         (_, true) => Err(RawReason::ImpossibleFlags),
         _ => Ok(odd),
     }
+}
+
+/// The offsets in ms of the points in a cell of a data table; `None` for one that does not decode to points inside the
+/// hour of its row.
+pub fn point_offsets(cell: &Cell<'_>) -> Option<Vec<u32>> {
+    if cell.kind != kind::PUT || cell.family != POINT_FAMILY {
+        return None;
+    }
+    let mut entries = Vec::new();
+    let read = match cell.qualifier {
+        [5, 0, 0] | [0, 0, 5] => appended(cell.value, &mut entries).is_ok(),
+        _ => match compacted(cell.qualifier, cell.value, &mut entries) {
+            Ok((Ending::Bare, _)) => !entries.is_empty(),
+            Ok((Ending::Trailing, _)) => entries.len() > 1,
+            Err(_) => false,
+        },
+    };
+    let offsets: Vec<u32> = entries.iter().map(|entry| entry.offset_ms).collect();
+    (read && offsets.iter().all(|offset| *offset < qualifier::ROW_SPAN_MS)).then_some(offsets)
 }
 
 /// What one look over an all-seconds qualifier tells.

@@ -38,6 +38,7 @@ mod visibility;
 mod tests;
 
 pub use decoder::Decoder;
+pub use entries::point_offsets;
 pub use json::tags_of_json;
 pub use prove::{Proof, ProofError, merged_segments, prove};
 pub use rebuild::{RebuildError, Scratch, rebuild_segment};

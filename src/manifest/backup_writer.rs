@@ -148,6 +148,17 @@ impl Repository {
         Ok(self.writer(id::new_backup_after(last.as_deref())))
     }
 
+    /// Starts a backup that is to hold the same state as another one: its id comes right behind, so that it is the newest
+    /// backup only where the other one was. Nothing is written until its first file.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn begin_backup_beside(&self, backup: &str) -> Result<BackupWriter, RepositoryError> {
+        let behind = self.store().folders(BACKUPS).await?.into_iter().filter(|id| id.as_str() > backup);
+        let id = id::same_time_as(backup, behind.min().as_deref());
+        Ok(self.writer(id.unwrap_or_else(id::new_backup)))
+    }
+
     /// Resumes a backup that has no manifest yet.
     ///
     /// # Errors

@@ -39,6 +39,17 @@ pub(super) fn new_backup_after(last: Option<&str>) -> String {
     }
 }
 
+/// An id behind that of another backup, and in front of `next`, which is behind it: the two hold the state of one time.
+pub(super) fn same_time_as(backup: &str, next: Option<&str>) -> Option<String> {
+    let (time, digits) = backup.split_once('-')?;
+    let number = u32::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 8)?;
+    let end = next.and_then(|next| next.strip_prefix(time)?.strip_prefix('-'));
+    let end = end.map_or(Some(u32::MAX), |digits| u32::from_str_radix(digits, 16).ok())?;
+    // Two merges at the same time should differ.
+    let room = end.checked_sub(number)?.checked_sub(1)?.min(0x000f_ffff);
+    (room > 0).then(|| format!("{time}-{:08x}", number + fastrand::u32(1..=room)))
+}
+
 /// RFC 3339, UTC, milliseconds: `2025-01-02T03:04:05.678Z`.
 pub(super) fn rfc3339(ms: i64) -> String {
     format!("{:.3}", timestamp(ms))
@@ -71,6 +82,18 @@ mod tests {
             assert_eq!(new_backup_after(Some(odd)).len(), last.len());
             assert!(new_backup_after(Some(odd)).as_str() < "2099");
         }
+    }
+
+    #[test]
+    fn a_state_that_is_written_again_keeps_its_place() {
+        let tip = "20250102T030405Z-1a2b3c4d";
+        for next in [None, Some("20250102T030406Z-00000000"), Some("20250102T030405Z-1a2b3c4f")] {
+            let id = same_time_as(tip, next).unwrap();
+            assert!(id.as_str() > tip && next.is_none_or(|next| id.as_str() < next), "{id}");
+        }
+        assert_eq!(same_time_as(tip, Some("20250102T030405Z-1a2b3c4e")), None, "no room");
+        assert_eq!(same_time_as("20250102T030405Z-ffffffff", None), None);
+        assert_eq!(same_time_as("odd", None), None);
     }
 
     #[test]

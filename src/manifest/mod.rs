@@ -7,7 +7,7 @@
 //! ```text
 //! <repository>/
 //!   repository.json                                   what this is; written once
-//!   backups/<id>/                                     id: 20250102T030405Z-1a2b3c4d, UTC and 8 random hex digits
+//!   backups/<id>/                                     id: 20250102T030405Z-1a2b3c4d, UTC and 8 hex digits, below
 //!     names.parquet                                   names of UIDs for the workers; written before the plan, once
 //!     plan.json                                       what is to be done; written once, before the first record
 //!     manifest.json                                   commits the backup; written last, once
@@ -26,6 +26,9 @@
 //!   locks/<kind>-<token>-<beat>.json                  who is at work; no part of a backup
 //!   drills/                                           no part of a backup
 //! ```
+//!
+//! Ids sort by the time of what is in the backups: the newest one is the last. The id of a merge comes right behind that of
+//! the last backup that it was made of.
 //!
 //! `<attempt>` is 12 random lower-case hex digits, new for each try at a shard, in whatever process.
 //! `<n>` counts the files of an attempt. `<version>` is 20 decimal digits. `<table>` is escaped as [`layout`] says. Every path inside a JSON file is

@@ -1,10 +1,10 @@
 //! Rows of several cells: versions, markers, duplicates, segments, names.
 
 use super::support::*;
-use crate::codec::{UidEntry, describe_series, merged_segments, prove, read_uid_row};
+use crate::codec::{UidEntry, describe_series, merged_segments, point_offsets, prove, read_uid_row};
 use crate::model::{
-    FLAG_SUPERSEDED, Form, KeyLayout, KeyLayouts, NameCharset, OwnedCell, RawReason, TableKind, UidKind, UidNames,
-    WriteTime, kind,
+    Cell, FLAG_SUPERSEDED, Form, KeyLayout, KeyLayouts, NameCharset, OwnedCell, RawReason, TableKind, UidKind,
+    UidNames, WriteTime, kind,
 };
 
 fn cell(qualifier: &str, timestamp: i64, value: &str) -> OwnedCell {
@@ -271,4 +271,33 @@ fn rows_under_other_salts_are_exact_points_where_the_salt_is_known() {
     assert_eq!(decoded.out.points.series.len(), 1, "it is one series under all salts");
     let reasons: Vec<RawReason> = decoded.out.raw.iter().map(|raw| raw.reason).collect();
     assert_eq!(reasons, [RawReason::OtherSalt, RawReason::WrongSalt, RawReason::BadRowKey]);
+}
+
+#[test]
+fn the_points_of_a_cell_are_those_that_it_decodes_to() {
+    let offsets = |qualifier: &[u8], value: &[u8]| {
+        point_offsets(&Cell { row: b"r", family: b"t", qualifier, timestamp: 1, kind: kind::PUT, value })
+    };
+    assert_eq!(offsets(&[0, 0x10], &[7]), Some(vec![1000]));
+    assert_eq!(offsets(&[0xf0, 0, 0x01, 0x40], &[7]), Some(vec![5]));
+    assert_eq!(offsets(&[0, 0x10, 0, 0x21], &[7, 1, 2, 0]), Some(vec![1000, 2000]), "compacted");
+    assert_eq!(offsets(&[0, 0x10, 0, 0x21], &[7, 1, 2]), Some(vec![1000, 2000]), "without the last byte");
+    assert_eq!(offsets(&[5, 0, 0], &[0, 0x10, 7, 0, 0x21, 1, 2]), Some(vec![1000, 2000]), "append");
+    assert_eq!(offsets(&[0, 0, 5], &[0, 0x10, 7]), Some(vec![1000]));
+    // What does not decode has an hour and no times: too few or too many bytes, annotations, outside the hour, markers.
+    let none: [(&[u8], &[u8]); 8] = [
+        (&[0, 0x10], &[7, 8]),
+        (&[0, 0x11], &[7]),
+        (b"\x09junk\x03", b"value"),
+        (&[1, 0, 0], b"{}"),
+        (&[5, 0, 0], &[0, 0x10]),
+        (&[0xff, 0xf0], &[7]),
+        (&[], &[7]),
+        (&[0, 0x10], &[]),
+    ];
+    for (qualifier, value) in none {
+        assert_eq!(offsets(qualifier, value), None, "{qualifier:?}");
+    }
+    let marker = Cell { row: b"r", family: b"t", qualifier: &[0, 0x10], timestamp: 1, kind: kind::DELETE, value: &[7] };
+    assert_eq!(point_offsets(&marker), None);
 }

@@ -52,12 +52,13 @@ pub fn merge(plan: &MergePlan, progress: &Progress, cancel: &Cancel) -> Result<B
             tip.backup
         )));
     }
+    let tip_id = tip.backup.clone();
     let chain = Chain::open(&threads, &plan.store, tip)?;
     let asked = asked(plan, &chain, &repository)?;
     let (writer, record) = match plan.resume {
         true => find_unfinished(&threads, &repository, &lock, &asked)?,
         false => {
-            let writer = threads.wait(repository.begin_newest_backup())?;
+            let writer = threads.wait(repository.begin_backup_beside(&tip_id))?;
             lock.works_on(writer.id())?;
             let record = threads.wait(writer.put_plan(asked))?;
             (writer, record)

@@ -15,9 +15,8 @@ use std::convert::Infallible;
 
 use data_encoding::HEXUPPER;
 
-use crate::codec::qualifier::PointQualifier;
 use crate::codec::row_key::{self, RowKey};
-use crate::codec::{RollupConfig, RollupTable, interval_start};
+use crate::codec::{RollupConfig, RollupTable, interval_start, point_offsets};
 use crate::flow::Selection;
 use crate::manifest::{Manifest, TableRecord};
 use crate::model::{Cell, FileRow, KeyLayouts, OwnedCell, PointBatch, Segment, TableKind, UidKind, UidNames};
@@ -260,30 +259,9 @@ impl Chooser<'_> {
                 None => selection.meets(base_ms, base_ms + YEAR_MS - 1),
             };
         }
-        match points(cell.qualifier) {
-            Some(mut points) => points.any(|offset_ms| selection.has_time(base_ms + i64::from(offset_ms))),
+        match point_offsets(cell) {
+            Some(points) => points.iter().any(|offset_ms| selection.has_time(base_ms + i64::from(*offset_ms))),
             None => selection.meets(base_ms, base_ms + HOUR_MS - 1),
         }
     }
-}
-
-/// The offsets in ms of the points of a cell; `None` for one that does not name its points, inside the hour, in its
-/// qualifier.
-fn points(qualifier: &[u8]) -> Option<impl Iterator<Item = u32>> {
-    let mut rest = qualifier;
-    while !rest.is_empty() {
-        rest = next_point(rest)?.1;
-    }
-    let mut rest = qualifier;
-    let offsets = std::iter::from_fn(move || {
-        let (offset_ms, behind) = next_point(rest)?;
-        rest = behind;
-        Some(offset_ms)
-    });
-    (!qualifier.is_empty()).then_some(offsets)
-}
-
-fn next_point(bytes: &[u8]) -> Option<(u32, &[u8])> {
-    let point = PointQualifier::parse(bytes).filter(PointQualifier::is_inside_hour)?;
-    Some((point.offset_ms, bytes.get(point.len..)?))
 }
