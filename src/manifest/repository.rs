@@ -279,21 +279,30 @@ impl Repository {
         Ok(manifest)
     }
 
-    /// The parent that a manifest names which is damaged or too new; `None` when even that cannot be told.
+    /// The backups that one which cannot be read, or is unfinished, needs: its parent, or what it is made of. Its manifest is
+    /// asked first, damaged as it may be, then its plan; none when neither says.
     ///
     /// # Errors
     /// Whatever the store says.
-    pub async fn parent_in_damaged(&self, backup: &str) -> Result<Option<String>, RepositoryError> {
+    pub async fn needed_by(&self, backup: &str) -> Result<Vec<String>, RepositoryError> {
         #[derive(serde::Deserialize)]
         struct Child {
             parent: Option<String>,
+            #[serde(default)]
+            merged: Vec<String>,
         }
-        let path = BackupPaths::new(backup).manifest();
-        let text = match read_small(&self.store, &path).await {
-            Err(RepositoryError::Damaged { .. }) => return Ok(None),
-            other => other?,
-        };
-        Ok(parse::<Child>(&text, &path).ok().and_then(|child| child.parent))
+        let paths = BackupPaths::new(backup);
+        for path in [paths.manifest(), paths.plan()] {
+            let text = match read_small(&self.store, &path).await {
+                Err(RepositoryError::Damaged { .. }) => continue,
+                Err(RepositoryError::Store(error)) if error.is_not_found() => continue,
+                other => other?,
+            };
+            if let Ok(child) = parse::<Child>(&text, &path) {
+                return Ok(child.parent.into_iter().chain(child.merged).collect());
+            }
+        }
+        Ok(Vec::new())
     }
 }
 

@@ -83,6 +83,16 @@ fn attention(contents: &BackupContents, report: &mut ExportReport) {
     for (reason, points) in &report.skipped {
         say.push(format!("{points} points were skipped: {}", reason.words()));
     }
+    if let Some(first) = report.mixed_metrics.first() {
+        let more = match report.mixed_metrics.len() {
+            1 => String::new(),
+            count => format!(" and {} more metrics (mixed_metrics in the JSON)", count - 1),
+        };
+        say.push(format!(
+            "{first}{more} have both integers and floats: InfluxDB keeps one kind of number for a measurement's field, and \
+             refuses the points of the other kind"
+        ));
+    }
     if report.unnamed > 0 {
         say.push(format!("{} points have UIDs in the place of names that the backup does not know", report.unnamed));
     }

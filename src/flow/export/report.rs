@@ -60,6 +60,25 @@ pub struct Counts {
     pub special_names: u64,
     /// Written, and NaN or infinite.
     pub not_finite: u64,
+    /// Which kinds of numbers were written of each metric, for a format that has one kind a metric.
+    pub kinds: BTreeMap<String, NumberKinds>,
+}
+
+/// Kinds of numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NumberKinds {
+    /// Integers.
+    pub ints: bool,
+    /// Floats.
+    pub floats: bool,
+}
+
+impl NumberKinds {
+    /// Adds other kinds.
+    pub fn add(&mut self, other: Self) {
+        self.ints |= other.ints;
+        self.floats |= other.floats;
+    }
 }
 
 impl Counts {
@@ -76,7 +95,8 @@ impl Counts {
 
     /// Adds other counts.
     pub fn add(&mut self, other: Self) {
-        let Self { points, superseded, skipped, skipped_series, rounded, unnamed, special_names, not_finite } = other;
+        let Self { points, superseded, skipped, skipped_series, rounded, unnamed, special_names, not_finite, kinds } =
+            other;
         self.points += points;
         self.superseded += superseded;
         for (reason, count) in skipped {
@@ -88,6 +108,7 @@ impl Counts {
         self.unnamed += unnamed;
         self.special_names += special_names;
         self.not_finite += not_finite;
+        kinds.into_iter().for_each(|(metric, kinds)| self.kinds.entry(metric).or_default().add(kinds));
     }
 }
 
@@ -131,6 +152,8 @@ pub struct ExportReport {
     pub special_names: u64,
     /// Points that are NaN or infinite, written.
     pub not_finite: u64,
+    /// Up to 20 metrics with integers and floats, where the target keeps one kind of them.
+    pub mixed_metrics: Vec<String>,
     /// Gaps of the backup.
     pub gaps: u64,
     /// True when whoever read the stream closed it before the end.
@@ -158,5 +181,7 @@ impl ExportReport {
         self.unnamed = counts.unnamed;
         self.special_names = counts.special_names;
         self.not_finite = counts.not_finite;
+        let mixed = counts.kinds.into_iter().filter(|(_, kinds)| kinds.ints && kinds.floats);
+        self.mixed_metrics = mixed.map(|(metric, _)| metric).take(NAMED).collect();
     }
 }

@@ -37,8 +37,15 @@ pub struct Decisions {
 
 /// Decides. Without rules every backup stays. Rules choose among the backups of a group that can be restored; the others
 /// count for none, and go only with `remove_broken`, when they are older than the newest one of their group that can be
-/// restored (of all groups, where the manifest does not say which is theirs).
-pub fn decide(candidates: &[Candidate], rules: Option<&Retention>, remove_broken: bool, now_ms: i64) -> Decisions {
+/// restored (of all groups, where the manifest does not say which is theirs). What an unfinished backup that stays needs,
+/// stays: `needed` has its id behind the one that it needs.
+pub fn decide(
+    candidates: &[Candidate],
+    needed: &[(&str, &str)],
+    rules: Option<&Retention>,
+    remove_broken: bool,
+    now_ms: i64,
+) -> Decisions {
     let mut reasons = vec![Vec::new(); candidates.len()];
     let mut warnings = Vec::new();
     let places: BTreeMap<&str, usize> =
@@ -71,6 +78,11 @@ pub fn decide(candidates: &[Candidate], rules: Option<&Retention>, remove_broken
             let damaged = candidates.get(at).is_some_and(|candidate| candidate.damaged.is_some());
             let what = if damaged { "manifest damaged" } else { "cannot be restored" };
             add(&mut reasons, at, &format!("{what}: no rule removes it"));
+        }
+    }
+    for (backup, by) in needed {
+        if let Some(place) = places.get(backup) {
+            add(&mut reasons, *place, &format!("needed by the unfinished {by}"));
         }
     }
     keep_ancestors(candidates, &places, &mut reasons);
@@ -174,15 +186,15 @@ mod tests {
     }
 
     fn removed(candidates: &[Candidate], rules: &Retention) -> (Vec<String>, Decisions) {
-        let decisions = decide(candidates, Some(rules), false, i64::MAX);
+        let decisions = decide(candidates, &[], Some(rules), false, i64::MAX);
         (decisions.removals.iter().map(|at| candidates[*at].backup.clone()).collect(), decisions)
     }
 
     #[test]
     fn without_rules_nothing_goes() {
         let candidates = [backup("a", 1), broken("b", 2), damaged("c", 3)];
-        assert_eq!(decide(&candidates, None, true, 0).removals, [0; 0]);
-        assert_eq!(decide(&[], Some(&last(1)), false, 0), Decisions::default());
+        assert_eq!(decide(&candidates, &[], None, true, 0).removals, [0; 0]);
+        assert_eq!(decide(&[], &[], Some(&last(1)), false, 0), Decisions::default());
     }
 
     #[test]
@@ -211,9 +223,9 @@ mod tests {
     #[test]
     fn broken_backups_go_on_demand_once_a_newer_one_can_be_restored() {
         let candidates = [broken("a", 1), damaged("b", 2), backup("c", 3), broken("d", 4)];
-        let decisions = decide(&candidates, Some(&last(1)), true, i64::MAX);
+        let decisions = decide(&candidates, &[], Some(&last(1)), true, i64::MAX);
         assert_eq!(decisions.removals, [0, 1], "d is newer than all that can be restored");
-        assert_eq!(decide(&candidates[..2], Some(&last(1)), true, i64::MAX).removals, [0; 0]);
+        assert_eq!(decide(&candidates[..2], &[], Some(&last(1)), true, i64::MAX).removals, [0; 0]);
     }
 
     fn of(cluster: &str, tables: &[&str], candidate: Candidate) -> Candidate {
@@ -243,7 +255,7 @@ mod tests {
     fn a_broken_backup_is_outlived_by_one_of_its_group_only() {
         let candidates =
             [of("one", &["t"], broken("a", 1)), of("two", &["t"], broken("b", 2)), of("one", &["t"], backup("c", 3))];
-        let decisions = decide(&candidates, Some(&last(1)), true, i64::MAX);
+        let decisions = decide(&candidates, &[], Some(&last(1)), true, i64::MAX);
         assert_eq!(decisions.removals, [0], "{decisions:?}");
     }
 
@@ -255,7 +267,7 @@ mod tests {
         };
         // Full backups without groups, and a manifest that cannot be read.
         let candidates = [broken("a", 1), damaged("b", 2), window(broken("c", 3)), window(backup("d", 4))];
-        assert_eq!(decide(&candidates, Some(&last(1)), true, i64::MAX).removals, [2]);
+        assert_eq!(decide(&candidates, &[], Some(&last(1)), true, i64::MAX).removals, [2]);
     }
 
     #[test]
@@ -282,6 +294,11 @@ mod tests {
         assert_eq!(decisions.reasons[2], ["parent of d"]);
         let of_damaged = [backup("a", 1), Candidate { parent: Some("a".into()), ..damaged("b", 2) }, backup("c", 3)];
         assert_eq!(removed(&of_damaged, &last(1)).0, [""; 0], "a damaged child keeps its parent too");
+        let decisions = decide(&of_damaged[..1], &[("a", "u")], Some(&last(1)), false, i64::MAX);
+        assert!(decisions.reasons[0].contains(&"needed by the unfinished u".to_owned()));
+        let needed = [backup("a", 1), child("b", 2, "a"), backup("c", 3)];
+        assert_eq!(decide(&needed, &[("b", "u")], Some(&last(1)), false, i64::MAX).removals, [0; 0]);
+        assert_eq!(decide(&needed, &[], Some(&last(1)), false, i64::MAX).removals, [1, 0]);
     }
 
     #[test]

@@ -131,12 +131,22 @@ impl Run<'_> {
     ) -> Result<Work, FlowError> {
         let mut work = Work::default();
         let candidates: Vec<Candidate> = self.survey.committed.iter().map(|backup| self.candidate(backup)).collect();
-        let decisions = decide(&candidates, self.plan.rules.as_ref(), self.plan.remove_broken, self.now);
+        let fates: Vec<(Decision, String)> =
+            self.survey.unfinished.iter().map(|unfinished| self.fate(unfinished, locks)).collect();
+        let stay = self.survey.unfinished.iter().zip(&fates).filter(|(_, (decision, _))| *decision == Decision::Keep);
+        let needed: Vec<(&str, &str)> = stay
+            .flat_map(|(stays, _)| stays.needs.iter().map(|needs| (needs.as_str(), stays.folder.id.as_str())))
+            .collect();
+        let decisions = decide(&candidates, &needed, self.plan.rules.as_ref(), self.plan.remove_broken, self.now);
         report.warnings.extend(decisions.warnings.iter().cloned());
         self.committed(&decisions, &mut work, report)?;
-        for unfinished in &self.survey.unfinished {
-            let held = locks.iter().find(|lock| self.is_live(lock) && of_backup(lock, &unfinished.folder.id));
-            self.unfinished(unfinished, held, &mut work, report);
+        for (unfinished, (decision, why)) in self.survey.unfinished.iter().zip(fates) {
+            let folder = &unfinished.folder;
+            report.folders.push(self.row(folder, FolderState::Unfinished, None, decision, vec![why]));
+            if decision == Decision::Remove {
+                report.unfinished_removed += 1;
+                work.backups.push(folder.clone());
+            }
         }
         for restore in &self.survey.restores {
             let (decision, why) = self.by_age(restore);
@@ -250,17 +260,14 @@ impl Run<'_> {
         Ok(suspects.into_iter().filter(|entry| !named.contains(&entry.path)).cloned().collect())
     }
 
-    fn unfinished(&self, backup: &Unfinished, held: Option<&Lock>, work: &mut Work, report: &mut PruneReport) {
-        let (decision, why) = match held {
+    /// What becomes of an unfinished backup, and why.
+    fn fate(&self, backup: &Unfinished, locks: &[Lock]) -> (Decision, String) {
+        let held = locks.iter().find(|lock| self.is_live(lock) && of_backup(lock, &backup.folder.id));
+        match held {
             Some(lock) => (Decision::Keep, format!("still running: {}", owner_text(lock))),
             None if self.has_symlink(&backup.folder) => (Decision::Keep, HAS_SYMLINK.to_string()),
             None if backup.pruning => (Decision::Remove, "a prune did not end with it".to_string()),
             None => self.by_age(&backup.folder),
-        };
-        report.folders.push(self.row(&backup.folder, FolderState::Unfinished, None, decision, vec![why]));
-        if decision == Decision::Remove {
-            report.unfinished_removed += 1;
-            work.backups.push(backup.folder.clone());
         }
     }
 

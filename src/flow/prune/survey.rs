@@ -64,6 +64,8 @@ pub struct Unfinished {
     pub folder: Folder,
     /// A prune has begun to remove it.
     pub pruning: bool,
+    /// Committed backups without which it cannot be resumed.
+    pub needs: Vec<String>,
 }
 
 /// All of them.
@@ -103,7 +105,8 @@ impl Survey {
                 survey.committed.push(committed(threads, repository, folder, &entries)?);
             } else {
                 let pruning = entries.iter().any(|entry| entry.path == paths.pruning());
-                survey.unfinished.push(Unfinished { folder, pruning });
+                let needs = threads.wait(repository.needed_by(&folder.id))?;
+                survey.unfinished.push(Unfinished { folder, pruning, needs });
             }
             progress.finished();
         }
@@ -139,7 +142,7 @@ fn committed(
         // A newer version's: nobody here knows what it needs.
         Err(error @ RepositoryError::UnknownKind { .. }) => return Err(error.into()),
         Err(error) => {
-            let parent = threads.wait(repository.parent_in_damaged(&id))?;
+            let parent = threads.wait(repository.needed_by(&id))?.into_iter().next();
             return Ok(Committed { damaged: Some(error.to_string()), parent, ..nothing });
         }
     };

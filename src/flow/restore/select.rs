@@ -71,10 +71,11 @@ pub fn narrow(
         names.iter().filter(|(table, _)| is_data(table)).map(|(table, _)| table.name.as_str()).collect();
     let of_tables = || contents.files.iter().filter(|file| !file.kind.is_catalogue() && tables.contains(&*file.table));
     let candidates: Vec<&FileRow> = of_tables().filter(|file| wanted.may_be_in(file)).collect();
+    let stored: Vec<&FileRow> = contents.stored_files().into_iter().filter(|f| tables.contains(&*f.table)).collect();
     let mut report = SelectionReport {
-        files: of_tables().count() as u64,
-        files_read: candidates.len() as u64,
-        bytes: of_tables().map(|file| file.size).sum(),
+        files: stored.len() as u64,
+        files_read: stored.iter().filter(|file| wanted.may_be_in(file)).count() as u64,
+        bytes: stored.iter().map(|file| file.size).sum(),
         ..SelectionReport::default()
     };
     let mut parts = count(scene, &wanted, candidates)?;

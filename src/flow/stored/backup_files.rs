@@ -56,6 +56,9 @@ pub trait CellSource: Send + Sync {
         file: &FileRow,
         each: &mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
     ) -> Result<(), FlowError>;
+
+    /// The files behind all of these.
+    fn files(&self) -> Vec<&FileRow>;
 }
 
 impl BackupContents {
@@ -92,6 +95,12 @@ impl BackupContents {
     /// The data files of a table.
     pub fn files_of<'a>(&'a self, table: &'a str) -> impl Iterator<Item = &'a FileRow> {
         self.files.iter().filter(move |file| file.table == table)
+    }
+
+    /// The data files that are in the store: its own, or those of a chain.
+    pub fn stored_files(&self) -> Vec<&FileRow> {
+        let files = self.source.as_ref().map_or_else(|| self.files.iter().collect(), |source| source.files());
+        files.into_iter().filter(|file| !file.kind.is_catalogue()).collect()
     }
 
     /// The files that hold cells of a shard.

@@ -1,11 +1,12 @@
 //! InfluxDB's line protocol: `metric,tagk=tagv value=1i 1600000000000000000`, times in nanoseconds.
 //!
-//! The metric is the measurement, the field is `value`; integers have the suffix `i`. Commas, spaces and (outside the
+//! The metric is the measurement, the field is `value`; integers have the suffix `i`. A database has one kind of number for
+//! a field of a measurement, and refuses the other; a series of OpenTSDB has both, so the metrics with both are named. Commas, spaces and (outside the
 //! measurement) equals signs have a backslash in front. What a line cannot say is skipped: line feeds, names that end in
 //! a backslash or have one in front of such a character, which parsers read in several ways, NaN and infinity.
 
 use super::number::push_float;
-use crate::flow::export::report::{Counts, SkipReason};
+use crate::flow::export::report::{Counts, NumberKinds, SkipReason};
 use crate::model::{Number, PlainRun};
 
 /// Tag keys that InfluxDB keeps for itself.
@@ -35,6 +36,7 @@ pub fn write(run: &PlainRun, out: &mut Vec<u8>, counts: &mut Counts) {
         return counts.skip(SkipReason::Name, label, run.points.len());
     };
     head.extend_from_slice(b" value=");
+    let mut kinds = NumberKinds::default();
     for point in &run.points {
         let Some(time) = point.timestamp.checked_mul(1_000_000) else {
             counts.skip(SkipReason::Time, label, 1);
@@ -43,8 +45,14 @@ pub fn write(run: &PlainRun, out: &mut Vec<u8>, counts: &mut Counts) {
         let start = out.len();
         out.extend_from_slice(&head);
         match point.value {
-            Number::Int(int) => out.extend_from_slice(format!("{int}i").as_bytes()),
-            Number::Float(float) if float.is_finite() => push_float(out, float),
+            Number::Int(int) => {
+                kinds.ints = true;
+                out.extend_from_slice(format!("{int}i").as_bytes());
+            }
+            Number::Float(float) if float.is_finite() => {
+                kinds.floats = true;
+                push_float(out, float);
+            }
             Number::Float(_) => {
                 out.truncate(start);
                 counts.skip(SkipReason::NotFinite, label, 1);
@@ -53,6 +61,10 @@ pub fn write(run: &PlainRun, out: &mut Vec<u8>, counts: &mut Counts) {
         }
         out.extend_from_slice(format!(" {time}\n").as_bytes());
         counts.points += 1;
+    }
+    match counts.kinds.get_mut(metric) {
+        Some(known) => known.add(kinds),
+        None => drop(counts.kinds.insert(metric.to_owned(), kinds)),
     }
 }
 
@@ -92,6 +104,7 @@ mod tests {
             ["9007199254740993i 1600000000123000000\n", "0.1 1600000001000000000\n", "-1e300 1600000002000000000\n"];
         assert_eq!(lines, wanted.map(|line| format!("{head}{line}")).concat());
         assert_eq!(counts.points, 3);
+        assert_eq!(counts.kinds["a b,c=d"], NumberKinds { ints: true, floats: true });
         let skipped: Vec<_> = counts.skipped.into_iter().collect();
         assert_eq!(skipped, [(SkipReason::NotFinite, 1), (SkipReason::Time, 1)]);
     }

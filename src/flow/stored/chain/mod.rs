@@ -353,4 +353,11 @@ impl CellSource for ChainCells {
         };
         self.chain.each_block(tools, table, range, wanted_of(table, self.wanted.as_ref()), each)
     }
+
+    fn files(&self) -> Vec<&FileRow> {
+        self.tables
+            .iter()
+            .flat_map(|t| self.chain.members_of(&t.name).iter().flat_map(|m| m.files_of(&t.name)))
+            .collect()
+    }
 }
