@@ -260,8 +260,8 @@
 //! | `catalogue/shards` | one row per shard: what its record says, up to `tally` | no |
 //! | `catalogue/metrics` | one row per metric: points, first and last time | no |
 //!
-//! Any 16 KiB of a file can be checked without the rest: `tsdb-ark.blocks` in the footer has 16 lower-case hex digits for each
-//! 16 KiB in front of the page indexes, from the first byte on, the XXH3-64 (seed 0) of these bytes; the last block may be
+//! Any 8 KiB of a file can be checked without the rest: `tsdb-ark.blocks` in the footer has 16 lower-case hex digits for each
+//! 8 KiB in front of the page indexes, from the first byte on, the XXH3-64 (seed 0) of these bytes; the last block may be
 //! shorter. The end of the file from the page indexes on has `footer_size` bytes and the hash `footer_blake3`.
 //!
 //! Points lie batch after batch, in the order of row keys; inside a batch they are sorted by series. `tsdb-ark.batches` in the

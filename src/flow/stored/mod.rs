@@ -5,6 +5,7 @@ pub mod chain;
 pub mod contents;
 pub mod gaps;
 pub mod inventory;
+pub mod kept_parts;
 pub mod matching;
 pub mod parent;
 pub mod part_reader;

@@ -12,13 +12,13 @@ use crate::parquet_file::{CellReader, FilePart, PointsReader};
 use crate::store::StoreError;
 
 use super::backup_files::{ReadTools, fetch};
+use super::kept_parts::KeptParts;
 use super::selected::Chooser;
 
 /// A smaller file is read whole: a part takes three requests, one after the other.
 const WHOLE_BYTES: u64 = 64 << 10;
 /// Requests for ranges of one file at a time.
 const REQUESTS: usize = 8;
-
 /// A reader of a points file, of what a chooser wants and some points beside.
 ///
 /// # Errors
@@ -30,7 +30,10 @@ pub fn points_reader(
 ) -> Result<PointsReader, FlowError> {
     match wanted.filter(|_| file.size > WHOLE_BYTES) {
         None => Ok(PointsReader::open_recorded(whole(tools, file)?, file.rows)?),
-        Some(wanted) => part(tools, file)?.points(wanted, &mut |ranges| fetch_ranges(tools, file, ranges)),
+        Some(wanted) => {
+            let kept = wanted.kept();
+            part(tools, file, kept)?.points(wanted, &mut |ranges| fetch_ranges(tools, file, ranges, kept))
+        }
     }
 }
 
@@ -45,7 +48,10 @@ pub fn cell_reader(
 ) -> Result<CellReader, FlowError> {
     match wanted.filter(|_| file.size > WHOLE_BYTES) {
         None => Ok(CellReader::open(whole(tools, file)?, file.rows)?),
-        Some(wanted) => part(tools, file)?.cells(wanted, &mut |ranges| fetch_ranges(tools, file, ranges)),
+        Some(wanted) => {
+            let kept = wanted.kept();
+            part(tools, file, kept)?.cells(wanted, &mut |ranges| fetch_ranges(tools, file, ranges, kept))
+        }
     }
 }
 
@@ -55,9 +61,9 @@ fn whole(tools: ReadTools<'_>, file: &FileRow) -> Result<Bytes, FlowError> {
     Ok(bytes)
 }
 
-fn part(tools: ReadTools<'_>, file: &FileRow) -> Result<FilePart, FlowError> {
+fn part(tools: ReadTools<'_>, file: &FileRow, kept: &KeptParts) -> Result<FilePart, FlowError> {
     let footer = file.size.saturating_sub(file.footer_size)..file.size;
-    let footer = fetch_ranges(tools, file, &[footer])?.pop().unwrap_or_default();
+    let footer = fetch_ranges(tools, file, &[footer], kept)?.pop().unwrap_or_default();
     let found = blake3::hash(&footer).to_hex();
     if found.as_str() != file.footer_blake3 {
         let recorded = &file.footer_blake3;
@@ -66,10 +72,23 @@ fn part(tools: ReadTools<'_>, file: &FileRow) -> Result<FilePart, FlowError> {
     Ok(FilePart::open(footer, file.size, file.rows)?)
 }
 
-fn fetch_ranges(tools: ReadTools<'_>, file: &FileRow, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, FlowError> {
-    let get = |range: &Range<u64>| tools.store.get_range(&file.path, range.clone());
+fn fetch_ranges(
+    tools: ReadTools<'_>,
+    file: &FileRow,
+    ranges: &[Range<u64>],
+    kept: &KeptParts,
+) -> Result<Vec<Bytes>, FlowError> {
+    let get = |range: Range<u64>| async move {
+        if let Some(known) = kept.get(file, &range) {
+            return Ok(known);
+        }
+        let bytes = tools.store.get_range(&file.path, range.clone()).await?;
+        tools.progress.fetched(bytes.len() as u64);
+        kept.put(file, &range, &bytes);
+        Ok(bytes)
+    };
     let all = async {
-        let requests = stream::iter(ranges.iter().map(get).collect::<Vec<_>>());
+        let requests = stream::iter(ranges.iter().cloned().map(get).collect::<Vec<_>>());
         let found: Result<Vec<Bytes>, StoreError> = requests.buffered(REQUESTS).try_collect().await;
         match found {
             Ok(found) => Ok(Ok(found)),
@@ -81,9 +100,7 @@ fn fetch_ranges(tools: ReadTools<'_>, file: &FileRow, ranges: &[Range<u64>]) -> 
             },
         }
     };
-    let found = tools.threads.wait(all)?.map_err(changed)?;
-    tools.progress.fetched(found.iter().map(|bytes| bytes.len() as u64).sum());
-    Ok(found)
+    tools.threads.wait(all)?.map_err(changed)
 }
 
 fn changed(problem: String) -> FlowError {

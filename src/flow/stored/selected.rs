@@ -22,6 +22,7 @@ use crate::manifest::{Manifest, TableRecord};
 use crate::model::{Cell, FileRow, KeyLayouts, OwnedCell, PointBatch, Segment, TableKind, UidKind, UidNames};
 use crate::parquet_file::Choose;
 
+use super::kept_parts::KeptParts;
 use super::used_uids::Used;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -54,6 +55,8 @@ pub struct Wanted {
     metrics: BTreeSet<Vec<u8>>,
     metric_names: BTreeSet<String>,
     uid_cells: HashSet<OwnedCell>,
+    /// Of the files that hold them.
+    kept: KeptParts,
 }
 
 impl Wanted {
@@ -75,6 +78,7 @@ impl Wanted {
             metrics,
             metric_names,
             uid_cells: HashSet::new(),
+            kept: KeptParts::default(),
         }
     }
 
@@ -199,7 +203,12 @@ impl Choose for Chooser<'_> {
     }
 }
 
-impl Chooser<'_> {
+impl<'w> Chooser<'w> {
+    /// What was read of files for the sake of these cells.
+    pub fn kept(&self) -> &'w KeptParts {
+        &self.wanted.kept
+    }
+
     /// True for a series that is selected.
     pub fn series(&mut self, metric: &[u8], tags: &[u8]) -> bool {
         let same = self.series.split_at_checked(metric.len()).is_some_and(|(m, t)| m == metric && t == tags);
