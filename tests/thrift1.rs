@@ -377,6 +377,12 @@ fn older_versions_are_said_to_be_missing() {
     for gateway in [bed.thrift2_address(), bed.thrift1_address()] {
         assert_eq!(repository.verify("source", &["--gateway", &gateway]).expect(0).json["differences"], 0);
     }
+    // Write times do not bring what it lacks.
+    let increment = ["--gateway", &bed.thrift2_address(), "--incremental", "--by", "time", "--overlap", "9999999d"];
+    let flags = table_flags(&tables);
+    let words: Vec<&str> = increment.into_iter().chain(flags.iter().map(String::as_str)).collect();
+    let refused = repository.run("backup", &words);
+    assert!(refused.code != 0 && refused.err.contains("holds 1 of up to 4 versions of a cell"), "{}", refused.err);
     // One that is newer takes the place of the one that was asked for.
     let newer = [cell(b"name", "id", b"metrics", 3, b"\0\0\x03")];
     thrift2().put_multiple(&tables.names()[1], &block(&newer), Durability::SyncWal).unwrap();

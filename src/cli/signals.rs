@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::{flag, low_level::pipe};
 use tsdb_ark::flow::Cancel;
 
@@ -30,6 +30,8 @@ impl Signals {
             flag::register(signal, Arc::clone(&received)).context("cannot handle signals")?;
             flag::register(signal, cancel.flag()).context("cannot handle signals")?;
         }
+        // A file that meets the limit of `ulimit -f` is an error like a full disk, and no reason to die without a word.
+        flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).context("cannot handle signals")?;
         if !quiet {
             announce(line.clone())?;
         }

@@ -87,7 +87,7 @@ pub enum StoreError {
     },
     /// No space, or the quota is used up.
     #[error(
-        "no space left to create {}; free some space, then run the command again (backup --resume keeps what is done): {source}",
+        "no space left to create {}; free some space, then run the command again (what a backup or merge has done, --resume keeps): {source}",
         at(place, path)
     )]
     DiskFull {

@@ -130,10 +130,35 @@ fn into_the_full_table(case: &Case, repository: &Repository) {
     let restored = case.restore(repository, &case.tables, &["--into-existing"]).expect(0).json;
     assert_eq!(restored["differences"], 0, "{restored}");
     assert!(dump(case.bed, &case.tables.data(), false) == before);
+    counters_do_not_go_back(case, repository);
     // Rows outside the window are not read back.
     let read = restored["cluster_bytes_read"].as_u64().unwrap();
     let full = case.backup(&Repository::default(), &[]).expect(0).json["bytes_read"].as_u64().unwrap();
     assert!(read < full, "{read} bytes of {full}");
+}
+
+/// A window adds to tables in use: their counters may be ahead of it.
+fn counters_do_not_go_back(case: &Case, repository: &Repository) {
+    let copy = Tables::named(&format!("{}.", case.bed.unique("counters")), false);
+    case.restore(repository, &copy, &[]).expect(0);
+    let uids = format!("{}tsdb-uid", copy.prefix);
+    let counter = dump(case.bed, &uids, false).into_iter().find(|cell| cell.row == [0]).unwrap();
+    // One that is older by its timestamp, as another cluster may have it.
+    let gone = OwnedCell { kind: kind::DELETE_COLUMN, value: Vec::new(), ..counter.clone() };
+    synthetic::load(case.bed, &uids, &[gone]);
+    for step in ["flush", "major"] {
+        case.bed.must(&format!("{step} {uids}"));
+    }
+    let ahead = OwnedCell { timestamp: counter.timestamp - 1, value: 999u64.to_be_bytes().to_vec(), ..counter };
+    synthetic::load(case.bed, &uids, std::slice::from_ref(&ahead));
+    let refused = case.restore(repository, &copy, &["--into-existing"]).expect(1);
+    assert!(
+        refused.err.contains("although 999 are given out") && refused.err.contains("--metric '*'"),
+        "{}",
+        refused.err
+    );
+    case.restore(repository, &copy, &["--into-existing", "--metric", "*"]).expect(0);
+    assert!(dump(case.bed, &uids, false).contains(&ahead));
 }
 
 /// What happens to rows of the window is seen, and what happens to others is not.

@@ -65,7 +65,7 @@ pub fn plan(
             found.refuse_as(FlowError::Refused, "--by time", COMPARE)?;
             record.warnings.extend(found.warnings);
             let overlap = i64::try_from(asked.overlap.as_millis()).unwrap_or(i64::MAX);
-            let since = manifest.started_ms.saturating_sub(overlap);
+            let since = manifest.started_ms.saturating_sub(overlap).max(0);
             for table in &mut record.tables {
                 let known = manifest.tables.iter().any(|known| known.name == table.name);
                 table.since_ms = known.then_some(since);

@@ -82,6 +82,7 @@ impl AgainstTime {
             });
         }
         self.reasons.extend(parent::beyond_horizon(manifest, horizon));
+        self.reasons.extend(parent::lacks_versions(manifest)?);
         let (anew, warnings) = by_time::made_anew(client, tables, manifest)?;
         self.reasons.extend(anew);
         self.warnings.extend(warnings);

@@ -89,9 +89,8 @@ pub fn plan<'a>(
     let fit = Fit { plan, tools: scene.tools(), contents };
     let mut less = Vec::new();
     let targets = plan_targets(client, &fit, earlier, warnings, &mut less)?;
-    uids::check(scene, client, &targets, warnings)?;
+    let mut attention = uids::check(scene, client, &targets, warnings)?;
     let coverage = markers::survey(scene, client, &targets, warnings)?;
-    let mut attention = Vec::new();
     if plan.dry_run {
         // Whether it comes to that shows in the real run.
         attention.extend(unproven(client, &targets)?);

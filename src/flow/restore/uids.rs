@@ -20,7 +20,7 @@ use crate::flow::stored::backup_files::fetch;
 use crate::flow::stored::contents::cells_of_file;
 use crate::flow::stored::uid_cells::{each_seen, is_counter};
 use crate::flow::stored::used_uids::Used;
-use crate::manifest::TableRecord;
+use crate::manifest::{BackupKind, TableRecord};
 use crate::model::{Cell, CellBlock, FileKind, FileRow, KeyRange, OwnedCell, RowView, TableKind, hex};
 use crate::parquet_file::read_series;
 use crate::scan::{ScanOptions, ShardScan};
@@ -31,8 +31,9 @@ use super::target::{Target, in_new_namespace, shows_rows};
 /// Conflicts, and UIDs without a name, that are named.
 const NAMED: usize = 5;
 
-/// Refuses when a UID means something else in the target than in the backup, and warns of what cannot be compared, of
-/// UIDs without a name, and of counters that would be lower than the UIDs that are given out.
+/// Refuses when a UID means something else in the target than in the backup, and warns of what cannot be compared, and of
+/// UIDs without a name. Gives the counters that would be lower than the UIDs that are given out; a window, which adds
+/// points to tables that are in use, is refused for them.
 ///
 /// # Errors
 /// [`FlowError::Refused`]; the gateway's or the store's.
@@ -41,11 +42,11 @@ pub fn check(
     client: &mut Client,
     targets: &[Target<'_>],
     warnings: &mut Vec<String>,
-) -> Result<(), FlowError> {
+) -> Result<Vec<String>, FlowError> {
     let Some((saved, files)) = scene.contents.uid_table() else {
         warnings
             .push("the backup has no UID table: whether its UIDs mean the same in the target cannot be checked".into());
-        return Ok(());
+        return Ok(Vec::new());
     };
     let restored = targets.iter().find(|target| target.table.kind == TableKind::Uid);
     let uses = |target: &&Target<'_>| !matches!(target.table.kind, TableKind::Uid | TableKind::Other);
@@ -54,11 +55,18 @@ pub fn check(
         targets.iter().filter(uses).filter(|target| restored.is_none() || target.had_rows).collect();
     let filled = restored.filter(|target| target.had_rows).map(|target| target.name.as_str());
     // What of a selection goes into a UID table that holds rows was compared when it was selected.
-    if let Some(name) = filled.filter(|_| scene.contents.selected.is_none()) {
-        compare(scene, client, &files, None, name, warnings)?;
+    let counters = match filled.filter(|_| scene.contents.selected.is_none()) {
+        Some(name) => compare(scene, client, &files, None, name, warnings)?,
+        None => Vec::new(),
+    };
+    if let Some(first) = counters.first().filter(|_| scene.contents.manifest.kind == BackupKind::Window) {
+        return Err(FlowError::refused(format!(
+            "{first}. Nothing was written; with --metric '*' a window adds the names that the table lacks, and leaves its \
+             counters alone"
+        )));
     }
     if users.is_empty() {
-        return Ok(());
+        return Ok(counters);
     }
     let plan = scene.plan;
     let name = match restored {
@@ -70,7 +78,7 @@ pub fn check(
     let stranger = users.iter().find(|user| plan.rename.iter().any(|(old, _)| *old == user.table.name));
     let all_strange = guessed && users.iter().all(|user| plan.rename.iter().any(|(old, _)| *old == user.table.name));
     if filled.is_some_and(|filled| filled == name || all_strange) {
-        return Ok(());
+        return Ok(counters);
     }
     if !client.table_names()?.contains(&name) || !shows_rows(client, &name)? {
         warnings.push(format!(
@@ -78,7 +86,7 @@ pub fn check(
              cannot be checked; --uid-table names another one{}",
             if restored.is_none() { ", and without --table the UID table is restored as well" } else { "" }
         ));
-        return Ok(());
+        return Ok(counters);
     }
     if let Some(user) = stranger.filter(|_| guessed && filled.is_none()) {
         warnings.push(format!(
@@ -91,7 +99,8 @@ pub fn check(
     match &scene.contents.selected {
         Some(selected) => compare(scene, client, &files, Some(Some(&selected.used)), &name, warnings),
         None => compare(scene, client, &files, Some(used(scene, &tables)?.as_ref()), &name, warnings),
-    }
+    }?;
+    Ok(counters)
 }
 
 /// What an existing UID table lacks of cells that are sorted by row, the counters left out.
@@ -148,7 +157,7 @@ fn uid_table(plan: &RestorePlan, saved: &TableRecord) -> String {
 }
 
 /// Compares what readers saw of the files of the saved table with what `name` shows. `used`: the UIDs that count
-/// (`Some(None)`: all) when the table is not the one that is restored.
+/// (`Some(None)`: all) when the table is not the one that is restored. Gives the counters that would go back.
 fn compare(
     scene: &Scene<'_>,
     client: &mut Client,
@@ -156,7 +165,7 @@ fn compare(
     used: Option<Option<&Used>>,
     name: &str,
     warnings: &mut Vec<String>,
-) -> Result<(), FlowError> {
+) -> Result<Vec<String>, FlowError> {
     let mut rows = live_rows(scene, client, name);
     scene.progress.stage(format!("comparing UIDs with {name}"), 0);
     let mut found = Findings { table: name, restored: used.is_none(), ..Findings::default() };
@@ -272,7 +281,8 @@ impl Findings<'_> {
         }
     }
 
-    fn finish(self, warnings: &mut Vec<String>) -> Result<(), FlowError> {
+    /// Gives the counters that would go back.
+    fn finish(self, warnings: &mut Vec<String>) -> Result<Vec<String>, FlowError> {
         let Self { table, .. } = self;
         if self.conflicts > 0 {
             return Err(FlowError::refused(format!(
@@ -283,7 +293,6 @@ impl Findings<'_> {
                 self.named_conflicts.join("; ")
             )));
         }
-        warnings.extend(self.counters);
         if self.nameless > 0 && !self.restored {
             warnings.push(format!(
                 "{} UIDs that the restored rows use have no name in {table} (first: {}): a TSD cannot read these rows, and \
@@ -292,7 +301,7 @@ impl Findings<'_> {
                 self.named_nameless.join(", ")
             ));
         }
-        Ok(())
+        Ok(self.counters)
     }
 }
 

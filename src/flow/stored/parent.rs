@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::flow::FlowError;
 use crate::flow::engine::threads::Threads;
-use crate::flow::stored::backup_files::{BackupContents, fetch};
+use crate::flow::stored::backup_files::{BackupContents, fetch, saved_descriptor};
 use crate::manifest::{BackupKind, Manifest, Repository, TableRecord};
-use crate::model::{FileKind, KeyLayout, NameCharset, PointTimes, TableKind, time};
+use crate::model::{FamilyDescriptor, FileKind, KeyLayout, NameCharset, PointTimes, TableKind, time};
 use crate::parquet_file::PointsReader;
 use crate::store::Store;
 
@@ -67,6 +67,23 @@ pub fn no_parent(parent: &Manifest, now: Now<'_>) -> Option<String> {
         format!("table {} was decoded as another kind of table", table.name)
     };
     Some(format!("backup {} can be no parent: {why}; make a full backup", parent.backup))
+}
+
+/// Why a backup does not hold all versions of its tables' cells, which an increment by write time adds nothing to.
+///
+/// # Errors
+/// [`FlowError::Damaged`] for a saved descriptor that cannot be read.
+pub fn lacks_versions(parent: &Manifest) -> Result<Option<String>, FlowError> {
+    for table in &parent.tables {
+        let kept = saved_descriptor(table)?.families.iter().map(FamilyDescriptor::versions).max().unwrap_or(1);
+        if kept > table.versions {
+            return Ok(Some(format!(
+                "backup {} holds {} of up to {kept} versions of a cell of table {}",
+                parent.backup, table.versions, table.name
+            )));
+        }
+    }
+    Ok(None)
 }
 
 /// Why delete markers since the parent may be gone.
