@@ -295,7 +295,7 @@ impl Repository {
         for path in [paths.manifest(), paths.plan()] {
             let text = match read_small(&self.store, &path).await {
                 Err(RepositoryError::Damaged { .. }) => continue,
-                Err(RepositoryError::Store(error)) if error.is_not_found() => continue,
+                Err(RepositoryError::Store(StoreError::NotFound { .. } | StoreError::Symlink { .. })) => continue,
                 other => other?,
             };
             if let Ok(child) = parse::<Child>(&text, &path) {

@@ -24,7 +24,8 @@
 //! | `write_delay`* | INT64 | write time less `timestamp` in ms, for form 0 |
 //!
 //! Batches of points stand in the order of their TSUIDs, and series in that of time, so the column index tells one series
-//! or metric apart from others by pages of 20,000 rows; a large metric has row groups of its own.
+//! or metric apart from others by pages of 20,000 rows; a large metric has row groups of its own. `table` and `tags` have no
+//! column index: their bounds would be a sixth of the footer, and `tsuid` tells the same.
 //!
 //! Rows of one cell are neighbours: they agree in `tsuid`, hour, `form`, `exact` and `written`, and their order is that of
 //! the points in the cell. `rollups`, `annotations`, `histograms`, `uids`, `meta` and `tree` have one row per cell, first

@@ -138,7 +138,7 @@ impl<W: Write + Send> PointsWriter<W> {
         let column = |at: usize| self.columns.get(at).ok_or(FileError::Batch("a column has no description"));
         let (values, compressor) = (&mut self.values, &mut self.compressor);
         let (int_levels, float_levels) = group.levels();
-        let mut table = RunColumn::new();
+        let mut table = RunColumn::without_index();
         table.push_once(self.table.as_str(), rows);
         Ok(vec![
             table.encode(column(at::TABLE)?, compressor)?,
@@ -284,7 +284,7 @@ impl<'a> GroupRuns<'a> {
     fn new(group: &Group<'_>, series: &'a SeriesTexts<'_>) -> Result<Self, FileError> {
         let mut runs = Self {
             metric: RunColumn::new(),
-            tags: RunColumn::new(),
+            tags: RunColumn::without_index(),
             series_id: RunColumn::new(),
             tsuid: RunColumn::new(),
             form: RunColumn::new(),

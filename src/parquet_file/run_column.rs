@@ -140,11 +140,18 @@ pub(super) struct RunColumn<V> {
     runs: Vec<(Option<u32>, usize)>,
     rows: usize,
     nulls: usize,
+    /// The column index has bounds for its pages.
+    indexed: bool,
 }
 
 impl<V: RunValue> RunColumn<V> {
     pub(super) fn new() -> Self {
-        Self { dictionary: Vec::new(), keys: HashMap::new(), runs: Vec::new(), rows: 0, nulls: 0 }
+        Self { dictionary: Vec::new(), keys: HashMap::new(), runs: Vec::new(), rows: 0, nulls: 0, indexed: true }
+    }
+
+    /// A column whose pages nobody looks for by their bounds, which are long: it has statistics of its chunks alone.
+    pub(super) fn without_index() -> Self {
+        Self { indexed: false, ..Self::new() }
     }
 
     /// Appends `rows` times the value.
@@ -254,6 +261,7 @@ impl<V: RunValue> RunColumn<V> {
             nulls,
             nans: 0,
             bounds: match bounds {
+                _ if !self.indexed => None,
                 Some((min, max)) => V::bounds(*min, *max),
                 None => Some((Vec::new(), Vec::new())),
             },

@@ -119,7 +119,7 @@ fn exports_hold_what_a_query_shows_in_every_format() {
     export(&repository, "csv", &place("csv"), "").expect(0);
     let influx = export(&repository, "influx", &place("influx"), "").expect(3).json;
     assert_eq!(influx["skipped"], json!({"not_finite": 1}));
-    assert_eq!(influx["mixed_metrics"], json!(["mix.all"]));
+    assert_eq!(influx["mixed_metrics"], json!(["metric.1"]));
     let victoria = export(&repository, "victoria", &place("victoria"), "").expect(3);
     assert_eq!((&victoria.json["skipped"], &victoria.json["rounded"]), (&json!({"not_finite": 1}), &json!(1)));
     assert!(victoria.err.contains("VictoriaMetrics rounds the integers of 1 points"), "{}", victoria.err);

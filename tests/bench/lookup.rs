@@ -54,7 +54,7 @@ pub fn look_up(backup: &Path, wanted: &Wanted<'_>) -> (u64, u64, u64) {
 }
 
 fn points_of(source: Counting, wanted: &Wanted<'_>) -> Result<u64> {
-    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
     let metadata = ArrowReaderMetadata::load(&source, options)?;
     let file = Arc::clone(metadata.metadata());
     let schema = file.file_metadata().schema_descr();
