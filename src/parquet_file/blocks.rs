@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(found.get(&(9 * block..10 * block + 5)).unwrap().len() as u64, block + 5);
         assert!(found.get(&(3 * block..3 * block + 1)).is_err());
         assert!(found.get(&(10 * block..10 * block + 6)).is_err());
-        let behind = vec![10 * block..10 * block + 6];
+        let behind = Vec::from([10 * block..10 * block + 6]);
         let nothing = blocks.fetch::<FileError>(behind, &mut Fetched::default(), &mut |_| Ok(Vec::new()));
         assert!(nothing.is_err(), "behind the end");
     }
@@ -223,13 +223,13 @@ mod tests {
         file[2 * BLOCK_BYTES as usize] ^= 1;
         let read = |range: Range<u64>| {
             let piece = Bytes::from(file[range.start as usize..range.end as usize].to_vec());
-            blocks.fetch::<FileError>(vec![range], &mut Fetched::default(), &mut |_| Ok(vec![piece.clone()]))
+            blocks.fetch::<FileError>(Vec::from([range]), &mut Fetched::default(), &mut |_| Ok(vec![piece.clone()]))
         };
         assert!(read(0..2 * BLOCK_BYTES).is_ok());
         let error = read(2 * BLOCK_BYTES..3 * BLOCK_BYTES).unwrap_err();
         assert!(error.to_string().contains("the block of 8192 bytes at byte 16384 was changed"), "{error}");
         let mut one_byte = |_: &[Range<u64>]| Ok(vec![Bytes::from_static(b"x")]);
-        let short = blocks.fetch::<FileError>(vec![0..BLOCK_BYTES], &mut Fetched::default(), &mut one_byte);
+        let short = blocks.fetch::<FileError>(Vec::from([0..BLOCK_BYTES]), &mut Fetched::default(), &mut one_byte);
         assert!(short.is_err());
     }
 }
