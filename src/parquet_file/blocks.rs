@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(found.get(&(9 * block..10 * block + 5)).unwrap().len() as u64, block + 5);
         assert!(found.get(&(3 * block..3 * block + 1)).is_err());
         assert!(found.get(&(10 * block..10 * block + 6)).is_err());
-        let behind = Vec::from([10 * block..10 * block + 6]);
+        let behind = std::iter::once(10 * block..10 * block + 6).collect();
         let nothing = blocks.fetch::<FileError>(behind, &mut Fetched::default(), &mut |_| Ok(Vec::new()));
         assert!(nothing.is_err(), "behind the end");
     }
@@ -229,7 +229,11 @@ mod tests {
         let error = read(2 * BLOCK_BYTES..3 * BLOCK_BYTES).unwrap_err();
         assert!(error.to_string().contains("the block of 8192 bytes at byte 16384 was changed"), "{error}");
         let mut one_byte = |_: &[Range<u64>]| Ok(vec![Bytes::from_static(b"x")]);
-        let short = blocks.fetch::<FileError>(Vec::from([0..BLOCK_BYTES]), &mut Fetched::default(), &mut one_byte);
+        let short = blocks.fetch::<FileError>(
+            std::iter::once(0..BLOCK_BYTES).collect(),
+            &mut Fetched::default(),
+            &mut one_byte,
+        );
         assert!(short.is_err());
     }
 }
