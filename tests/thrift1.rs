@@ -339,7 +339,7 @@ fn a_window_and_an_increment(source: &Tables, repository: &Repository, conf: &st
     assert_tally(&report, &source.data(), &tally(&rows));
     // Thrift1 shows no delete markers.
     let increment = |by| backup(repository, source, &["--opentsdb-conf", conf, "--incremental", "--by", by]);
-    let refused = increment("time").expect(1);
+    let refused = increment("time").expect(2);
     assert!(refused.err.contains("Thrift1") && refused.err.contains("--by compare"), "{}", refused.err);
     let changed =
         OwnedCell { timestamp: rows[0].timestamp + 1, value: vec![7; rows[0].value.len()], ..rows[0].clone() };

@@ -13,6 +13,7 @@ use crate::support::bed::Bed;
 use crate::support::synthetic::{Synthetic, sealed};
 use crate::support::tsd::Tables;
 use crate::{LONG_CELLS, long_tables};
+use tsdb_ark::manifest::FORMAT;
 
 fn backup_to(bed: &Bed, tables: &Tables, folder: &Path) -> Run {
     let (gateway, folder) = (bed.thrift2_address(), folder.to_str().unwrap());
@@ -190,7 +191,7 @@ fn another_format_is_refused() {
         let path = repository.path().join(file);
         let text = std::fs::read(&path).unwrap();
         let mut value: Value = serde_json::from_slice(&text).unwrap();
-        for (format, advice) in [(5, "newer tsdb-ark"), (3, "the tsdb-ark that wrote it")] {
+        for (format, advice) in [(FORMAT + 1, "newer tsdb-ark"), (FORMAT - 1, "the tsdb-ark that wrote it")] {
             value["format"] = format.into();
             std::fs::write(&path, sealed(&value)).unwrap();
             for verb in ["verify", "list", "show"] {
