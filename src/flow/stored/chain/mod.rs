@@ -116,17 +116,12 @@ impl Chain {
         let streams = members.iter().map(|contents| TableStreams::new(tools, contents, &table.name, range, wanted));
         let mut streams: Vec<TableStreams<'_>> = streams.collect();
         let rules = self.rules(table)?;
-        let (mut fold, mut block) = (RowFold::default(), CellBlock::new());
+        let (mut fold, mut block, mut key) = (RowFold::default(), CellBlock::new(), Vec::new());
         loop {
-            let mut least: Option<Vec<u8>> = None;
-            for member in &mut streams {
-                if let Some(key) = member.next_key()?
-                    && least.as_ref().is_none_or(|least| key < *least)
-                {
-                    least = Some(key);
-                }
-            }
-            let Some(key) = least else { break };
+            streams.iter_mut().try_for_each(TableStreams::read_on)?;
+            let Some(least) = streams.iter().filter_map(TableStreams::next_key).min() else { break };
+            key.clear();
+            key.extend_from_slice(least);
             fold.clear();
             for member in &mut streams {
                 member.take_row(&key, &mut |cell| {

@@ -24,8 +24,10 @@ struct Stream<'a> {
     /// The rows of the block in key order.
     order: Vec<u32>,
     at: usize,
-    /// The last key that was handed out.
-    last: Option<Vec<u8>>,
+    /// The row is the next one of the range.
+    at_hand: bool,
+    /// Its key, or that of the one before.
+    last: Vec<u8>,
 }
 
 struct Open {
@@ -81,34 +83,32 @@ impl<'a> TableStreams<'a> {
             block: CellBlock::new(),
             order: Vec::new(),
             at: 0,
-            last: None,
+            at_hand: false,
+            last: Vec::new(),
         });
         let layouts = contents.manifest.layouts();
         let chooser = wanted.map(|wanted| wanted.chooser(table));
         Self { tools, layouts, range: range.clone(), streams: streams.collect(), chooser }
     }
 
-    /// The key of the next row; `None` at the end.
+    /// Reads on until the next row of every stream is at hand.
     ///
     /// # Errors
     /// The store's; [`FlowError::Damaged`] for files that are not as recorded, or out of order.
-    pub fn next_key(&mut self) -> Result<Option<Vec<u8>>, FlowError> {
+    pub fn read_on(&mut self) -> Result<(), FlowError> {
         let Self { tools, layouts, range, streams, chooser } = self;
-        let mut least: Option<Vec<u8>> = None;
-        for stream in streams {
-            if let Some(key) = stream.peek(*tools, (layouts, range), chooser)?
-                && least.as_ref().is_none_or(|least| key < *least)
-            {
-                least = Some(key);
-            }
-        }
-        Ok(least)
+        streams.iter_mut().try_for_each(|stream| stream.read_on(*tools, (layouts, range), chooser).map(drop))
+    }
+
+    /// The least key that is at hand; `None` at the end.
+    pub fn next_key(&self) -> Option<&[u8]> {
+        self.streams.iter().filter(|stream| stream.at_hand).filter_map(Stream::row).map(|row| row.key).min()
     }
 
     /// Hands out the cells of the row, where this backup has it, and steps behind it.
     ///
     /// # Errors
-    /// As [`next_key`](Self::next_key), and those of `take`.
+    /// As [`read_on`](Self::read_on), and those of `take`.
     pub fn take_row(
         &mut self,
         key: &[u8],
@@ -116,11 +116,11 @@ impl<'a> TableStreams<'a> {
     ) -> Result<(), FlowError> {
         let Self { tools, layouts, range, streams, chooser } = self;
         for stream in streams {
-            while stream.peek(*tools, (layouts, range), chooser)?.is_some_and(|next| next == key) {
-                if let Some(row) = stream.row() {
-                    row.iter().try_for_each(|cell| take(&cell))?;
-                }
+            while stream.read_on(*tools, (layouts, range), chooser)? {
+                let Some(row) = stream.row().filter(|row| row.key == key) else { break };
+                row.iter().try_for_each(|cell| take(&cell))?;
                 stream.at += 1;
+                stream.at_hand = false;
             }
         }
         Ok(())
@@ -132,33 +132,33 @@ impl Stream<'_> {
         self.block.row(*self.order.get(self.at)? as usize)
     }
 
-    fn peek(
+    /// Reads on until the next row of the range is at hand; false at the end.
+    fn read_on(
         &mut self,
         tools: ReadTools<'_>,
         (layouts, range): (&KeyLayouts, &KeyRange),
         chooser: &mut Option<Chooser<'_>>,
-    ) -> Result<Option<Vec<u8>>, FlowError> {
-        loop {
-            while let Some(row) = self.row() {
+    ) -> Result<bool, FlowError> {
+        while !self.at_hand {
+            let Self { block, order, at, last, .. } = self;
+            if let Some(row) = order.get(*at).and_then(|row| block.row(*row as usize)) {
                 if row.key < range.start.as_slice() {
-                    self.at += 1;
-                    continue;
-                }
-                if !range.is_before_stop(row.key) {
-                    return Ok(None);
-                }
-                let key = row.key.to_vec();
-                if self.last.as_ref().is_some_and(|last| *last > key) {
+                    *at += 1;
+                } else if !range.is_before_stop(row.key) {
+                    return Ok(false);
+                } else if row.key < last.as_slice() {
                     let path = self.open.as_ref().map_or("a file", |open| open.path.as_str());
                     return Err(FlowError::damaged(format!("{path}: its rows are not in the order of their keys")));
+                } else {
+                    last.clear();
+                    last.extend_from_slice(row.key);
+                    self.at_hand = true;
                 }
-                self.last = Some(key.clone());
-                return Ok(Some(key));
-            }
-            if !self.fill(tools, layouts, chooser)? {
-                return Ok(None);
+            } else if !self.fill(tools, layouts, chooser)? {
+                return Ok(false);
             }
         }
+        Ok(true)
     }
 
     /// Reads the next batch or step; false behind the last file.
