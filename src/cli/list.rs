@@ -86,9 +86,16 @@ fn text(listing: &Listing) -> String {
         let state = match (&begun.locked_by, begun.pruning) {
             (Some(owner), _) => format!("locked by {owner}"),
             (None, true) => "left by an interrupted prune; the next prune removes it".to_string(),
-            (None, false) => "resume it with backup --resume and the same flags, or leave it to prune".to_string(),
+            (None, false) => match begun.merged.last() {
+                Some(last) => format!("resume it with merge --resume {last}, or leave it to prune"),
+                None => "resume it with backup --resume and the same flags, or leave it to prune".to_string(),
+            },
         };
-        text += &format!("unfinished: {}, started {}; {state}\n", begun.backup, begun_at(&begun.backup));
+        let what = match begun.merged.is_empty() {
+            true => format!("started {}", begun_at(&begun.backup)),
+            false => format!("a merge of {}", begun.merged.join(", ")),
+        };
+        text += &format!("unfinished: {}, {what}; {state}\n", begun.backup);
     }
     for reason in &listing.damaged {
         text += &format!("damaged: {reason}\n");

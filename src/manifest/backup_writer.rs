@@ -155,8 +155,17 @@ impl Repository {
     /// Whatever the store says.
     pub async fn begin_backup_beside(&self, backup: &str) -> Result<BackupWriter, RepositoryError> {
         let behind = self.store().folders(BACKUPS).await?.into_iter().filter(|id| id.as_str() > backup);
-        let id = id::same_time_as(backup, behind.min().as_deref());
-        Ok(self.writer(id.unwrap_or_else(id::new_backup)))
+        let next = behind.min();
+        match id::same_time_as(backup, next.as_deref()) {
+            Some(id) => Ok(self.writer(id)),
+            None if next.is_none() => Ok(self.writer(id::new_backup())),
+            None => Err(RepositoryError::Damaged {
+                path: format!("{BACKUPS}/{}", next.unwrap_or_default()),
+                reason: format!(
+                    "it leaves no id for a backup behind {backup}: merge a later backup, or prune one of the two"
+                ),
+            }),
+        }
     }
 
     /// Resumes a backup that has no manifest yet.

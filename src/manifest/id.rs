@@ -43,8 +43,8 @@ pub(super) fn new_backup_after(last: Option<&str>) -> String {
 pub(super) fn same_time_as(backup: &str, next: Option<&str>) -> Option<String> {
     let (time, digits) = backup.split_once('-')?;
     let number = u32::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 8)?;
-    let end = next.and_then(|next| next.strip_prefix(time)?.strip_prefix('-'));
-    let end = end.map_or(Some(u32::MAX), |digits| u32::from_str_radix(digits, 16).ok())?;
+    let end = next.and_then(|next| u32::from_str_radix(next.strip_prefix(time)?.strip_prefix('-')?, 16).ok());
+    let end = end.unwrap_or(u32::MAX);
     // Two merges at the same time should differ.
     let room = end.checked_sub(number)?.checked_sub(1)?.min(0x000f_ffff);
     (room > 0).then(|| format!("{time}-{:08x}", number + fastrand::u32(1..=room)))

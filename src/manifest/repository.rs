@@ -298,8 +298,10 @@ impl Repository {
                 Err(RepositoryError::Store(StoreError::NotFound { .. } | StoreError::Symlink { .. })) => continue,
                 other => other?,
             };
-            if let Ok(child) = parse::<Child>(&text, &path) {
-                return Ok(child.parent.into_iter().chain(child.merged).collect());
+            let Ok(child) = parse::<Child>(&text, &path) else { continue };
+            let needed: Vec<String> = child.parent.into_iter().chain(child.merged).collect();
+            if !needed.is_empty() {
+                return Ok(needed);
             }
         }
         Ok(Vec::new())

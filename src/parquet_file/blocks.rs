@@ -169,7 +169,7 @@ impl Fetched {
             let to = usize::try_from(range.end.checked_sub(*start)?).ok()?;
             (from <= to && to <= bytes.len()).then(|| bytes.slice(from..to))
         });
-        slice.ok_or_else(|| damaged("a page lies where no page was looked for"))
+        slice.ok_or_else(|| damaged("a page lies outside the ranges that were read"))
     }
 }
 

@@ -36,7 +36,7 @@ pub struct ChainViews {
     pub files: Vec<ChainFile>,
     /// Layouts of the row keys of points.
     pub layouts: KeyLayouts,
-    /// Table, family and time (ms): cells that were written then or before are gone.
+    /// Table, family in hex, and time (ms): cells that were written then or before are gone.
     pub expired: Vec<(String, String, i64)>,
 }
 
@@ -251,7 +251,7 @@ after_{member} as materialized (
             return String::new();
         }
         let gone = self.expired.iter().map(|(name, of, until)| {
-            format!("{table} = {} and {family} = {}::blob and {ts} <= {until}", text(name), text(of))
+            format!("{table} = {} and {family} = unhex({}) and {ts} <= {until}", text(name), text(of))
         });
         format!("{word} not ({})", gone.collect::<Vec<_>>().join(" or "))
     }

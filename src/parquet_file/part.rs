@@ -10,7 +10,6 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use data_encoding::HEXUPPER;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
@@ -24,6 +23,7 @@ use super::part_file::{ChunkPages, PartFile, PartGroup};
 use super::points_reader::{PointsReader, batches_of, check_schema, is_restored};
 use super::points_schema::at;
 use super::run_reader::Runs;
+use crate::model::unhex;
 
 /// What of a file is wanted.
 pub trait Choose {
@@ -199,7 +199,8 @@ fn wanted_rows(tsuids: &PartFile, group: usize, choose: &mut dyn Choose) -> Resu
     while runs.left() > 0 {
         let count = runs.left();
         let tsuid = runs.take(count).ok_or_else(impossible)?;
-        let tsuid = HEXUPPER.decode(tsuid).map_err(|_| impossible())?;
+        let tsuid =
+            unhex(tsuid).ok_or_else(|| FileError::Damaged(ParquetError::General("a TSUID is not hex".into())))?;
         if choose.wants_series(&tsuid) {
             match wanted.last_mut() {
                 Some(last) if last.end == row => last.end += count,

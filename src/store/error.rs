@@ -87,7 +87,7 @@ pub enum StoreError {
     },
     /// No space, or the quota is used up.
     #[error(
-        "no space left to create {}; free some space, then run the command again (what a backup or merge has done, --resume keeps): {source}",
+        "no space left to create {}; free some space, then run the command again (--resume keeps what a backup or merge has done): {source}",
         at(place, path)
     )]
     DiskFull {

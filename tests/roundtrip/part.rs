@@ -32,6 +32,35 @@ fn row(source: &Synthetic, (metric, series, hour): (u32, u32, u32), dice: &mut D
     }
 }
 
+/// A cell that a TSD appends to, with a point so many seconds into the hour.
+fn appended(source: &Synthetic, (metric, series, hour): (u32, u32, u32), second: u16, version: i64) -> OwnedCell {
+    OwnedCell {
+        row: source.key(metric, series, hour),
+        family: b"t".to_vec(),
+        qualifier: vec![5, 0, 0],
+        timestamp: i64::from(BASE + hour * 3600) * 1000 + version,
+        kind: kind::PUT,
+        value: [&(second * 16 + 1).to_be_bytes()[..], &[1, 2]].concat(),
+    }
+}
+
+/// The cells that give UID 5 of the metrics another name.
+fn renamed() -> [OwnedCell; 3] {
+    let cell = |row: &[u8], family: &str, kind, value: &[u8]| OwnedCell {
+        row: row.to_vec(),
+        family: family.as_bytes().to_vec(),
+        qualifier: b"metrics".to_vec(),
+        timestamp: 1_600_000_000_001,
+        kind,
+        value: value.to_vec(),
+    };
+    [
+        cell(&[0, 0, 5], "name", kind::PUT, b"renamed"),
+        cell(b"renamed", "id", kind::PUT, &[0, 0, 5]),
+        cell(b"metric.5", "id", kind::DELETE_COLUMN, b""),
+    ]
+}
+
 struct Case<'a> {
     bed: &'a Bed,
     tables: Tables,
@@ -94,6 +123,11 @@ fn a_series_comes_back_over_s3_and_little_else_is_read() {
         }
         load(bed, &tables.data(), &cells);
     }
+    // In an hour of its own; later another point takes its place, without a marker.
+    let row_of = |hour| (wanted.0, wanted.1, hour);
+    let early = appended(&source, row_of(hours), 10, 1);
+    load(bed, &tables.data(), std::slice::from_ref(&early));
+    expected.push(early);
     expected.sort();
     let server = S3Server::versitygw();
     let repository = format!("s3://{}", server.bucket("part"));
@@ -114,19 +148,27 @@ fn a_series_comes_back_over_s3_and_little_else_is_read() {
     let (from, to) = ((BASE + 3600).to_string(), (BASE + 7200).to_string());
     let (found, report) = case.part(&[&selection[..], &["--from", &from, "--to", &to]].concat());
     assert_eq!(found.len(), 1);
-    assert!(found[0].row == source.key(wanted.0, wanted.1, 1));
+    assert!(found[0].row == source.key(wanted.0, wanted.1, 1) && expected.contains(&found[0]), "the cell is whole");
     few(&report, stored, "an hour");
 
-    // An increment that writes a row anew and deletes another.
+    // An increment that writes a row anew and deletes another; the metric has another name since.
+    load(bed, &format!("{}tsdb-uid", case.tables.prefix), &renamed());
+    let late = appended(&source, row_of(hours), 3000, 2);
     let mut fresh = row(&source, (wanted.0, wanted.1, 0), &mut dice);
     fresh.timestamp = expected[0].timestamp + 1;
     let gone = OwnedCell { kind: kind::DELETE_COLUMN, value: Vec::new(), ..expected[1].clone() };
-    load(bed, &case.tables.data(), &[fresh.clone(), gone]);
+    load(bed, &case.tables.data(), &[fresh.clone(), gone, late.clone()]);
     expected.remove(1);
+    *expected.last_mut().unwrap() = late;
     let at = expected.iter().position(|cell| cell.row == fresh.row).unwrap();
     expected[at] = OwnedCell { qualifier: expected[at].qualifier.clone(), ..fresh };
     let more = case.backup(&["--incremental", "--by", "compare"])["bytes_written"].as_u64().unwrap();
+    let selection = ["--metric", "renamed", "--tag", "key1=value14"];
     let (found, report) = case.part(&selection);
     assert!(found == expected, "{} of {} cells", found.len(), expected.len());
     few(&report, stored + more, "a series of a chain");
+    // A point that is no more does not come back for the sake of its time.
+    let (from, to) = ((BASE + (hours - 1) * 3600).to_string(), (BASE + hours * 3600 + 100).to_string());
+    let (found, _) = case.part(&[&selection[..], &["--from", &from, "--to", &to]].concat());
+    assert!(found == expected[expected.len() - 2..expected.len() - 1], "{} cells", found.len());
 }

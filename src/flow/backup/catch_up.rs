@@ -42,10 +42,13 @@ pub fn follow(
     let increment = IncrementPlan { parent: parent.clone(), by: IncrementBy::Time, overlap, horizon };
     let pass = BackupPlan { increment: Some(increment), catch_up: None, resume: false, ..plan.clone() };
     let made = make(&pass).map_err(|error| {
-        let advice = format!(
-            "the full backup {parent} is committed, without what was written while it ran: for that, run backup \
-             --incremental --parent {parent} --by time"
-        );
+        let how = match &error {
+            FlowError::Unfinished { .. } => "run backup with --catch-up --resume".to_owned(),
+            FlowError::Refused(_) => format!("run backup --incremental --parent {parent} --by compare"),
+            _ => format!("run backup --incremental --parent {parent} --by time"),
+        };
+        let advice =
+            format!("the full backup {parent} is committed, without what was written while it ran: for that, {how}");
         FlowError::unfinished(advice, error)
     })?;
     full.catch_up = Some(Box::new(made));

@@ -56,7 +56,7 @@ const WEAK_COMMIT: &str = "the backup is committed under the weaker rule of --we
 const SKIP: &str = "repair it (HBase's HBCK2 tool), or run backup with --skip-unreadable (and --resume after a run that was interrupted): it \
                     copies everything else and records what is missing as gaps";
 
-/// Backs up the source; with a catch-up pass behind it, where one is asked for.
+/// Backs up the source, and makes a catch-up pass where one is asked for.
 ///
 /// # Errors
 /// Whatever stops a run. Nothing is committed then; finished shards stay behind, and a later run can resume from them

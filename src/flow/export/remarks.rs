@@ -84,12 +84,12 @@ fn attention(contents: &BackupContents, report: &mut ExportReport) {
         say.push(format!("{points} points were skipped: {}", reason.words()));
     }
     if let Some(first) = report.mixed_metrics.first() {
-        let more = match report.mixed_metrics.len() {
-            1 => String::new(),
-            count => format!(" and {} more metrics (mixed_metrics in the JSON)", count - 1),
+        let more = match report.mixed {
+            1 => " has".to_owned(),
+            count => format!(" and {} more metrics (mixed_metrics in the JSON) have", count - 1),
         };
         say.push(format!(
-            "{first}{more} have both integers and floats: InfluxDB keeps one kind of number for a measurement's field, and \
+            "{first}{more} both integers and floats: InfluxDB keeps one kind of number for a measurement's field, and \
              refuses the points of the other kind"
         ));
     }

@@ -152,7 +152,9 @@ pub struct ExportReport {
     pub special_names: u64,
     /// Points that are NaN or infinite, written.
     pub not_finite: u64,
-    /// Up to 20 metrics with integers and floats, where the target keeps one kind of them.
+    /// Metrics with integers and floats, where the target keeps one kind of them.
+    pub mixed: u64,
+    /// Up to 20 of them.
     pub mixed_metrics: Vec<String>,
     /// Gaps of the backup.
     pub gaps: u64,
@@ -182,6 +184,9 @@ impl ExportReport {
         self.special_names = counts.special_names;
         self.not_finite = counts.not_finite;
         let mixed = counts.kinds.into_iter().filter(|(_, kinds)| kinds.ints && kinds.floats);
-        self.mixed_metrics = mixed.map(|(metric, _)| metric).take(NAMED).collect();
+        let mut mixed: Vec<String> = mixed.map(|(metric, _)| metric).collect();
+        self.mixed = mixed.len() as u64;
+        mixed.truncate(NAMED);
+        self.mixed_metrics = mixed;
     }
 }

@@ -16,6 +16,8 @@ pub struct Candidate {
     pub group: Option<Group>,
     /// The backup that it adds to.
     pub parent: Option<String>,
+    /// Backups that it needs, where its manifest cannot be read.
+    pub needs: Vec<String>,
     /// Why its manifest cannot be read.
     pub damaged: Option<String>,
     /// Why it cannot be restored although its manifest reads.
@@ -83,6 +85,13 @@ pub fn decide(
     for (backup, by) in needed {
         if let Some(place) = places.get(backup) {
             add(&mut reasons, *place, &format!("needed by the unfinished {by}"));
+        }
+    }
+    for (at, candidate) in candidates.iter().enumerate() {
+        for place in candidate.needs.iter().filter_map(|needs| places.get(needs.as_str())) {
+            if reasons.get(at).is_some_and(|why| !why.is_empty()) {
+                add(&mut reasons, *place, &format!("needed by {}, whose manifest is damaged", candidate.backup));
+            }
         }
     }
     keep_ancestors(candidates, &places, &mut reasons);
@@ -166,7 +175,15 @@ mod tests {
 
     fn backup(id: &str, hour: i64) -> Candidate {
         let started_ms = hour * 3_600_000;
-        Candidate { backup: id.into(), started_ms, group: None, parent: None, damaged: None, broken: None }
+        Candidate {
+            backup: id.into(),
+            started_ms,
+            group: None,
+            parent: None,
+            needs: Vec::new(),
+            damaged: None,
+            broken: None,
+        }
     }
 
     fn child(id: &str, hour: i64, parent: &str) -> Candidate {
@@ -292,8 +309,9 @@ mod tests {
         assert_eq!(gone, ["y", "x"], "a child goes before its parent");
         assert_eq!(decisions.reasons[0], ["parent of b"]);
         assert_eq!(decisions.reasons[2], ["parent of d"]);
-        let of_damaged = [backup("a", 1), Candidate { parent: Some("a".into()), ..damaged("b", 2) }, backup("c", 3)];
+        let of_damaged = [backup("a", 1), Candidate { needs: vec!["a".into()], ..damaged("b", 2) }, backup("c", 3)];
         assert_eq!(removed(&of_damaged, &last(1)).0, [""; 0], "a damaged child keeps its parent too");
+        assert_eq!(decide(&of_damaged, &[], Some(&last(1)), true, i64::MAX).removals, [0, 1], "one that goes, none");
         let decisions = decide(&of_damaged[..1], &[("a", "u")], Some(&last(1)), false, i64::MAX);
         assert!(decisions.reasons[0].contains(&"needed by the unfinished u".to_owned()));
         let needed = [backup("a", 1), child("b", 2, "a"), backup("c", 3)];

@@ -187,6 +187,7 @@ impl Run<'_> {
             started_ms: backup.started_ms,
             group: self.group(backup),
             parent: backup.parent.clone(),
+            needs: backup.needs.clone(),
             damaged: backup.damaged.clone(),
             broken: backup.broken.clone(),
         }

@@ -49,6 +49,8 @@ pub struct Committed {
     pub parent: Option<String>,
     /// Why its manifest cannot be read.
     pub damaged: Option<String>,
+    /// Backups that it needs, where its manifest cannot be read.
+    pub needs: Vec<String>,
     /// Why it cannot be restored although its manifest reads.
     pub broken: Option<String>,
     /// Files that neither manifest nor catalogue name, of kinds that a backup writes.
@@ -132,6 +134,7 @@ fn committed(
         group: None,
         parent: None,
         damaged: None,
+        needs: Vec::new(),
         broken: None,
         unnamed: Vec::new(),
         records: Vec::new(),
@@ -142,8 +145,8 @@ fn committed(
         // A newer version's: nobody here knows what it needs.
         Err(error @ RepositoryError::UnknownKind { .. }) => return Err(error.into()),
         Err(error) => {
-            let parent = threads.wait(repository.needed_by(&id))?.into_iter().next();
-            return Ok(Committed { damaged: Some(error.to_string()), parent, ..nothing });
+            let needs = threads.wait(repository.needed_by(&id))?;
+            return Ok(Committed { damaged: Some(error.to_string()), needs, ..nothing });
         }
     };
     let (started_ms, parent) = (manifest.started_ms, manifest.parent.clone());

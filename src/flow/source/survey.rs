@@ -95,14 +95,15 @@ impl Survey {
             (None, None) => Default::default(),
         };
         let mut keys = Vec::new();
+        // A catch-up pass goes by the write times of cells, whenever its full backup was begun.
+        if begun.is_none() || plan.catch_up.is_some() {
+            for data in found.data() {
+                keys.push(sample_keys(&mut client, data, at_damage)?);
+            }
+        }
         let mut detection = match begun {
             Some(begun) => Detection::recorded(begun.layouts(), begun.layout_source),
-            None => {
-                for data in found.data() {
-                    keys.push(sample_keys(&mut client, data, at_damage)?);
-                }
-                decide(conf.as_ref(), &source.layout, &facts, &names, &keys.concat())?
-            }
+            None => decide(conf.as_ref(), &source.layout, &facts, &names, &keys.concat())?,
         };
         detection.warnings.extend(name_warnings(&facts));
         detection.warnings.extend(found.left_out_warning());

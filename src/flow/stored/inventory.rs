@@ -171,8 +171,10 @@ pub fn list(store: &Store) -> Result<Listed, FlowError> {
 /// A backup without a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct UnfinishedBackup {
-    /// Backup id; it begins with the time at which the backup was begun.
+    /// Backup id; it begins with the time at which the backup was begun, or with that of what is merged.
     pub backup: String,
+    /// The backups that it is made of; empty for one that reads a cluster.
+    pub merged: Vec<String>,
     /// Who is at work on it, in words; `None`: nobody.
     pub locked_by: Option<String>,
     /// A prune was interrupted while it removed it: the next one finishes it.
@@ -187,7 +189,8 @@ pub fn unfinished(store: &Store, backups: &[String]) -> Result<(Vec<UnfinishedBa
     let threads = Threads::for_store()?;
     threads.wait(async {
         let this = ProcessIdentity::this();
-        let mut locks = Repository::open(store.clone()).await?.locks().await?;
+        let repository = Repository::open(store.clone()).await?;
+        let mut locks = repository.locks().await?;
         // Who only reads has no file of its own that shows the store's time.
         locks.retain(|lock| lock.is_live(now_ms(), |record| this.knows_as_gone(record)));
         let mut found = Vec::new();
@@ -195,7 +198,9 @@ pub fn unfinished(store: &Store, backups: &[String]) -> Result<(Vec<UnfinishedBa
             let works = |record: &crate::manifest::LockRecord| record.backup.as_ref() == Some(backup);
             let lock = locks.iter().find(|lock| lock.record.as_ref().is_some_and(works));
             let pruning = store.size(&BackupPaths::new(backup).pruning()).await?.is_some();
-            found.push(UnfinishedBackup { backup: backup.clone(), locked_by: lock.map(owner_text), pruning });
+            // One without a plan that can be read is told all the same.
+            let merged = repository.plan(backup).await.ok().flatten().map(|plan| plan.merged).unwrap_or_default();
+            found.push(UnfinishedBackup { backup: backup.clone(), merged, locked_by: lock.map(owner_text), pruning });
         }
         Ok((found, locks.iter().map(owner_text).collect()))
     })

@@ -35,8 +35,8 @@ impl KeptParts {
     pub fn put(&self, file: &FileRow, range: &Range<u64>, bytes: &Bytes) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.bytes + bytes.len() as u64 <= KEPT_BYTES {
-            kept.bytes += bytes.len() as u64;
-            kept.parts.insert((file.path.clone(), range.start), bytes.clone());
+            let before = kept.parts.insert((file.path.clone(), range.start), bytes.clone());
+            kept.bytes += bytes.len() as u64 - before.map_or(0, |before| before.len() as u64).min(bytes.len() as u64);
         }
     }
 }

@@ -19,15 +19,14 @@ use crate::codec::row_key::{self, RowKey};
 use crate::codec::{RollupConfig, RollupTable, interval_start, point_offsets};
 use crate::flow::Selection;
 use crate::manifest::{Manifest, TableRecord};
-use crate::model::{Cell, FileRow, KeyLayouts, OwnedCell, PointBatch, Segment, TableKind, UidKind, UidNames};
+use crate::model::{Cell, FileKind, FileRow, KeyLayouts, OwnedCell, PointBatch, Segment, TableKind, UidKind, UidNames};
 use crate::parquet_file::Choose;
 
 use super::kept_parts::KeptParts;
 use super::used_uids::Used;
 
+/// The points of an exact cell lie inside the hour of its row.
 const HOUR_MS: i64 = 3_600_000;
-/// No two points of a cell are further apart: an offset in seconds has 12 bits.
-const CELL_MS: i64 = 4096 * 1000;
 /// No row of rollups spans more than a year.
 const YEAR_MS: i64 = 366 * 24 * HOUR_MS;
 
@@ -51,9 +50,8 @@ pub struct Wanted {
     names: UidNames,
     layouts: KeyLayouts,
     kinds: HashMap<String, (TableKind, Option<RollupTable>)>,
-    /// Metrics that match, by UID and by name.
+    /// UIDs of the metrics that match.
     metrics: BTreeSet<Vec<u8>>,
-    metric_names: BTreeSet<String>,
     uid_cells: HashSet<OwnedCell>,
     /// Of the files that hold them.
     kept: KeptParts,
@@ -62,11 +60,10 @@ pub struct Wanted {
 impl Wanted {
     /// For a backup, with the names of its UID table.
     pub fn new(selection: &Selection, manifest: &Manifest, names: UidNames) -> Self {
-        let (mut metrics, mut metric_names) = (BTreeSet::new(), BTreeSet::new());
+        let mut metrics = BTreeSet::new();
         let Ok(()) = names.each(|kind, uid, name| {
             if kind == UidKind::Metric && selection.has_metric(Some(name)) {
                 metrics.insert(uid.to_vec());
-                metric_names.insert(name.to_owned());
             }
             Ok::<_, Infallible>(())
         });
@@ -76,7 +73,6 @@ impl Wanted {
             layouts: manifest.layouts(),
             kinds: kinds(manifest),
             metrics,
-            metric_names,
             uid_cells: HashSet::new(),
             kept: KeptParts::default(),
         }
@@ -92,32 +88,24 @@ impl Wanted {
         &self.layouts
     }
 
-    /// False for a file of data or rollups that holds nothing of the selection, as far as the catalogue shows.
+    /// False for a file of data or rollups that holds nothing of the selection and no version of a selected cell, as far as
+    /// the catalogue shows. By UIDs and not by names, which may have changed since the file was written.
     pub fn may_be_in(&self, file: &FileRow) -> bool {
-        use crate::model::FileKind::{Points, Rollups};
         let ranges = &file.ranges;
-        if let (Some(first), Some(last), 0) = (ranges.first_ms, ranges.last_ms, ranges.timestamp_nulls)
-            && matches!(file.kind, Points | Rollups)
-            && !self.selection.meets(first, last)
-        {
-            return false;
-        }
-        if self.selection.metrics.is_empty() {
-            return true;
-        }
-        if let (Some(first), Some(last)) = (&file.first_row, &file.last_row)
-            && !self.may_be_between(first, last)
-        {
-            return false;
-        }
-        match (&ranges.first_metric, &ranges.last_metric) {
-            (Some(first), Some(last)) if ranges.metric_nulls == 0 => {
-                let named = ranges.names.metrics_left_out == 0;
-                let mut between = self.metric_names.range(first.clone()..=last.clone());
-                between.any(|name| !named || ranges.names.metrics.contains(name))
-            }
+        let in_time = match (file.kind, ranges.first_ms, ranges.last_ms, ranges.timestamp_nulls) {
+            (FileKind::Points, Some(first), Some(last), 0) => self.meets_hours(first, last),
             _ => true,
-        }
+        };
+        let in_rows = match (&file.first_row, &file.last_row) {
+            (Some(first), Some(last)) => self.may_be_between(first, last),
+            _ => true,
+        };
+        in_time && in_rows
+    }
+
+    /// False when no cell with a point between two times, in ms, has a selected point in its hour.
+    fn meets_hours(&self, first_ms: i64, last_ms: i64) -> bool {
+        self.selection.meets(first_ms.saturating_sub(HOUR_MS), last_ms.saturating_add(HOUR_MS))
     }
 
     /// False when no row between two keys, which may be cut short, can be of a metric that matches.
@@ -195,7 +183,7 @@ impl Choose for Chooser<'_> {
     }
 
     fn may_want_times(&self, first_ms: i64, last_ms: i64) -> bool {
-        self.wanted.selection.meets(first_ms.saturating_sub(CELL_MS), last_ms.saturating_add(CELL_MS))
+        self.wanted.meets_hours(first_ms, last_ms)
     }
 
     fn may_want_rows(&self, first: &[u8], last: &[u8]) -> bool {
@@ -257,6 +245,14 @@ impl<'w> Chooser<'w> {
         let times = batch.timestamps.get(segment.start..segment.start.saturating_add(segment.len));
         tsuid.is_some_and(|tsuid| self.tsuid(tsuid))
             && times.is_some_and(|times| times.iter().any(|time| self.wanted.selection.has_time(*time)))
+    }
+
+    /// True for points of a selected series in an hour that has a selected time: other versions of a selected cell, whose
+    /// points may be others, are among them.
+    pub fn hour(&mut self, batch: &PointBatch, segment: &Segment) -> bool {
+        let base_ms = i64::from(segment.base) * 1000;
+        batch.series.get(segment.series as usize).is_some_and(|tsuid| self.tsuid(tsuid))
+            && self.wanted.selection.meets(base_ms, base_ms + HOUR_MS - 1)
     }
 
     /// True for a cell of a selected series whose time is selected.

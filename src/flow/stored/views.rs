@@ -7,7 +7,7 @@ use crate::flow::engine::threads::Threads;
 use crate::flow::stored::backup_files::{BackupContents, load_backup, saved_descriptor};
 use crate::flow::stored::chain::Chain;
 use crate::manifest::{IncrementBy, TableRecord};
-use crate::model::{FileKind, RawReason};
+use crate::model::{FileKind, RawReason, hex};
 use crate::parquet_file::{ChainFile, ChainViews, chain_views_sql, views_sql};
 use crate::store::Store;
 
@@ -53,7 +53,7 @@ pub fn views(store: &Store, backup: &str, base: Option<&str>) -> Result<String, 
     }
     let ids: Vec<&str> = chain.members().iter().map(|member| member.manifest.backup.as_str()).collect();
     let of_chain = format!("Of a chain, read as one: {}.", ids.join(", "));
-    let slow = "Rows that an increment names are worked out anew for each query; merge makes a full backup of it.";
+    let slow = "Rows that an increment names are recomputed for each query; merge makes a full backup of it.";
     let head: Vec<&str> = [of_chain.as_str(), slow].into_iter().chain(head).collect();
     Ok(chain_views_sql(&of_chain_files(&chain, base)?, &head)?)
 }
@@ -157,6 +157,5 @@ fn expired(table: &TableRecord, now_ms: i64) -> Result<Vec<(String, String, i64)
     let expiring = families.iter().filter(|family| family.min_versions() == 0);
     let until =
         expiring.filter_map(|family| Some((family, now_ms.saturating_sub(family.ttl_seconds()?.saturating_mul(1000)))));
-    let name = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ok(until.map(|(family, until)| (table.name.clone(), name(&family.name), until)).collect())
+    Ok(until.map(|(family, until)| (table.name.clone(), hex(&family.name), until)).collect())
 }

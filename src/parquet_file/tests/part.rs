@@ -4,17 +4,25 @@ use std::ops::Range;
 
 use super::*;
 
+const HOUR_MS: i64 = 3_600_000;
+
 /// Series by their number, which ends a TSUID here, and times.
-struct Some {
+struct Wanted {
     series: Range<u32>,
     from_ms: i64,
     to_ms: i64,
     rows: Range<Vec<u8>>,
 }
 
-impl Some {
+impl Wanted {
     fn of(series: Range<u32>, from_ms: i64, to_ms: i64) -> Self {
         Self { series, from_ms, to_ms, rows: vec![]..vec![0xff] }
+    }
+
+    /// True for all points of a series in an hour that has a wanted time.
+    fn has_hour(&self, point: &Point) -> bool {
+        let base_ms = i64::from(point.1) * 1000;
+        self.has(&point.0) && base_ms < self.to_ms && self.from_ms < base_ms + HOUR_MS
     }
 
     fn has(&self, tsuid: &[u8]) -> bool {
@@ -22,7 +30,7 @@ impl Some {
     }
 }
 
-impl Choose for Some {
+impl Choose for Wanted {
     fn may_want_series(&self, first: &str, last: &str) -> bool {
         let number = |tsuid: &str| u32::from_str_radix(&tsuid[6..14], 16).unwrap();
         number(first) < self.series.end && self.series.start <= number(last)
@@ -33,7 +41,8 @@ impl Choose for Some {
     }
 
     fn may_want_times(&self, first_ms: i64, last_ms: i64) -> bool {
-        first_ms < self.to_ms && self.from_ms <= last_ms
+        // A cell has points of one hour.
+        first_ms < self.to_ms.saturating_add(HOUR_MS) && self.from_ms <= last_ms.saturating_add(HOUR_MS)
     }
 
     fn may_want_rows(&self, first: &[u8], last: &[u8]) -> bool {
@@ -59,16 +68,15 @@ fn open(file: &Bytes, summary: &FileSummary) -> FilePart {
     FilePart::open(footer, file.len() as u64, summary.rows).unwrap()
 }
 
-/// The wanted points, the bytes that were read for them, and the batches of the reader.
-fn read_part(file: &Bytes, summary: &FileSummary, mut some: Some) -> (Vec<Point>, u64, Vec<usize>) {
+/// The points of wanted hours, whole, the bytes that were read for them, and the batches of the reader.
+fn read_part(file: &Bytes, summary: &FileSummary, mut some: Wanted) -> (Vec<Point>, u64, Vec<usize>) {
     let (mut read, mut calls) = (0, 0);
     let mut reader = open(file, summary).points(&mut some, &mut counting(file, (&mut read, &mut calls))).unwrap();
     assert!(calls <= 2, "one request for the series, one for the pages: {calls}");
     let batches = reader.batches();
     let groups: Vec<PointBatch> = std::iter::from_fn(|| reader.next_group().unwrap()).collect();
     assert_eq!(batches.iter().sum::<usize>(), groups.len());
-    let wanted = |point: &Point| some.has(&point.0) && (some.from_ms..some.to_ms).contains(&point.3);
-    (groups.iter().flat_map(points).filter(wanted).collect(), read, batches)
+    (groups.iter().flat_map(points).filter(|point| some.has_hour(point)).collect(), read, batches)
 }
 
 #[test]
@@ -83,31 +91,32 @@ fn a_part_of_points_is_what_the_file_has_of_it() {
     let batches = batches.map(sort_points);
     let (file, summary) = write(&batches);
     let all: Vec<Point> = read(file.clone()).iter().flat_map(points).collect();
-    let hour = 3_600_000;
+    let hour = HOUR_MS;
     let begin = 1_700_000_000 / 3600 * hour;
     let ever = (i64::MIN, i64::MAX);
+    let mut reads = Vec::new();
     for (series, (from_ms, to_ms)) in [
         (0..1, ever),
         (1..2, ever),
         (41..42, ever),
         (88..90, ever),
-        (0..3, (begin + 2 * hour, begin + 3 * hour)),
+        (0..3, ever),
+        (0..3, (begin + 2 * hour + 600_000, begin + 2 * hour + 1_200_000)),
         (0..1000, (begin + 29 * hour, begin + 30 * hour)),
         (0..1000, ever),
     ] {
-        let wanted = |point: &&Point| {
-            series.contains(&u32::from_be_bytes(point.0[3..].try_into().unwrap()))
-                && (from_ms..to_ms).contains(&point.3)
-        };
-        let expected: Vec<Point> = all.iter().filter(wanted).cloned().collect();
+        let wanted = Wanted::of(series.clone(), from_ms, to_ms);
+        let expected: Vec<Point> = all.iter().filter(|point| wanted.has_hour(point)).cloned().collect();
         assert!(!expected.is_empty());
-        let (found, read, groups) = read_part(&file, &summary, Some::of(series.clone(), from_ms, to_ms));
+        let (found, read, groups) = read_part(&file, &summary, wanted);
         assert!(found == expected, "{series:?} {from_ms} {to_ms}: {} of {} points", found.len(), expected.len());
         assert!(groups.len() <= 3, "{groups:?}");
         let share = read * 100 / file.len() as u64;
         assert!(share <= 110 && (series.start < 3 || series.len() > 2 || share < 10), "{series:?}: {share} %");
+        reads.push(read);
     }
-    let (nothing, read, groups) = read_part(&file, &summary, Some::of(500..501, 0, i64::MAX));
+    assert!(reads[5] * 4 < reads[4] * 3, "pages of other hours are left out: {reads:?}");
+    let (nothing, read, groups) = read_part(&file, &summary, Wanted::of(500..501, 0, i64::MAX));
     assert!(nothing.is_empty() && read == 0 && groups.is_empty());
 }
 
@@ -125,7 +134,7 @@ fn a_part_that_was_changed_is_refused() {
             touched |= ranges.iter().any(|range| range.contains(&(at as u64)));
             Ok::<_, FileError>(ranges.iter().map(|r| damaged.slice(r.start as usize..r.end as usize)).collect())
         };
-        let result = open(&file, &summary).points(&mut Some::of(0..5, i64::MIN, i64::MAX), &mut fetch);
+        let result = open(&file, &summary).points(&mut Wanted::of(0..5, i64::MIN, i64::MAX), &mut fetch);
         assert_eq!(result.is_err(), touched, "byte {at}");
         seen += usize::from(touched);
     }
@@ -150,7 +159,8 @@ fn a_part_of_cells_is_whole_row_groups() {
     let (file, summary) = writer.finish().unwrap();
     let file = Bytes::from(file);
     assert!(summary.row_groups > 3);
-    let some = Some { rows: 5000u32.to_be_bytes().to_vec()..5001u32.to_be_bytes().to_vec(), ..Some::of(0..0, 0, 0) };
+    let some =
+        Wanted { rows: 5000u32.to_be_bytes().to_vec()..5001u32.to_be_bytes().to_vec(), ..Wanted::of(0..0, 0, 0) };
     let (mut read, mut calls) = (0, 0);
     let mut reader = open(&file, &summary).cells(&some, &mut counting(&file, (&mut read, &mut calls))).unwrap();
     let mut found = CellBlock::new();

@@ -51,8 +51,8 @@ pub struct TableStreams<'a> {
 }
 
 impl<'a> TableStreams<'a> {
-    /// The rows of the range; nothing is read yet. Where only some cells are wanted, others of their rows may be left out,
-    /// but no delete marker that covers them.
+    /// The rows of the range; nothing is read yet. Where only some cells are wanted, others may be left out, but no version
+    /// of a wanted column and no delete marker that covers one.
     pub fn new(
         tools: ReadTools<'a>,
         contents: &'a BackupContents,
@@ -227,8 +227,8 @@ impl Open {
         for _ in 0..groups {
             let Some(batch) = reader.next_group()? else { break };
             for segment in batch.segments.iter().filter(|segment| segment.exact) {
-                // Of a cell that is not wanted some points may be missing.
-                if chooser.as_mut().is_some_and(|chooser| !chooser.segment(&batch, segment)) {
+                // Of cells of other hours some points may be missing.
+                if chooser.as_mut().is_some_and(|chooser| !chooser.hour(&batch, segment)) {
                     continue;
                 }
                 push_segment((&batch, segment), layouts, &mut scratch, block, |_| true)?;
