@@ -278,7 +278,8 @@ pub fn outcome(report: &BackupReport, repository: &str, expected: &[ExpectedRaw]
     let why: Vec<String> = of("full backup", full.why).into_iter().chain(of("catch-up", pass.why)).collect();
     Outcome {
         text: format!("{}\ncatch-up: {}", full.text, pass.text),
-        quiet_text: full.quiet_text + &pass.quiet_text,
+        // What is restored of the two.
+        quiet_text: pass.quiet_text,
         code: full.code.max(pass.code),
         why: (!why.is_empty()).then(|| why.join("; ")),
         ..full

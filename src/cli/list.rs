@@ -112,6 +112,7 @@ fn text(listing: &Listing) -> String {
 fn kind_text(backup: &ListedBackup) -> String {
     let mut kind = match backup.kind.as_str() {
         "full" if backup.raw => "raw".to_owned(),
+        "full" if backup.merged => "full, merged".to_owned(),
         other => other.to_owned(),
     };
     if let Some(parent) = &backup.parent {

@@ -448,6 +448,8 @@ pub struct BackupSummary {
     pub kind: BackupKind,
     /// Id of the backup that it adds to.
     pub parent: Option<String>,
+    /// It was made of other backups.
+    pub merged: bool,
     /// Delete markers and overwritten versions included.
     pub raw: bool,
     /// Names of the tables.
@@ -478,6 +480,7 @@ impl From<&Manifest> for BackupSummary {
             finished_ms: manifest.finished_ms,
             kind: manifest.kind.clone(),
             parent: manifest.parent.clone(),
+            merged: !manifest.merged.is_empty(),
             raw: manifest.raw,
             tables: manifest.tables.iter().map(|table| table.name.clone()).collect(),
             tally,

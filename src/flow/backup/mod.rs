@@ -130,9 +130,10 @@ fn make(plan: &BackupPlan, progress: &Progress, cancel: &Cancel) -> Result<Backu
         is_done: None,
     };
     let unfinished = |error| {
-        let id = writer.id();
-        let advice =
-            format!("backup {id} is unfinished and nothing of it is committed; resume it with backup --resume");
+        let (id, catch_up) = (writer.id(), if plan.catch_up.is_some() { " --catch-up" } else { "" });
+        let advice = format!(
+            "backup {id} is unfinished and nothing of it is committed; resume it with backup{catch_up} --resume"
+        );
         FlowError::unfinished(advice, error)
     };
     let shards_read = read_tables(&worker, &begun, &mut records).map_err(unfinished)?;

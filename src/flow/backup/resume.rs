@@ -50,10 +50,17 @@ pub fn find(
         reasons.push(format!("{backup}: {reason}"));
     }
     let place = repository.store().place();
+    let instead = match asked.catch_up {
+        Some(_) => {
+            "run backup without --resume, or, behind a full backup that is committed, backup --incremental --by time"
+        }
+        None => "run backup without --resume",
+    };
     Err(FlowError::input(match reasons.is_empty() {
-        true => format!("there is no unfinished backup in {place} to resume; run backup without --resume"),
+        true => format!("there is no unfinished backup in {place} to resume; {instead}"),
         false => format!(
-            "no unfinished backup in {place} fits this command; run backup without --resume, or with the settings that it was started with: {}",
+            "no unfinished backup in {place} fits this command; {instead}, or run it with the settings that it was started \
+             with: {}",
             reasons.join("; ")
         ),
     }))

@@ -28,6 +28,8 @@ pub struct ListedBackup {
     pub kind: String,
     /// Id of the backup that it adds to.
     pub parent: Option<String>,
+    /// It was made of other backups, of the state of the last of them: the wall time covers all since that one began.
+    pub merged: bool,
     /// Delete markers and overwritten versions included.
     pub raw: bool,
     /// Number of tables.
@@ -158,6 +160,7 @@ pub fn list(store: &Store) -> Result<Listed, FlowError> {
                 tool_version: summary.tool_version,
                 kind: summary.kind.into(),
                 parent: summary.parent,
+                merged: summary.merged,
                 raw: summary.raw,
                 started: summary.started,
                 backup: summary.backup,
