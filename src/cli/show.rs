@@ -116,6 +116,9 @@ fn matching_text(report: &MatchReport) -> String {
         true => format!("backup {}: no metric matches\n", report.backup),
         false => format!("backup {}\n\n{}", report.backup, metric_columns(&report.metrics)),
     };
+    if let Some(parent) = &report.parent {
+        text += &format!("\nof the increment alone; {parent}, which it adds to, holds more\n");
+    }
     if let Some(series) = report.series.as_ref().filter(|series| !series.is_empty()) {
         let mut columns =
             Columns::new(&[("metric", Side::Left), ("tags", Side::Left), ("table", Side::Left), ("tsuid", Side::Left)]);

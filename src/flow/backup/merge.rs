@@ -257,10 +257,7 @@ impl Merging<'_> {
         let tip =
             self.chain.members().last().and_then(|tip| tip.manifest.tables.iter().find(|t| t.name == planned.name));
         let table = tip.ok_or_else(|| FlowError::damaged(format!("table {} is not in the chain", planned.name)))?;
-        let rollups = match planned.kind {
-            TableKind::Rollup => self.conf.rollups().and_then(|rollups| rollups.table(&planned.name)),
-            _ => None,
-        };
+        let rollups = self.conf.rollups().and_then(|rollups| rollups.table(&planned.name));
         let share = self.plan.resources.max_memory / self.plan.resources.connections.max(1) as u64;
         let batch_points = (share / 2 / (3 * BYTES_PER_POINT)).clamp(LEAST_BATCH, 1_000_000) as usize;
         let decoder = Decoder::new(planned.kind, self.record.layouts(), rollups).with_charset(self.record.name_charset);

@@ -61,10 +61,13 @@ pub fn check(
     };
     if let Some(first) = counters.first().filter(|_| scene.contents.manifest.kind == BackupKind::Window) {
         return Err(FlowError::refused(format!(
-            "{first}. Nothing was written; with --metric '*' a window adds the names that the table lacks, and leaves its \
+            "{first}. Nothing was written; with --metric '*' the window adds the names that the table lacks, and leaves its \
              counters alone"
         )));
     }
+    let advice =
+        |counter: String| format!("{counter}: set it right with `tsdb uid fsck fix` before a TSD creates names");
+    let counters: Vec<String> = counters.into_iter().map(advice).collect();
     if users.is_empty() {
         return Ok(counters);
     }
@@ -330,7 +333,7 @@ fn counter_goes_back(cell: &Cell<'_>, there: &Cell<'_>, table: &str) -> Option<S
     (wins < saved.max(live)).then(|| {
         format!(
             "the counter of {} UIDs in {table} will be {wins} although {} are given out (there {live}, in the backup \
-             {saved}): set it right with `tsdb uid fsck fix` before a TSD creates names",
+             {saved})",
             text(cell.qualifier),
             saved.max(live)
         )

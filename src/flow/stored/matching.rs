@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::flow::engine::threads::Threads;
 use crate::flow::stored::backup_files::{fetch, load_backup, metric_rows};
 use crate::flow::{FlowError, MetricReport, Selection};
+use crate::manifest::Manifest;
 use crate::model::{ColumnRanges, FileKind, FileRow};
 use crate::parquet_file::read_series;
 use crate::store::Store;
@@ -29,6 +30,8 @@ pub struct SeriesReport {
 pub struct MatchReport {
     /// Backup id.
     pub backup: String,
+    /// Of an increment, the backup that it adds to: what is listed is what the increment holds itself.
+    pub parent: Option<String>,
     /// Metrics that match and have points in the time, the largest first; points and times are those of all their series.
     pub metrics: Vec<MetricReport>,
     /// Series that match; absent unless they were asked for.
@@ -86,5 +89,6 @@ pub fn matching(
     }
     let mut metrics: Vec<MetricReport> = rows.into_iter().map(MetricReport::from).collect();
     metrics.sort_by(|a, b| (&a.table, b.points, &a.uid).cmp(&(&b.table, a.points, &b.uid)));
-    Ok(MatchReport { backup: contents.manifest.backup, metrics, series })
+    let Manifest { backup, parent, .. } = contents.manifest;
+    Ok(MatchReport { backup, parent, metrics, series })
 }

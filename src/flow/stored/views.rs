@@ -53,8 +53,9 @@ pub fn views(store: &Store, backup: &str, base: Option<&str>) -> Result<String, 
     }
     let ids: Vec<&str> = chain.members().iter().map(|member| member.manifest.backup.as_str()).collect();
     let of_chain = format!("Of a chain, read as one: {}.", ids.join(", "));
+    let names = "Names are those that each backup knew; series are listed once for each file of points.";
     let slow = "Rows that an increment names are recomputed for each query; merge makes a full backup of it.";
-    let head: Vec<&str> = [of_chain.as_str(), slow].into_iter().chain(head).collect();
+    let head: Vec<&str> = [of_chain.as_str(), names, slow].into_iter().chain(head).collect();
     Ok(chain_views_sql(&of_chain_files(&chain, base)?, &head)?)
 }
 
