@@ -4,7 +4,7 @@
 //!
 //! | variable | |
 //! |---|---|
-//! | `TSDB_ARK_ENDURANCE` | seconds to go on; 60 when not set |
+//! | `TSDB_ARK_ENDURANCE` | seconds to go on; 40 when not set |
 //! | `TSDB_ARK_SEED` | the first seed; the next one is greater by one. 1 when not set |
 //! | `TSDB_ARK_LONG` | so many seconds of 24 faults per minute over 5 million points, where that is asked for; 600 when not set |
 //! | `TSDB_ARK_FAULTS` | faults per minute, both proxies together; 120 when not set, because each run is short |
@@ -39,7 +39,7 @@ pub fn setting(name: &str, usual: u64) -> u64 {
 #[test]
 fn every_run_ends_whole_or_with_nothing_committed() {
     let bed = Bed::own(&[]);
-    let seconds = setting("TSDB_ARK_ENDURANCE", 60);
+    let seconds = setting("TSDB_ARK_ENDURANCE", 40);
     let rate = u32::try_from(setting("TSDB_ARK_FAULTS", 120)).unwrap();
     let shape = Synthetic { metrics: 3, series: 60, hours: 60, points: 4, ..Synthetic::default() };
     let tables = shape.load(&bed, &["000002", "000003"]);

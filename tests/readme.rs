@@ -40,10 +40,21 @@ fn python() -> PathBuf {
     root.join(String::from_utf8(made.stdout).unwrap().trim())
 }
 
-/// Tables with OpenTSDB's own names would be found by every test that reads a TSD's configuration.
-fn drop_plain_tables(bed: &Bed) {
-    for name in bed.must("tables").iter().filter(|name| name.starts_with("tsdb") || name.starts_with("restored-")) {
-        bed.must(&format!("drop {name}"));
+/// Drops tables with OpenTSDB's own names: every test that reads a TSD's configuration would find them. After a failure too.
+struct PlainTables<'a>(&'a Bed);
+
+impl PlainTables<'_> {
+    fn drop_all(&self) -> Result<(), String> {
+        let names = self.0.control("tables")?;
+        let plain = names.iter().filter(|name| name.starts_with("tsdb") || name.starts_with("restored-"));
+        plain.map(|name| self.0.control(&format!("drop {name}")).map(drop)).collect()
+    }
+}
+
+impl Drop for PlainTables<'_> {
+    fn drop(&mut self) {
+        // The test has failed already where they cannot be dropped.
+        drop(self.drop_all());
     }
 }
 
@@ -52,7 +63,8 @@ fn the_guide_runs_as_it_stands() {
     let bed = Bed::shared();
     // The guide uses OpenTSDB's own table names; no other test does.
     let (source, restored) = (Tables::named("", true), "restored-");
-    drop_plain_tables(bed);
+    let plain = PlainTables(bed);
+    plain.drop_all().unwrap();
     let set = "opentsdb-2.4.1";
     source.create_in(bed, &[]);
     for table in golden::tables(set) {
@@ -89,7 +101,7 @@ fn the_guide_runs_as_it_stands() {
         assert!(before == after, "{name}: {} cells, restored {}", before.len(), after.len());
     }
     assert_reports_are_documented(&here);
-    drop_plain_tables(bed);
+    plain.drop_all().unwrap();
 }
 
 /// The fields of reports that the README lists: command and, in brackets, the list whose elements have them; then each field
