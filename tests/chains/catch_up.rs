@@ -97,11 +97,12 @@ fn a_catch_up_pass_holds_what_was_written_meanwhile() {
     assert_restored(bed, &repository, &tables, &[]);
     // Killed between the two, there is nothing to resume; what to do instead is in the message of a pass that fails.
     let nothing = repository.backup(bed, &tables, &["--catch-up", "--resume"]).expect(2);
-    assert!(nothing.err.contains("no unfinished backup"), "{}", nothing.err);
+    assert!(nothing.err.contains("no unfinished backup") && nothing.err.contains("--incremental"), "{}", nothing.err);
     repository.backup(bed, &tables, &["--incremental", "--parent", &full, "--by", "time"]).expect(0);
     let failed = repository.backup(bed, &tables, &["--catch-up", "--horizon", "0s"]).expect(1);
     let list = repository.run("list", &[]).expect(0).json;
     let last = list["backups"].as_array().unwrap().last().unwrap();
-    let advice = format!("backup --incremental --parent {} --by time", last["backup"].as_str().unwrap());
+    // By time was refused: the message names the other way.
+    let advice = format!("backup --incremental --parent {} --by compare", last["backup"].as_str().unwrap());
     assert!(last["kind"] == "full" && failed.err.contains(&advice), "{}", failed.err);
 }
