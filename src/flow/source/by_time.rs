@@ -21,9 +21,11 @@ const BYTES: usize = 1 << 20;
 /// # Errors
 /// The gateway's.
 pub fn gateway(client: &mut Client, tables: &[SourceTable]) -> Result<Option<String>, FlowError> {
+    // Why the others cannot be read is said elsewhere.
+    let mut readable = tables.iter().filter(|table| table.gaps.is_empty());
     let asked = client
         .require_thrift2("read delete markers")
-        .and_then(|()| tables.iter().try_for_each(|table| client.require_types(&table.name)));
+        .and_then(|()| readable.try_for_each(|table| client.require_types(&table.name)));
     match asked {
         Ok(()) => Ok(None),
         Err(error) => match error.cause() {
