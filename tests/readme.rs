@@ -46,8 +46,8 @@ struct PlainTables<'a>(&'a Bed);
 impl PlainTables<'_> {
     fn drop_all(&self) -> Result<(), String> {
         let names = self.0.control("tables")?;
-        let plain = names.iter().filter(|name| name.starts_with("tsdb") || name.starts_with("restored-"));
-        plain.map(|name| self.0.control(&format!("drop {name}")).map(drop)).collect()
+        let mut plain = names.iter().filter(|name| name.starts_with("tsdb") || name.starts_with("restored-"));
+        plain.try_for_each(|name| self.0.control(&format!("drop {name}")).map(drop))
     }
 }
 
