@@ -109,6 +109,11 @@ impl TableDescriptor {
         text_of(&self.attributes, name)
     }
 
+    /// The greatest number of versions that a family keeps.
+    pub fn versions(&self) -> i32 {
+        self.families.iter().map(FamilyDescriptor::versions).max().unwrap_or(1)
+    }
+
     /// True when the table takes no cells (`READONLY`).
     pub fn is_read_only(&self) -> bool {
         self.attributes.iter().any(|(name, value)| name == READONLY && value.eq_ignore_ascii_case(b"true"))

@@ -48,6 +48,6 @@ impl SourceTable {
         if self.described_by == DescriptorSource::Unknown {
             return i32::MAX;
         }
-        self.descriptor.families.iter().map(|family| family.versions()).max().unwrap_or(1)
+        self.descriptor.versions()
     }
 }

@@ -60,7 +60,7 @@ pub fn cells_of_file(
     let _memory = tools.memory.reserve_file(file.kind, file.size);
     let layouts = &contents.manifest.layouts();
     match file.kind {
-        FileKind::Points => points_of(points_reader(tools, file, None)?, layouts, each),
+        FileKind::Points => points_of(points_reader(tools, file, None)?, layouts, None, each),
         kind if kind.is_catalogue() => Ok(()),
         _ => others_of(cell_reader(tools, file, None)?, each),
     }
@@ -100,24 +100,11 @@ pub fn selected_cells(
     }
     let _memory = tools.memory.reserve_file(file.kind, file.size);
     if file.kind == FileKind::Points {
-        return selected_points(tools, wanted, file, each);
+        let mut chooser = wanted.chooser(&file.table);
+        let reader = points_reader(tools, file, Some(&mut chooser))?;
+        return points_of(reader, wanted.layouts(), Some(&mut chooser), each);
     }
     others_of(cell_reader(tools, file, Some(&wanted.chooser(&file.table)))?, &mut choose)
-}
-
-fn selected_points(
-    tools: ReadTools<'_>,
-    wanted: &Wanted,
-    file: &FileRow,
-    each: &mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
-) -> Result<(), FlowError> {
-    let mut chooser = wanted.chooser(&file.table);
-    let mut reader = points_reader(tools, file, Some(&mut chooser))?;
-    let mut rebuilt = Rebuilt::new(wanted.layouts(), each);
-    while let Some(batch) = reader.next_group()? {
-        rebuilt.batch(&batch, Some(&mut chooser))?;
-    }
-    rebuilt.finish()
 }
 
 /// Adds the cells of a segment that `keep` is true for to a block, as a row.
@@ -164,7 +151,7 @@ pub fn cells_of(
     each: &mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
 ) -> Result<(), FlowError> {
     match kind {
-        FileKind::Points => points_of(PointsReader::open_recorded(file, rows)?, layouts, each),
+        FileKind::Points => points_of(PointsReader::open_recorded(file, rows)?, layouts, None, each),
         kind if kind.is_catalogue() => Ok(()),
         _ => others_of(CellReader::open(file, rows)?, each),
     }
@@ -185,11 +172,12 @@ fn others_of(
 fn points_of(
     mut reader: PointsReader,
     layouts: &KeyLayouts,
+    mut chooser: Option<&mut Chooser<'_>>,
     each: &mut dyn FnMut(&CellBlock) -> Result<(), FlowError>,
 ) -> Result<(), FlowError> {
     let mut rebuilt = Rebuilt::new(layouts, each);
     while let Some(batch) = reader.next_group()? {
-        rebuilt.batch(&batch, None)?;
+        rebuilt.batch(&batch, chooser.as_deref_mut())?;
     }
     rebuilt.finish()
 }

@@ -6,7 +6,7 @@ use crate::flow::FlowError;
 use crate::flow::engine::threads::Threads;
 use crate::flow::stored::backup_files::{BackupContents, fetch, saved_descriptor};
 use crate::manifest::{BackupKind, Manifest, Repository, TableRecord};
-use crate::model::{FamilyDescriptor, FileKind, KeyLayout, NameCharset, PointTimes, TableKind, time};
+use crate::model::{FileKind, KeyLayout, NameCharset, PointTimes, TableKind, time};
 use crate::parquet_file::PointsReader;
 use crate::store::Store;
 
@@ -75,7 +75,7 @@ pub fn no_parent(parent: &Manifest, now: Now<'_>) -> Option<String> {
 /// [`FlowError::Damaged`] for a saved descriptor that cannot be read.
 pub fn lacks_versions(parent: &Manifest) -> Result<Option<String>, FlowError> {
     for table in &parent.tables {
-        let kept = saved_descriptor(table)?.families.iter().map(FamilyDescriptor::versions).max().unwrap_or(1);
+        let kept = saved_descriptor(table)?.versions();
         if kept > table.versions {
             return Ok(Some(format!(
                 "backup {} holds {} of up to {kept} versions of a cell of table {}",

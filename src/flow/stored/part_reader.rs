@@ -19,6 +19,7 @@ use super::selected::Chooser;
 const WHOLE_BYTES: u64 = 64 << 10;
 /// Requests for ranges of one file at a time.
 const REQUESTS: usize = 8;
+
 /// A reader of a points file, of what a chooser wants and some points beside.
 ///
 /// # Errors

@@ -18,9 +18,7 @@ use crate::flow::stored::selected::Wanted;
 use crate::flow::stored::uid_cells;
 use crate::flow::{FlowError, Selection};
 use crate::manifest::{BackupKind, IncrementBy, TableRecord};
-use crate::model::{
-    CellBlock, CellHasher, ColumnRanges, FamilyDescriptor, FileKind, FileRow, KeyRange, ShardRow, TableKind, Tally,
-};
+use crate::model::{CellBlock, CellHasher, ColumnRanges, FileKind, FileRow, KeyRange, ShardRow, TableKind, Tally};
 
 use fold::{FamilyRules, RowFold};
 use streams::TableStreams;
@@ -155,8 +153,7 @@ impl Chain {
     /// # Errors
     /// [`FlowError::Damaged`] for a saved descriptor that cannot be read.
     pub fn versions(&self, table: &TableRecord) -> Result<i32, FlowError> {
-        let kept = saved_descriptor(table)?.families.iter().map(FamilyDescriptor::versions).max();
-        Ok(kept.unwrap_or(1).min(table.versions))
+        Ok(saved_descriptor(table)?.versions().min(table.versions))
     }
 
     /// The shards of the first member that holds a table, in key order, with the bytes of their cells.
